@@ -1,0 +1,103 @@
+"""What every family shares: the MoD options, and the swap of a stage's blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from ..checkpoints import refuse_foreign_checkpoints
+from ..layers import MoDBlock, Placement
+
+
+class MoDBackbone:
+    """Mixin that turns blocks of a toolbox's own backbone into MoD blocks.
+
+    It stands before the toolbox's class in the bases, so that the toolbox builds each stage as it
+    always does; then :meth:`insert_mod_blocks` exchanges the blocks that the placement rule names.
+    A family says how a stage is caught and implements :meth:`default_c`, :meth:`keeps_shape` and
+    :meth:`conv_block`.
+
+    Args:
+        c (int, optional): k = C // c channels are processed. Defaults to None, the paper's rule:
+            the input width of the network's first block, the same in all stages (Section 3.2).
+        r (int): Reduction inside the selectors. Defaults to 16 (Section 3.1).
+        position (str): The processed channels join the 'first' k, the 'last' k (Table 8) or their
+            'original' places (Table 10). Defaults to 'first'.
+        fusion (str): 'add' or 'replace' (Section 3.3). Defaults to 'add'.
+        selection (str): 'topk', or 'random' without selectors (Table 1, "MoD50 rand.").
+            Defaults to 'topk'.
+        placement (str): 'alternate', every second block of a stage, or 'every' block that keeps
+            its input's shape (Section 3.4). Defaults to 'alternate'.
+        mod_stages (Sequence[int], optional): Stages that get MoD blocks, counted from 0 as in
+            ``out_indices``. Defaults to None, all of them.
+        **kwargs: The arguments of the toolbox's own class, with its meanings and defaults.
+
+    Raises:
+        ValueError: For an unknown option or stage, a ``c`` or ``r`` that is no positive integer,
+            and where no channel is left (C // c = 0 or C // r = 0); it names stage, width and c.
+    """
+
+    def __init__(
+        self,
+        *args,
+        c: int | None = None,
+        r: int = 16,
+        position: str = 'first',
+        fusion: str = 'add',
+        selection: str = 'topk',
+        placement: str = 'alternate',
+        mod_stages: Sequence[int] | None = None,
+        **kwargs,
+    ) -> None:
+        # The toolbox's constructor builds the stages, so these must be there before it runs.
+        self.c = c
+        self.mod_options = dict(r=r, position=position, fusion=fusion, selection=selection)
+        self.placement_options = dict(rule=placement, stages=mod_stages)
+        super().__init__(*args, **kwargs)
+
+    def default_c(self) -> int:
+        """The input width of the network's first block."""
+        raise NotImplementedError
+
+    def keeps_shape(self, block: nn.Module) -> bool:
+        """Whether a standard block's output has its input's shape."""
+        raise NotImplementedError
+
+    def conv_block(self, block: nn.Module) -> tuple[int, Callable[[int], nn.Module]]:
+        """The width of a standard block, and a builder of its narrow copy for k channels."""
+        raise NotImplementedError
+
+    def insert_mod_blocks(self, stage: int, blocks: nn.Sequential) -> nn.Sequential:
+        """Exchange, in place, the blocks of a stage that the placement rule names.
+
+        Args:
+            stage (int): The stage, from 0.
+            blocks (nn.Sequential): Its blocks as the toolbox built them.
+
+        Returns:
+            nn.Sequential: The same object.
+        """
+        placement = Placement(**self.placement_options, num_stages=self.num_stages)
+        shapes = [self.keeps_shape(block) for block in blocks]
+        for i in placement.positions(stage, shapes):
+            blocks[i] = self.make_mod_block(blocks[i], f'{type(self).__name__} stage {stage}')
+        return blocks
+
+    def make_mod_block(self, block: nn.Module, name: str) -> MoDBlock:
+        """The MoD block that takes a standard block's place and keeps its settings."""
+        width, conv_block = self.conv_block(block)
+        return MoDBlock(
+            width,
+            conv_block,
+            c=self.default_c() if self.c is None else self.c,
+            drop_path=getattr(block, 'drop_path', None),
+            with_cp=block.with_cp,
+            name=name,
+            **self.mod_options,
+        )
+
+    def init_weights(self) -> None:
+        """Initialise as the toolbox does, but refuse a checkpoint of which little matches."""
+        with refuse_foreign_checkpoints(self):
+            super().init_weights()

@@ -1,0 +1,81 @@
+"""ResNet-MoD: MoD applied to a toolbox's own ResNet (Section 3.4, Tables 5 and 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from ..layers import basic_block, bottleneck
+from .mod_backbone import MoDBackbone
+
+# Blocks per stage of the depths that only the paper has (Table 5), beside those of the toolboxes.
+BASIC_BLOCK_STAGES = {26: (2, 2, 3, 4), 42: (3, 3, 6, 6)}
+BOTTLENECK_STAGES = {75: (3, 4, 14, 3), 86: (3, 4, 18, 3)}
+
+
+class MoDResNet(MoDBackbone):
+    """Mixin for the ResNet classes of mmpretrain, mmsegmentation and mmdetection.
+
+    Every argument of the toolbox's ResNet keeps its meaning and default. ``dcn``, ``plugins`` and
+    ``groups`` apply to the standard blocks only: an MoD block has no such variants in the paper.
+    The dilation of a stage, ``conv_cfg``, ``norm_cfg``, ``with_cp`` and ``drop_path_rate`` apply
+    to the MoD blocks as well; ``zero_init_residual`` does not, because a zeroed norm before the
+    block's last ReLU would never learn.
+
+    Args:
+        depth (int): 18, 26, 34, 42 (basic blocks), 50, 75, 86, 101 or 152 (bottlenecks), counted
+            as in the dense network (Table 5).
+        **kwargs: The MoD options of :class:`MoDBackbone`, and the arguments of the toolbox's class.
+
+    Raises:
+        ValueError: If the depth is unknown, and as :class:`MoDBackbone` says.
+    """
+
+    def __init_subclass__(cls, **kwargs) -> None:
+        super().__init_subclass__(**kwargs)
+        dense = cls.arch_settings
+        cls.arch_settings = {
+            **dense,
+            **{depth: (dense[18][0], stages) for depth, stages in BASIC_BLOCK_STAGES.items()},
+            **{depth: (dense[50][0], stages) for depth, stages in BOTTLENECK_STAGES.items()},
+        }
+
+    def __init__(self, depth: int, **kwargs) -> None:
+        if depth not in self.arch_settings:
+            known = ', '.join(map(str, sorted(self.arch_settings)))
+            raise ValueError(f'{type(self).__name__}: unknown depth {depth!r}; choose from {known}')
+        super().__init__(depth=depth, **kwargs)
+
+    def make_res_layer(self, **kwargs) -> nn.Sequential:
+        """Build a stage as the toolbox does, then turn blocks into MoD blocks."""
+        stage = len(self.res_layers)
+        return self.insert_mod_blocks(stage, super().make_res_layer(**kwargs))
+
+    def default_c(self) -> int:
+        """The input width of the first block: 64, or 32 with ``base_channels=32``.
+
+        A stem wider than the first stage does not raise it, or that stage would have k = 0.
+        """
+        return min(self.stem_channels, self.base_channels)
+
+    def keeps_shape(self, block: nn.Module) -> bool:
+        """Whether the block's shortcut is the identity."""
+        return block.downsample is None
+
+    def conv_block(self, block: nn.Module) -> tuple[int, Callable[[int], nn.Module]]:
+        """The width of a standard block, and a builder of its narrow copy for k channels."""
+        cfgs = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg)
+        width = block.conv1.in_channels
+        if not hasattr(block, 'conv3'):
+            return width, partial(basic_block, dilation=dilation_of(block.conv1), **cfgs)
+        expansion = width // block.conv3.in_channels
+        return width, partial(
+            bottleneck, expansion=expansion, dilation=dilation_of(block.conv2), **cfgs
+        )
+
+
+def dilation_of(conv: nn.Module) -> int:
+    """A convolution's dilation; deformable ones keep it as a pair or as a number."""
+    return conv.dilation[0] if isinstance(conv.dilation, tuple) else conv.dilation

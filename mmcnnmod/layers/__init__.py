@@ -1,0 +1,17 @@
+"""Section 3 of the paper, knowing no toolbox: selector, Conv-Block, fusion, block, placement."""
+
+from .channel_selector import ChannelSelector, RandomSelector
+from .conv_block import basic_block, bottleneck
+from .fusion import Fusion
+from .mod_block import MoDBlock
+from .placement import Placement
+
+__all__ = [
+    'ChannelSelector',
+    'Fusion',
+    'MoDBlock',
+    'Placement',
+    'RandomSelector',
+    'basic_block',
+    'bottleneck',
+]

@@ -1,0 +1,109 @@
+"""The channel selector: which k of the C channels are processed (Section 3.1, Fig. 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ChannelSelector(nn.Module):
+    """Scores every channel from its global average and picks the k best, per sample.
+
+    Global average pool, a bias-free fully connected layer C -> C // r, ReLU, a second one
+    C // r -> C, sigmoid (Section 3.1). The ranking uses the logits in float32: the sigmoid is
+    monotonic but saturates, so that in bf16 the scores of 9, 10 and 11 are all 1.
+
+    Args:
+        in_channels (int): C, the channels of the input.
+        k (int): How many channels to pick.
+        r (int): Reduction of the hidden layer. Defaults to 16 (Section 3.1).
+    """
+
+    def __init__(self, in_channels: int, k: int, r: int = 16) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.k = k
+        self.r = r
+        # A module, not x.mean(), so that MAC counters which hook modules see the pooling.
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc1 = nn.Linear(in_channels, in_channels // r, bias=False)
+        self.relu = nn.ReLU()
+        self.fc2 = nn.Linear(in_channels // r, in_channels, bias=False)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """PyTorch's default initialisation, with the first hidden unit kept alive.
+
+        What arrives here has passed a ReLU and is never negative. A hidden unit whose weights
+        happen to sum below zero is then off for every image, and with 4 hidden units (C = 64)
+        one selector in sixteen would start with all of them off: no gradient, for ever. One unit
+        with non-negative weights, which sees the mean activity, rules that out.
+        """
+        self.fc1.reset_parameters()
+        self.fc2.reset_parameters()
+        self.fc1.weight[0].abs_()
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Channel importances before the sigmoid.
+
+        Args:
+            x (Tensor): Feature map of shape (N, C, H, W).
+
+        Returns:
+            Tensor: float32, shape (N, C).
+        """
+        pooled = self.pool(x).flatten(1)
+        with torch.autocast(x.device.type, enabled=False):
+            hidden = self.relu(self.fc1(pooled.to(self.fc1.weight.dtype)))
+            return self.fc2(hidden).float()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Pick the k most important channels of each sample.
+
+        Args:
+            x (Tensor): Feature map of shape (N, C, H, W).
+
+        Returns:
+            tuple[Tensor, Tensor]: Channel indices, int64, and their scores in (0, 1), float32,
+            both of shape (N, k), highest score first.
+        """
+        top, index = self.logits(x).topk(self.k, dim=1)
+        return index, top.sigmoid()
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        return f'in_channels={self.in_channels}, k={self.k}, r={self.r}'
+
+
+class RandomSelector(nn.Module):
+    """Picks k channels at random: the control experiment "MoD50 rand." of Table 1.
+
+    Drawn anew per sample at every forward, in training and in evaluation, from torch's generator
+    (``torch.manual_seed`` repeats it). It has no parameters and gives no scores.
+
+    Args:
+        in_channels (int): C, the channels of the input.
+        k (int): How many channels to pick.
+    """
+
+    def __init__(self, in_channels: int, k: int) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.k = k
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        """Pick k distinct channels of each sample.
+
+        Args:
+            x (Tensor): Feature map of shape (N, C, H, W).
+
+        Returns:
+            tuple[Tensor, None]: Channel indices, int64, shape (N, k), in random order; no scores.
+        """
+        noise = torch.rand(x.shape[:2], device=x.device)
+        return noise.topk(self.k, dim=1).indices, None
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        return f'in_channels={self.in_channels}, k={self.k}'

@@ -1,0 +1,113 @@
+"""The MoD block: select, process, weight, fuse (Section 3, Fig. 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .channel_selector import ChannelSelector, RandomSelector
+from .checks import check_choice, check_positive_int
+from .fusion import FUSIONS, POSITIONS, Fusion, per_sample
+
+SELECTIONS = ('topk', 'random')
+
+
+class MoDBlock(nn.Module):
+    """Processes only k = C // c channels of its input; shapes never change.
+
+    The selector picks k channels per sample, a Conv-Block k wide processes them, the result is
+    multiplied by their scores (which is how the selector gets gradients) and fused with the input.
+
+    Args:
+        in_channels (int): C, channels of input and output.
+        conv_block (Callable[[int], nn.Module]): Builds the Conv-Block for a given k; it must map
+            (N, k, H, W) to the same shape.
+        c (int): Divides the width: k = C // c. The paper takes the input width of the network's
+            first block, 64 for ResNet (Section 3.2, Table 10). Defaults to 64.
+        r (int): Reduction inside the selector. Defaults to 16 (Section 3.1).
+        position (str): 'first', 'last' or 'original', see :class:`Fusion`. Defaults to 'first'.
+        fusion (str): 'add' or 'replace', see :class:`Fusion`. Defaults to 'add'.
+        selection (str): 'topk' by learned scores, or 'random', which builds no selector and
+            multiplies by no scores (Table 1, "MoD50 rand."). Defaults to 'topk'.
+        drop_path (nn.Module, optional): Stochastic depth on the processed channels; only with
+            ``fusion='add'``. Defaults to None.
+        with_cp (bool): Gradient checkpointing: recompute the block in the backward pass.
+            Defaults to False.
+        name (str): How error messages call this block. Defaults to 'MoD block'.
+
+    Raises:
+        ValueError: If an option is unknown, ``c`` or ``r`` is no positive integer or leaves no
+            channel (C // c = 0 or C // r = 0), or an input has the wrong shape.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        conv_block: Callable[[int], nn.Module],
+        c: int = 64,
+        r: int = 16,
+        position: str = 'first',
+        fusion: str = 'add',
+        selection: str = 'topk',
+        drop_path: nn.Module | None = None,
+        with_cp: bool = False,
+        name: str = 'MoD block',
+    ) -> None:
+        super().__init__()
+        self.in_channels = self.out_channels = in_channels
+        self.c = c
+        self.with_cp = with_cp
+        self.name = f'{name} (width {in_channels}, c={c!r})'
+        self._check_options(r, position, fusion, selection, drop_path)
+
+        self.k = in_channels // c
+        if selection == 'topk':
+            self.selector = ChannelSelector(in_channels, self.k, r)
+        else:
+            self.selector = RandomSelector(in_channels, self.k)
+        self.conv_block = conv_block(self.k)
+        self.drop_path = drop_path or nn.Identity()
+        self.fusion = Fusion(self.k, position, fusion)
+
+    def _check_options(self, r, position, fusion, selection, drop_path) -> None:
+        check_choice(self.name, 'position', position, POSITIONS)
+        check_choice(self.name, 'fusion', fusion, FUSIONS)
+        check_choice(self.name, 'selection', selection, SELECTIONS)
+        check_positive_int(self.name, 'c', self.c, at_most=self.in_channels)
+        check_positive_int(self.name, 'r', r, at_most=self.in_channels)
+        if fusion == 'replace' and not isinstance(drop_path, (nn.Identity, type(None))):
+            raise ValueError(
+                f"{self.name}: stochastic depth would erase channels under fusion='replace'; "
+                "use fusion='add' or drop_path_rate=0"
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine k channels of the map.
+
+        Args:
+            x (Tensor): Feature map of shape (N, C, H, W).
+
+        Returns:
+            Tensor: The fused map, shape (N, C, H, W).
+        """
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(
+                f'{self.name}: expected an input of shape (N, {self.in_channels}, H, W), '
+                f'got {tuple(x.shape)}'
+            )
+        if self.with_cp and x.requires_grad:
+            return checkpoint(self._forward, x, use_reentrant=False)
+        return self._forward(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        index, scores = self.selector(x)
+        processed = self.conv_block(x[per_sample(index)])
+        if scores is not None:
+            processed = processed * scores.to(processed.dtype)[:, :, None, None]
+        return self.fusion(x, self.drop_path(processed), index)
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        return f'in_channels={self.in_channels}, c={self.c}, k={self.k}'

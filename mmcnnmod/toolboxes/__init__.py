@@ -1,0 +1,76 @@
+"""Registration in every toolbox that is installed; each one is optional."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+
+# The toolboxes, and the first release of each with the registries and interfaces used here.
+MINIMUM_VERSIONS = {'mmpretrain': '1.0.0', 'mmseg': '1.0.0', 'mmdet': '3.0.0'}
+
+# Why a toolbox is not served; None if it is. Filled by `register_all`.
+_problems: dict[str, Exception | None] = {}
+
+
+def register_all() -> None:
+    """Register the backbones in each toolbox's registry.
+
+    A toolbox that is not installed is passed over in silence. One that is installed and does not
+    import is logged with its real cause and skipped: the config may not need it.
+    """
+    for toolbox in MINIMUM_VERSIONS:
+        _problems[toolbox] = _import(toolbox)
+        if _problems[toolbox] is not None and not is_absent(toolbox):
+            logging.getLogger(__name__).warning('mmcnnmod: skipped %s', _describe(toolbox))
+
+
+def is_absent(toolbox: str) -> bool:
+    """Whether the toolbox is not installed at all."""
+    problem = _problems[toolbox]
+    return isinstance(problem, ModuleNotFoundError) and problem.name == toolbox
+
+
+def require(toolbox: str) -> None:
+    """Make sure that a toolbox is served.
+
+    Args:
+        toolbox (str): 'mmpretrain', 'mmseg' or 'mmdet' (a config's ``default_scope``).
+
+    Raises:
+        ImportError: With the real cause and the remedy, if the toolbox is absent or broken, or
+            is none of the three.
+    """
+    if toolbox not in MINIMUM_VERSIONS:
+        known = ', '.join(MINIMUM_VERSIONS)
+        raise ImportError(f'default_scope is {toolbox!r}; mmcnnmod serves {known}')
+    if _problems[toolbox] is not None:
+        raise ImportError(_describe(toolbox)) from _problems[toolbox]
+
+
+def _import(toolbox: str) -> Exception | None:
+    try:
+        importlib.import_module(f'{__name__}.{toolbox}')
+    # A toolbox can fail in any way while it is imported: asserts on versions, missing symbols.
+    except Exception as problem:
+        return problem
+    return None
+
+
+def _describe(toolbox: str) -> str:
+    if is_absent(toolbox):
+        return f'{toolbox} is not installed; install it (see the version table in the README)'
+    problem = _problems[toolbox]
+    cause = ' '.join(str(problem).split()) or type(problem).__name__
+    return f'{toolbox}, which does not import: {cause}; {_remedy(toolbox, cause)}'
+
+
+def _remedy(toolbox: str, cause: str) -> str:
+    if 'undefined symbol' in cause or 'DLL load failed' in cause:
+        return 'mmcv was compiled against another torch: rebuild it without the package cache'
+    if 'mmcv._ext' in cause:
+        return 'this mmcv has no operators (mmcv-lite?): install the full mmcv'
+    if 'mmcv' in cause.lower():
+        return 'install an mmcv that fits (see the version table in the README)'
+    return (
+        f'mmcnnmod needs {toolbox} >= {MINIMUM_VERSIONS[toolbox]} with the packages it depends on'
+    )

@@ -1,0 +1,21 @@
+"""The MoD backbones of mmsegmentation, in its registry."""
+
+from mmseg.models.backbones import ResNet, ResNetV1c, ResNetV1d
+from mmseg.registry import MODELS
+
+from ..backbones import MoDResNet
+
+
+@MODELS.register_module()
+class ResNetMoD(MoDResNet, ResNet):
+    """mmsegmentation's ResNet with MoD blocks, see :class:`mmcnnmod.backbones.MoDResNet`."""
+
+
+@MODELS.register_module()
+class ResNetV1cMoD(MoDResNet, ResNetV1c):
+    """mmsegmentation's ResNetV1c (deep stem) with MoD blocks."""
+
+
+@MODELS.register_module()
+class ResNetV1dMoD(MoDResNet, ResNetV1d):
+    """mmsegmentation's ResNetV1d (deep stem, average pooling in the shortcut) with MoD blocks."""
