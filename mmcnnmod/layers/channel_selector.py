@@ -51,12 +51,14 @@ class ChannelSelector(nn.Module):
             x (Tensor): Feature map of shape (N, C, H, W).
 
         Returns:
-            Tensor: float32, shape (N, C).
+            Tensor: float32 (float64 in a float64 network), shape (N, C).
         """
         pooled = self.pool(x).flatten(1)
         with torch.autocast(x.device.type, enabled=False):
             hidden = self.relu(self.fc1(pooled.to(self.fc1.weight.dtype)))
-            return self.fc2(hidden).float()
+            logits = self.fc2(hidden)
+        # At least float32: a network in half precision must not round what it ranks any further.
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Pick the k most important channels of each sample.

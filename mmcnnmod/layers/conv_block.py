@@ -8,8 +8,6 @@ the fused map on "without additional adjustments" (Sections 3 and 3.2).
 
 from __future__ import annotations
 
-from math import gcd
-
 from mmcv.cnn import ConvModule
 from torch import nn
 
@@ -107,7 +105,8 @@ def without_standardization(conv_cfg: dict | None) -> dict | None:
 
 
 def fit_groups(norm_cfg: dict, width: int) -> dict:
-    """GroupNorm's groups must divide the width, which may be as narrow as 1."""
+    """GroupNorm's groups must divide the width; two channels in each, or a 1x1 map is all zero."""
     if norm_cfg['type'] != 'GN':
         return norm_cfg
-    return {**norm_cfg, 'num_groups': gcd(norm_cfg['num_groups'], width)}
+    most = min(norm_cfg['num_groups'], max(width // 2, 1))
+    return {**norm_cfg, 'num_groups': max(n for n in range(1, most + 1) if width % n == 0)}

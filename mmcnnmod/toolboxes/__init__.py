@@ -49,6 +49,7 @@ def require(toolbox: str) -> None:
 
 def _import(toolbox: str) -> Exception | None:
     try:
+        importlib.import_module(toolbox)
         importlib.import_module(f'{__name__}.{toolbox}')
     # A toolbox can fail in any way while it is imported: asserts on versions, missing symbols.
     except Exception as problem:

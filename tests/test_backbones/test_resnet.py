@@ -1,0 +1,253 @@
+"""ResNet-MoD in each toolbox: the paper's networks, and the toolboxes' own arguments."""
+
+import importlib
+
+import pytest
+import torch
+from torch import nn
+
+from mmcnnmod.layers import MoDBlock, RandomSelector
+
+# Tables 1 and 7: million parameters with a classifier for 1000 classes; blocks of Table 5.
+PAPER = {
+    18: (5.46, (2, 2, 2, 2)),
+    26: (11.40, (2, 2, 3, 4)),
+    34: (12.93, (3, 4, 6, 3)),
+    42: (17.72, (3, 3, 6, 6)),
+    50: (18.11, (3, 4, 6, 3)),
+    75: (23.10, (3, 4, 14, 3)),
+    86: (25.60, (3, 4, 18, 3)),
+    101: (29.21, (3, 4, 23, 3)),
+    152: (37.46, (3, 8, 36, 3)),
+}
+SMALL = dict(base_channels=16, stem_channels=16)
+
+
+def mod_blocks(network):
+    return [module for module in network.modules() if isinstance(module, MoDBlock)]
+
+
+def evaluating(network):
+    """The network in eval mode; the toolboxes' own ``train()``, and so ``eval()``, return None."""
+    network.eval()
+    return network
+
+
+def positions(network):
+    """(stage, block) of every MoD block."""
+    return [
+        (stage, i)
+        for stage, name in enumerate(network.res_layers)
+        for i, block in enumerate(getattr(network, name))
+        if isinstance(block, MoDBlock)
+    ]
+
+
+def millions(module):
+    return sum(parameter.numel() for parameter in module.parameters()) / 1e6
+
+
+@pytest.mark.parametrize('depth', PAPER)
+def test_parameters_and_blocks_are_the_papers(backbones, depth):
+    network = backbones.ResNetMoD(depth=depth)
+    params, blocks = PAPER[depth]
+    head = nn.Linear(512 if depth < 50 else 2048, 1000)
+    assert round(millions(network) + millions(head), 2) == params
+    assert tuple(len(getattr(network, name)) for name in network.res_layers) == blocks
+    assert positions(network) == [(s, i) for s, n in enumerate(blocks) for i in range(1, n, 2)]
+
+
+def test_random_selection_has_the_papers_parameters(backbones):
+    network = backbones.ResNetMoD(depth=50, selection='random')
+    assert round(millions(network) + millions(nn.Linear(2048, 1000)), 2) == 17.11
+    assert all(isinstance(block.selector, RandomSelector) for block in mod_blocks(network))
+
+
+def test_widths_of_the_narrow_blocks(backbones):
+    network = backbones.ResNetMoD(depth=50)
+    assert [block.k for block in mod_blocks(network)] == [4, 8, 8, 16, 16, 16, 32]
+    convs = [module.conv for module in network.layer4[1].conv_block]
+    assert [(conv.in_channels, conv.out_channels) for conv in convs] == [(32, 8), (8, 8), (8, 32)]
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+@pytest.mark.parametrize('variant', ['ResNetMoD', 'ResNetV1cMoD', 'ResNetV1dMoD'])
+def test_outputs_have_the_dense_shapes(backbones, depth, variant):
+    if not hasattr(backbones, variant):
+        pytest.skip('this toolbox has no such ResNet')
+    mod = getattr(backbones, variant)
+    dense = mod.__bases__[-1]
+    settings = dict(depth=depth, out_indices=(0, 1, 2, 3), **SMALL)
+    x = torch.rand(1, 3, 33, 47)
+    with torch.no_grad():
+        shapes = [tuple(out.shape) for out in evaluating(mod(**settings))(x)]
+        assert shapes == [tuple(out.shape) for out in evaluating(dense(**settings))(x)]
+
+
+@pytest.mark.parametrize('depth', [26, 75])
+def test_state_dicts_are_equal_across_toolboxes(depth):
+    networks = [
+        importlib.import_module(f'mmcnnmod.toolboxes.{name}').ResNetMoD(depth=depth)
+        for name in ('mmpretrain', 'mmseg', 'mmdet')
+        if importlib.util.find_spec(name)
+    ]
+    for network in networks[1:]:
+        network.load_state_dict(networks[0].state_dict(), strict=True)
+        x = torch.rand(1, 3, 32, 32)
+        with torch.no_grad():
+            out = evaluating(network)(x)[-1]
+            torch.testing.assert_close(out, evaluating(networks[0])(x)[-1])
+
+
+@pytest.mark.parametrize('zero_init_residual', [True, False])
+@pytest.mark.parametrize(('depth', 'seed'), [(18, 0), (18, 1), (26, 2), (50, 3), (75, 4)])
+def test_every_parameter_of_every_mod_block_learns(backbones, zero_init_residual, depth, seed):
+    torch.manual_seed(seed)
+    network = backbones.ResNetMoD(
+        depth=depth, zero_init_residual=zero_init_residual, norm_eval=False
+    )
+    network.init_weights()
+    network.train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    for _ in range(2):  # at initialisation, and after the first step
+        optimizer.zero_grad()
+        out = network(torch.rand(2, 3, 64, 64))[-1]
+        (out * torch.randn_like(out)).mean().backward()
+        dead = [
+            (block.name, name)
+            for block in mod_blocks(network)
+            for name, parameter in block.named_parameters()
+            if not parameter.grad.any()
+        ]
+        assert not dead
+        optimizer.step()
+
+
+def test_dense_blocks_keep_zero_init_residual(backbones):
+    network = backbones.ResNetMoD(depth=50, zero_init_residual=True, **SMALL)
+    network.init_weights()
+    assert not network.layer1[0].norm3.weight.any()
+    assert network.layer1[1].conv_block[-1].norm.weight.all()
+
+
+def test_default_c_follows_the_width(backbones):
+    assert {block.c for block in mod_blocks(backbones.ResNetMoD(depth=18))} == {64}
+    narrow = backbones.ResNetMoD(depth=18, base_channels=32)
+    assert {block.c for block in mod_blocks(narrow)} == {32}
+    assert {block.c for block in mod_blocks(backbones.ResNetMoD(depth=18, c=8))} == {8}
+
+
+def test_variants_are_reachable(backbones):
+    network = backbones.ResNetMoD(
+        depth=50, c=4, r=8, position='last', fusion='replace', placement='every', mod_stages=(1, 3)
+    )
+    assert positions(network) == [(1, 1), (1, 2), (1, 3), (3, 1), (3, 2)]
+    block = mod_blocks(network)[0]
+    assert (block.c, block.k, block.selector.r) == (4, 128, 8)
+    assert (block.fusion.position, block.fusion.mode) == ('last', 'replace')
+
+
+def test_every_block_that_keeps_its_shape(backbones):
+    """In a basic-block network the first stage keeps its width: its first block counts too."""
+    network = backbones.ResNetMoD(depth=18, placement='every', mod_stages=(0,))
+    assert positions(network) == [(0, 0), (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        ({'c': 512}, ['stage 0', 'width 256', 'c=512', '= 0']),
+        ({'c': True}, ['stage 0', 'width 256', 'c=True']),
+        ({'c': -1}, ['stage 0', 'width 256', 'c=-1']),
+        ({'c': 6.4}, ['stage 0', 'width 256', 'c=6.4']),
+        ({'r': 257}, ['stage 0', 'width 256', 'c=64', 'r=257']),
+        ({'r': 0}, ['stage 0', 'width 256', 'c=64', 'r must be']),
+        ({'position': 'front'}, ['stage 0', 'front', 'first, last, original']),
+        ({'fusion': 'cat'}, ['stage 0', 'cat', 'add, replace']),
+        ({'selection': 'all'}, ['stage 0', 'all', 'topk, random']),
+        ({'placement': 'none'}, ['none', 'alternate, every']),
+        ({'mod_stages': (4,)}, ['stage 4', 'stages 0 to 3']),
+        ({'depth': 49}, ['unknown depth 49', '18, 26, 34, 42, 50, 75, 86, 101, 152']),
+        ({'depth': '50'}, ["unknown depth '50'"]),
+    ],
+)
+def test_bad_settings(backbones, options, words):
+    with pytest.raises(ValueError, match=r'^[^\n]*$') as error:
+        backbones.ResNetMoD(**{'depth': 50, **options})
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_frozen_stages(backbones):
+    network = backbones.ResNetMoD(depth=18, frozen_stages=2, norm_eval=False, **SMALL)
+    network.train()
+    frozen = network.layer2[1]
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    assert not any(module.training for module in frozen.modules())
+    assert all(parameter.requires_grad for parameter in network.layer3[1].parameters())
+
+
+def test_norm_eval(backbones):
+    network = backbones.ResNetMoD(depth=18, norm_eval=True, **SMALL)
+    network.train()
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms
+    assert not any(norm.training for norm in norms)
+    assert network.layer1[1].training
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+def test_dilation_reaches_the_narrow_convolutions(backbones, depth):
+    network = backbones.ResNetMoD(
+        depth=depth, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), out_indices=(3,), **SMALL
+    )
+    dilations = {}
+    for stage, i in positions(network):
+        block = getattr(network, network.res_layers[stage])[i]
+        convs = [module.conv for module in block.conv_block if module.conv.kernel_size == (3, 3)]
+        dilations.setdefault(stage, convs[0].dilation)
+    assert dilations == {0: (1, 1), 1: (1, 1), 2: (2, 2), 3: (4, 4)}
+    assert evaluating(network)(torch.rand(1, 3, 32, 32))[0].shape[-2:] == (4, 4)
+
+
+def test_with_cp_changes_no_gradient(backbones):
+    gradients = []
+    for with_cp in (False, True):
+        torch.manual_seed(0)
+        network = backbones.ResNetMoD(
+            depth=50, with_cp=with_cp, zero_init_residual=False, norm_eval=False, **SMALL
+        )
+        assert all(block.with_cp is with_cp for block in mod_blocks(network))
+        torch.manual_seed(1)
+        network(torch.rand(2, 3, 32, 32))[-1].square().sum().backward()
+        gradients.append([p.grad for p in network.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, recomputed)
+
+
+def test_norm_and_conv_configs(backbones):
+    network = backbones.ResNetMoD(
+        depth=50,
+        conv_cfg=dict(type='ConvWS'),
+        norm_cfg=dict(type='GN', num_groups=32, requires_grad=True),
+        base_channels=32,
+        stem_channels=32,
+        norm_eval=False,
+    )
+    assert all(type(m.conv).__name__ == 'ConvWS2d' for m in network.layer4[1].conv_block)
+    assert isinstance(network.layer1[1].conv_block[0].norm, nn.GroupNorm)
+    assert torch.isfinite(network(torch.rand(1, 3, 32, 32))[-1]).all()
+
+
+def test_one_graph_and_channels_last(backbones):
+    torch.manual_seed(0)
+    network = evaluating(backbones.ResNetMoD(depth=26, **SMALL))
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = network(x)[-1]
+        torch._dynamo.reset()
+        compiled = torch.compile(network, fullgraph=True, backend='aot_eager')
+        torch.testing.assert_close(compiled(x)[-1], expected)
+        last = network.to(memory_format=torch.channels_last)
+        torch.testing.assert_close(
+            last(x.to(memory_format=torch.channels_last))[-1], expected, rtol=1e-4, atol=1e-4
+        )

@@ -1,0 +1,98 @@
+"""Registration: each toolbox alone, none, and a broken one. In subprocesses, so nothing leaks."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from mmcnnmod.toolboxes import MINIMUM_VERSIONS, require
+
+CLASSES = {
+    'mmpretrain': ['ResNetMoD', 'ResNetV1cMoD', 'ResNetV1dMoD', 'ResNetMoD_CIFAR'],
+    'mmseg': ['ResNetMoD', 'ResNetV1cMoD', 'ResNetV1dMoD'],
+    'mmdet': ['ResNetMoD', 'ResNetV1dMoD'],
+}
+HIDE = """
+import sys
+for name in {hidden}:
+    sys.modules[name] = None
+"""
+
+
+def run(code, hidden=()):
+    script = HIDE.format(hidden=list(hidden)) + textwrap.dedent(code)
+    return subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', script], capture_output=True, text=True, timeout=300
+    )
+
+
+def test_each_toolbox_alone(toolbox):
+    hidden = set(MINIMUM_VERSIONS) - {toolbox}
+    result = run(
+        f"""
+        import mmcnnmod, torch
+        from {toolbox}.registry import MODELS
+        for name in {CLASSES[toolbox]}:
+            network = MODELS.build(dict(type=name, depth=18, base_channels=16, stem_channels=16))
+            assert network(torch.rand(2, 3, 64, 64))[-1].shape[1] == 128
+        assert not [name for name in {sorted(hidden)} if sys.modules[name] is not None]
+        """,
+        hidden,
+    )
+    assert result.returncode == 0, result.stderr
+    assert 'skipped' not in result.stderr  # what is absent is passed over in silence
+
+
+def test_no_toolbox_leaves_the_layers():
+    result = run(
+        """
+        import mmcnnmod, torch
+        from mmcnnmod.layers import MoDBlock, bottleneck
+        assert MoDBlock(64, bottleneck)(torch.rand(2, 64, 4, 4)).shape == (2, 64, 4, 4)
+        from mmcnnmod.toolboxes import require
+        try:
+            require('mmseg')
+        except ImportError as error:
+            assert 'mmseg is not installed' in str(error), error
+        else:
+            raise SystemExit('no error')
+        """,
+        MINIMUM_VERSIONS,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ('cause', 'remedy'),
+    [
+        ("ImportError('mmcv/_ext.so: undefined symbol: _ZN2at4_ops')", 'rebuild'),
+        ('ModuleNotFoundError("No module named \'mmcv._ext\'")', 'full mmcv'),
+        ("AssertionError('MMCV==1.7.0 is used but incompatible')", 'version table'),
+        ("ImportError('cannot import name MODELS')", 'mmcnnmod needs mmdet >= 3.0.0'),
+    ],
+)
+def test_a_broken_toolbox_is_logged_and_skipped(tmp_path, cause, remedy):
+    (tmp_path / 'mmdet').mkdir()
+    (tmp_path / 'mmdet' / '__init__.py').write_text(f'raise {cause}\n')
+    result = run(
+        f"""
+        sys.path.insert(0, {str(tmp_path)!r})
+        import mmcnnmod
+        from mmcnnmod.toolboxes import require
+        try:
+            require('mmdet')
+        except ImportError as error:
+            print(error)
+        """,
+        ['mmpretrain', 'mmseg'],
+    )
+    assert result.returncode == 0, result.stderr
+    assert 'skipped mmdet' in result.stderr
+    assert remedy in result.stdout
+    assert len(result.stdout.strip().splitlines()) == 1
+
+
+def test_unknown_scope():
+    with pytest.raises(ImportError, match="default_scope is 'mmpose'; mmcnnmod serves mmpretrain"):
+        require('mmpose')
