@@ -1,0 +1,1 @@
+"""What the programs in tools/ do: read a config, apply the options, check first, then run."""

@@ -1,0 +1,110 @@
+"""The options of tools/train.py and tools/test.py: the union of the three toolboxes' own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from mmengine.config import DictAction
+
+
+def train_parser() -> argparse.ArgumentParser:
+    """Options of tools/train.py."""
+    parser = argparse.ArgumentParser(
+        description='Train a classifier, segmentor or detector (the config says which).'
+    )
+    parser.add_argument('config', help='config file, one of ours or of a toolbox')
+    _add_common(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint, or without a value from the newest in the work dir',
+    )
+    parser.add_argument(
+        '--pretrained',
+        metavar='CHECKPOINT',
+        help='start the backbone from the weights in this checkpoint; a prefix "backbone." in its '
+        'names is recognised',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the batch size, as auto_scale_lr in the config says',
+    )
+    parser.add_argument(
+        '--no-validate', action='store_true', help='do not evaluate during training'
+    )
+    parser.add_argument(
+        '--no-persistent-workers',
+        action='store_true',
+        help='start the data loading processes anew in every epoch',
+    )
+    return parser
+
+
+def test_parser() -> argparse.ArgumentParser:
+    """Options of tools/test.py."""
+    parser = argparse.ArgumentParser(
+        description='Score a trained checkpoint (the config says for which task).'
+    )
+    parser.add_argument('config', help='config file, one of ours or of a toolbox')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    _add_common(parser)
+    parser.add_argument(
+        '--out',
+        help='save the predictions: a .pkl file (mmpretrain, mmdet) or a folder (mmseg)',
+    )
+    parser.add_argument(
+        '--out-item',
+        choices=['metrics', 'pred'],
+        help='mmpretrain only: what --out saves; predictions by default',
+    )
+    parser.add_argument('--show', action='store_true', help='show the predictions in a window')
+    parser.add_argument('--show-dir', help='save pictures of the predictions in this folder')
+    parser.add_argument('--interval', type=int, default=1, help='picture every n-th sample')
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds for which a window stays'
+    )
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse, and hand the local rank on to mmengine the way the toolboxes do."""
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--work-dir', help='folder for logs, checkpoints and scores')
+    parser.add_argument(
+        '--data-root',
+        metavar='DIR',
+        help="where the data set lies, in place of the config's data_root",
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--device',
+        choices=['auto', 'cpu', 'cuda'],
+        default='auto',
+        help='auto takes the GPU if there is one; cuda refuses to run without',
+    )
+    parser.add_argument(
+        '--no-pin-memory', action='store_true', help='do not pin memory in the data loaders'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config: optimizer.lr=0.1, key="[a,b]", key=a,b',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    # torchrun passes the first spelling or the second, depending on its version.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument(
+        '--debug', action='store_true', help='show the traceback of an error as well'
+    )

@@ -1,0 +1,170 @@
+"""Reading a config and applying the options that training and testing share."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+
+from ..errors import UserError
+from ..toolboxes import require
+from .errors import building_from
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# Added to a config, so that the copy in the work dir runs anywhere the package is installed.
+# mmengine imports custom_imports only while it reads a file; the tools have imported the package.
+IMPORTS = ('mmcnnmod', 'mmcnnmod.datasets')
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and apply what tools/train.py and tools/test.py have in common.
+
+    Args:
+        args (argparse.Namespace): Parsed options, see :mod:`mmcnnmod.cli.arguments`.
+
+    Returns:
+        Config: With ``work_dir``, ``launcher`` and ``default_scope`` set.
+
+    Raises:
+        UserError: If it cannot be read or names a toolbox that is not there.
+    """
+    if not Path(args.config).is_file():
+        raise UserError(f'config {args.config} is not there')
+    with building_from(f'config {args.config}'):
+        cfg = Config.fromfile(args.config)
+        cfg.merge_from_dict(args.cfg_options or {})
+    if cfg.get('default_scope') is None:
+        raise UserError(
+            f'config {args.config} has no default_scope; set mmpretrain, mmseg or mmdet'
+        )
+    require(cfg.default_scope)
+
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}'
+    imports = cfg.get('custom_imports') or {}
+    names = [*imports.get('imports', []), *IMPORTS]
+    cfg.custom_imports = dict(imports=list(dict.fromkeys(names)), allow_failed_imports=False)
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
+    set_loader_defaults(cfg, args)
+    refuse_truncated_images(cfg)
+    revert_sync_bn(cfg)
+    return cfg
+
+
+def set_data_root(cfg: Config, root: str) -> None:
+    """Put ``root`` in place of the config's ``data_root`` in loaders and evaluators.
+
+    Args:
+        cfg (Config): Changed in place.
+        root (str): The folder that holds the data set.
+
+    Raises:
+        UserError: If the config names none, or several.
+    """
+    roots = find_values([cfg.get(name) for name in LOADERS], 'data_root')
+    if len(roots) != 1 and cfg.get('data_root') is None:
+        named = ', '.join(sorted(roots)) or 'none'
+        raise UserError(
+            f'--data-root replaces one root, this config has {named}; set them by --cfg-options'
+        )
+    old = cfg.get('data_root') or roots.pop()
+    new = f'{root.rstrip("/")}/'
+
+    def replace(node):
+        if is_text(node) and f'{node}/'.startswith(f'{old.rstrip("/")}/'):
+            return new + node[len(old) :].lstrip('/')
+        return node
+
+    for name in (*LOADERS, 'val_evaluator', 'test_evaluator'):
+        if cfg.get(name) is not None:
+            cfg[name] = map_tree(cfg[name], replace)
+    cfg.data_root = new
+
+
+def set_loader_defaults(cfg: Config, args: argparse.Namespace) -> None:
+    """Give mmpretrain's loaders what its own tools give them; its configs rely on it."""
+    for name in LOADERS:
+        loader = cfg.get(name)
+        if loader is None:
+            continue
+        if cfg.default_scope == 'mmpretrain':
+            workers = loader.get('num_workers', 0) > 0
+            defaults = dict(pin_memory=torch.cuda.is_available(), persistent_workers=workers)
+            defaults['collate_fn'] = dict(type='default_collate')
+            cfg[name] = ConfigDict({**defaults, **loader})
+        if args.no_pin_memory:
+            cfg[name].pin_memory = False
+        if getattr(args, 'no_persistent_workers', False):
+            cfg[name].persistent_workers = False
+
+
+def refuse_truncated_images(cfg: Config) -> None:
+    """Let every pipeline load images with :class:`LoadCompleteImageFromFile`."""
+
+    def replace(node):
+        if isinstance(node, dict) and type_name(node) == 'LoadImageFromFile':
+            return {**node, 'type': 'LoadCompleteImageFromFile'}
+        return node
+
+    for name in (*LOADERS, 'tta_pipeline'):
+        if cfg.get(name) is not None:
+            cfg[name] = map_tree(cfg[name], replace)
+
+
+def revert_sync_bn(cfg: Config) -> None:
+    """Make SyncBN plain BN where it cannot work: on one device, and on CPU."""
+    if cfg.launcher != 'none' and torch.cuda.is_available():
+        return
+    found = []
+
+    def replace(node):
+        if isinstance(node, dict) and node.get('type') in ('SyncBN', 'MMSyncBN'):
+            found.append(node)
+            return {**node, 'type': 'BN'}
+        return node
+
+    cfg.model = map_tree(cfg.model, replace)
+    if found:
+        why = 'this is one device' if cfg.launcher == 'none' else 'it does not run on CPU'
+        print_log(
+            f'SyncBN is reverted to BN in {len(found)} places of the config: {why}',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def map_tree(node, change: Callable):
+    """Apply ``change`` to every node of nested dicts and lists, innermost first."""
+    if isinstance(node, dict):
+        node = ConfigDict({key: map_tree(value, change) for key, value in node.items()})
+    elif isinstance(node, (list, tuple)):
+        node = type(node)(map_tree(value, change) for value in node)
+    changed = change(node)
+    return ConfigDict(changed) if isinstance(changed, dict) else changed
+
+
+def find_values(node, key: str) -> set[str]:
+    """All texts that stand under ``key`` anywhere in nested dicts and lists."""
+    if isinstance(node, dict):
+        here = {node[key]} if is_text(node.get(key)) else set()
+        return here.union(*(find_values(value, key) for value in node.values()))
+    if isinstance(node, (list, tuple)):
+        return set().union(*(find_values(value, key) for value in node))
+    return set()
+
+
+def type_name(node: dict) -> str:
+    """The type of a config node, without its scope; new-style configs give the class itself."""
+    kind = node.get('type', '')
+    return kind.split('.')[-1] if is_text(kind) else getattr(kind, '__name__', '')
+
+
+def is_text(node) -> bool:
+    """Whether a node is a text."""
+    return isinstance(node, str)

@@ -1,0 +1,132 @@
+"""What can be known before a run starts, so that it does not fail after an hour."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import CheckpointLoader
+from torch import nn
+
+from ..checkpoints import match_state_dicts
+from ..errors import UserError
+from .config import type_name
+from .errors import one_line
+
+# Data sets that fetch themselves into their root.
+DOWNLOADING = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
+
+
+def check_device(cfg: Config, device: str) -> None:
+    """Fail where CUDA is asked for and torch sees none."""
+    if torch.cuda.is_available():
+        return
+    remedy = 'torch sees no GPU here (driver, CUDA_VISIBLE_DEVICES, or a CPU build of torch?)'
+    if device == 'cuda':
+        raise UserError(f'--device cuda: {remedy}')
+    backend = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('backend', 'nccl')
+    if cfg.launcher != 'none' and backend == 'nccl':
+        raise UserError(
+            f'the nccl backend needs CUDA and {remedy}; on CPU use '
+            '--cfg-options env_cfg.dist_cfg.backend=gloo'
+        )
+    if cfg.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':
+        raise UserError(f'mixed precision (--amp, AmpOptimWrapper) needs CUDA and {remedy}')
+
+
+def check_work_dir(cfg: Config) -> None:
+    """Fail if nothing can be written into the work dir."""
+    try:
+        Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cfg.work_dir):
+            pass
+    except OSError as problem:
+        raise UserError(
+            f'work dir {cfg.work_dir} cannot be written ({problem.strerror}); '
+            'choose another one with --work-dir'
+        ) from problem
+
+
+def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
+    """Fail if the files that the data sets name are not there."""
+    for loader in loaders:
+        for dataset in innermost_datasets(cfg.get(loader)):
+            for path in data_paths(dataset):
+                if not path.exists():
+                    raise UserError(
+                        f'{loader}: {path} is not there; put the data set under '
+                        f'{dataset["data_root"]} or say where it is with --data-root DIR'
+                    )
+
+
+def innermost_datasets(node) -> Iterator[dict]:
+    """The data sets in a loader's config, inside any wrappers (RepeatDataset, ConcatDataset)."""
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            yield from innermost_datasets(item)
+    elif isinstance(node, dict):
+        if 'dataset' in node or 'datasets' in node:
+            yield from innermost_datasets(node.get('dataset'))
+            yield from innermost_datasets(node.get('datasets'))
+        else:
+            yield node
+
+
+def data_paths(dataset: dict) -> list[Path]:
+    """The root, annotation file and folders that a data set's config names; local ones only."""
+    root = dataset.get('data_root')
+    if not root or dataset.get('backend_args') or type_name(dataset) in DOWNLOADING:
+        return []
+    prefix = dataset.get('data_prefix') or {}
+    parts = [dataset.get('ann_file'), *(prefix.values() if isinstance(prefix, dict) else [prefix])]
+    return [Path(root), *(Path(root, part) for part in parts if isinstance(part, str) and part)]
+
+
+def check_file(checkpoint: str | None) -> None:
+    """Fail if a checkpoint, unless it is a URL, is not there."""
+    if checkpoint and '://' not in checkpoint and not Path(checkpoint).is_file():
+        raise UserError(f'checkpoint {checkpoint} is not there')
+
+
+def check_checkpoint(model: nn.Module, checkpoint: str, complete: bool) -> None:
+    """Fail if a checkpoint does not belong to a model; mmengine itself would only warn.
+
+    Args:
+        model (nn.Module): The runner's model.
+        checkpoint (str): A file or a URL.
+        complete (bool): Whether every tensor of the model must be in it. If not, it must be of
+            the same network.
+
+    Raises:
+        UserError: With the counts.
+    """
+    state_dict = read_state_dict(checkpoint)
+    if is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    match = match_state_dicts(model.state_dict(), state_dict)
+    if match.foreign or (complete and not match.complete):
+        raise UserError(
+            f'checkpoint {checkpoint} does not fit this model: {match}; '
+            'give the config that it was trained with'
+        )
+
+
+def read_state_dict(checkpoint: str) -> dict:
+    """The state dict in a checkpoint file, as mmengine finds it."""
+    check_file(checkpoint)
+    try:
+        content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
+        state_dict = content.get('state_dict', content)
+        if not any(isinstance(value, torch.Tensor) for value in state_dict.values()):
+            raise ValueError('it holds no tensors')
+    # Whatever a damaged file makes of the unpickler, it is the file that is at fault.
+    except Exception as problem:
+        raise UserError(
+            f'checkpoint {checkpoint} cannot be read ({one_line(problem)[:200]}); '
+            'it may be damaged or no checkpoint'
+        ) from problem
+    return {name.removeprefix('module.'): value for name, value in state_dict.items()}

@@ -1,0 +1,129 @@
+"""tools/test.py: score a trained classifier, segmentor or detector."""
+
+from __future__ import annotations
+
+import argparse
+from copy import deepcopy
+from pathlib import Path
+
+import mmengine
+from mmengine.config import Config, ConfigDict
+from mmengine.evaluator import DumpResults
+from mmengine.runner import Runner
+
+from ..errors import UserError
+from . import preflight
+from .arguments import parse, test_parser
+from .config import load_config
+from .errors import one_line_errors
+from .run import build_runner, hide_gpus
+
+# How each toolbox's visualization hook is told to draw, and where.
+DRAW_SWITCH = {'mmpretrain': 'enable', 'mmseg': 'draw', 'mmdet': 'draw'}
+DRAW_FOLDER = {'mmpretrain': 'out_dir', 'mmdet': 'test_out_dir'}
+FLIPS = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
+DET_META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip')
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Test as the command line says.
+
+    Args:
+        argv (list[str], optional): Options. Defaults to None, those of the process.
+    """
+    args = parse(test_parser(), argv)
+    hide_gpus(args)
+    with one_line_errors(args.debug):
+        cfg = load_config(args)
+        apply_options(cfg, args)
+        check(cfg, args)
+        runner = build_runner(cfg, args.config)
+        preflight.check_checkpoint(runner.model, args.checkpoint, complete=True)
+        save_predictions(runner, cfg, args)
+        metrics = runner.test()
+        if args.out_item == 'metrics':
+            save_metrics(metrics, args.out)
+
+
+def check(cfg: Config, args: argparse.Namespace) -> None:
+    """Everything that can be known to go wrong before a model is built."""
+    if args.out_item and not args.out:
+        raise UserError('--out-item says what --out saves: give --out FILE as well')
+    if args.out and cfg.default_scope == 'mmdet' and not args.out.endswith(('.pkl', '.pickle')):
+        raise UserError(f'--out {args.out}: predictions are saved as .pkl')
+    preflight.check_device(cfg, args.device)
+    preflight.check_work_dir(cfg)
+    preflight.check_file(args.checkpoint)
+    preflight.check_data(cfg, ('test_dataloader',))
+
+
+def apply_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Apply the options that only testing has."""
+    cfg.load_from = args.checkpoint
+    if args.amp:
+        cfg.test_cfg.fp16 = True
+    if args.show or args.show_dir:
+        draw_predictions(cfg, args)
+    if args.tta:
+        augment(cfg)
+    if args.out and cfg.default_scope == 'mmseg':
+        cfg.test_evaluator.update(output_dir=args.out, keep_results=True)
+
+
+def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
+    """Switch the toolbox's visualization hook on."""
+    scope = cfg.default_scope
+    hook = cfg.default_hooks.get('visualization')
+    if hook is None:
+        raise UserError('--show needs a visualization hook in the default_hooks of the config')
+    hook.update({DRAW_SWITCH[scope]: True, 'interval': args.interval})
+    if args.show:
+        hook.update(show=True, wait_time=args.wait_time)
+    if args.show_dir and scope in DRAW_FOLDER:
+        hook[DRAW_FOLDER[scope]] = args.show_dir
+    elif args.show_dir:
+        cfg.visualizer.save_dir = args.show_dir
+
+
+def augment(cfg: Config) -> None:
+    """Test-time augmentation by the config's ``tta_model``, or by flipping."""
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    if 'tta_model' not in cfg:
+        if cfg.default_scope == 'mmseg':
+            raise UserError('--tta: the config has no tta_model and tta_pipeline; add them')
+        cfg.tta_model = default_tta_model(cfg.default_scope)
+    if 'tta_pipeline' not in cfg:
+        *steps, pack = deepcopy(dataset.pipeline)
+        if cfg.default_scope == 'mmdet':
+            pack = dict(type='PackDetInputs', meta_keys=(*DET_META, 'flip_direction'))
+        cfg.tta_pipeline = [*steps, dict(type='TestTimeAug', transforms=[FLIPS, [pack]])]
+    dataset.pipeline = cfg.tta_pipeline
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+
+
+def default_tta_model(scope: str) -> dict:
+    """What mmpretrain and mmdetection merge flipped predictions with."""
+    if scope == 'mmpretrain':
+        return dict(type='AverageClsScoreTTA')
+    nms = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
+    return dict(type='DetTTAModel', tta_cfg=nms)
+
+
+def save_predictions(runner: Runner, cfg: Config, args: argparse.Namespace) -> None:
+    """Let the evaluator save predictions, unless mmseg's metric does so itself."""
+    if not args.out or args.out_item == 'metrics' or cfg.default_scope == 'mmseg':
+        return
+    if cfg.default_scope == 'mmdet':
+        from mmdet.evaluation import DumpDetResults as Dump
+    else:
+        Dump = DumpResults
+    runner.test_evaluator.metrics.append(Dump(out_file_path=args.out))
+
+
+def save_metrics(metrics: dict, out: str) -> None:
+    """Write the scores; a file that is there is a whole one."""
+    partial = Path(out).with_name(f'.partial-{Path(out).name}')
+    mmengine.dump(metrics, str(partial))
+    partial.replace(out)

@@ -1,0 +1,79 @@
+"""tools/train.py: train a classifier, segmentor or detector."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import Config
+
+from ..errors import UserError
+from . import preflight
+from .arguments import parse, train_parser
+from .config import load_config
+from .errors import one_line_errors
+from .run import build_runner, hide_gpus
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train as the command line says.
+
+    Args:
+        argv (list[str], optional): Options. Defaults to None, those of the process.
+    """
+    args = parse(train_parser(), argv)
+    hide_gpus(args)
+    with one_line_errors(args.debug):
+        cfg = load_config(args)
+        apply_options(cfg, args)
+        check(cfg, args)
+        runner = build_runner(cfg, args.config)
+        if cfg.get('load_from'):
+            preflight.check_checkpoint(runner.model, cfg.load_from, complete=cfg.resume)
+        runner.train()
+
+
+def check(cfg: Config, args: argparse.Namespace) -> None:
+    """Everything that can be known to go wrong before a model is built."""
+    preflight.check_device(cfg, args.device)
+    preflight.check_work_dir(cfg)
+    preflight.check_file(cfg.get('load_from'))
+    preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))
+
+
+def apply_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Apply the options that only training has."""
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp:
+        use_mixed_precision(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise UserError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size')
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.pretrained:
+        start_backbone_from(cfg, args.pretrained)
+
+
+def use_mixed_precision(cfg: Config) -> None:
+    """Wrap the optimiser for automatic mixed precision."""
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise UserError(f'--amp works with OptimWrapper, this config has {kind}')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def start_backbone_from(cfg: Config, checkpoint: str) -> None:
+    """Let the backbone start from a checkpoint of a backbone or of a whole model."""
+    init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
+    # The names in a remote file are not known yet; those of the model zoos carry no prefix.
+    if '://' not in checkpoint and any(
+        name.startswith('backbone.') for name in preflight.read_state_dict(checkpoint)
+    ):
+        init_cfg['prefix'] = 'backbone.'
+    cfg.model.pretrained = None
+    cfg.model.backbone.pop('pretrained', None)
+    cfg.model.backbone.init_cfg = init_cfg

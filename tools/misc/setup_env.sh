@@ -1,0 +1,321 @@
+#!/usr/bin/env bash
+# Sets up one stack: tools/misc/setup_env.sh onedl|openmmlab|none   (what `make setup` runs)
+#
+# onedl and openmmlab get a virtual environment of their own, with everything in it at the versions
+# of requirements/, mmcv's operators compiled and the plugin installed editable. `none` installs
+# only the plugin, into the active Python. A stamp, written last, makes the next run return at once;
+# an environment without a stamp was left half-made and is made anew from uv's cache, and from
+# the compiled mmcv kept in ~/.cache/mmcnnmod.
+#
+# From the environment: PYTHON (the interpreter to use), MAX_JOBS (compilers at a time),
+# FORCE_CUDA=1 (compile mmcv's CUDA operators where no GPU is visible), SKIP_DISK_CHECK=1.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+STACK=${1:-onedl}
+UV_PIN=0.13.8
+DISK_GB=8  # the environment takes 5.5 GB, nearly all of it torch with its CUDA libraries
+
+say() { echo "[$STACK, $SECONDS s] $*"; }
+die() {
+    echo "set-up: $*" >&2
+    exit 1
+}
+
+# --- a line every 10 s while a long step runs, so that no step is ever silent -------------------
+BEAT=
+beat() { # beat WHAT [LOG]: with LOG, tells how far the compile written to it has come
+    if [[ $# == 1 && -t 2 ]]; then return; fi # uv draws its own progress on a terminal
+    (
+        since=$SECONDS
+        while sleep 10 >/dev/null 2>&1 9>&- && kill -0 $$ 2>/dev/null; do
+            passed=$((SECONDS - since))
+            files=$(grep -oE ' \[[0-9]+/[0-9]+\] ' "${2:-/dev/null}" 2>/dev/null | tail -n 1) || :
+            if [[ -n $files ]]; then
+                echo "$1: $(tr -d ' []' <<<"$files") files compiled, $passed s"
+            else
+                echo "$1: $passed s"
+            fi
+        done
+    ) &
+    BEAT=$!
+}
+unbeat() {
+    [[ -z $BEAT ]] || { kill "$BEAT" && wait "$BEAT"; } 2>/dev/null || :
+    BEAT=
+}
+trap unbeat EXIT
+
+# --- STACK=none: the plugin alone, into the active Python ---------------------------------------
+# shellcheck disable=SC2016 # Python, not shell
+INSTALLED_HERE='
+import importlib.metadata as m, json, pathlib, re, sys
+sys.path.pop(0)  # the checkout itself, where an egg-info would answer for an installation
+try: dist = m.distribution("mmcnnmod")
+except m.PackageNotFoundError: sys.exit(1)
+origin = json.loads(dist.read_text("direct_url.json") or "{}")
+version = re.search("__version__ = .(.+).", pathlib.Path("mmcnnmod/version.py").read_text()).group(1)
+sys.exit(origin.get("url") != pathlib.Path.cwd().as_uri() or dist.version != version
+         or not origin.get("dir_info", {}).get("editable"))'
+
+install_plugin_only() {
+    local py=${PYTHON:-} flags=(--no-deps -e .)
+    [[ -n $py ]] || py=$(command -v python || command -v python3) ||
+        die "no active python: activate the environment to use, or name one with PYTHON=..."
+    if [[ -L mmcnnmod/.mim/configs ]] && "$py" -c "$INSTALLED_HERE"; then
+        say "up to date: mmcnnmod is installed in $py"
+        return
+    fi
+    say "installing only mmcnnmod, editable, into $py; every other package stays as it is"
+    # With the environment's own setuptools nothing at all is downloaded.
+    if "$py" -c 'import setuptools as s, sys; sys.exit(int(s.__version__.split(".")[0]) < 64)' \
+        2>/dev/null; then flags+=(--no-build-isolation); fi
+    if "$py" -m pip --version >/dev/null 2>&1; then
+        "$py" -m pip install "${flags[@]}"
+    elif command -v uv >/dev/null; then
+        uv pip install --python "$py" "${flags[@]}"
+    else
+        die "$py has neither pip nor uv: run '$py -m ensurepip' first"
+    fi
+    "$py" -c 'import pytest, ruff' 2>/dev/null ||
+        say "'make test' also needs: $py -m pip install -r requirements/tests.txt"
+}
+
+case $STACK in
+    onedl) VENV=.venv RANGE='3.10 3.11 3.12' MMCV=onedl-mmcv CORE_MINUTES=12 ;;
+    openmmlab) VENV=.venv-openmmlab RANGE='3.10 3.11' MMCV=mmcv CORE_MINUTES=10 ;;
+    none)
+        install_plugin_only
+        exit
+        ;;
+    *) die "STACK is onedl, openmmlab or none, not '$STACK'" ;;
+esac
+PY=$VENV/bin/python
+
+# --- is there anything to do? -------------------------------------------------------------------
+STAMP=$VENV/.set-up
+INPUTS=(requirements/"$STACK"*.txt requirements/{overrides,tests}.txt setup.py
+    mmcnnmod/version.py tools/misc/setup_env.sh)
+
+python_version() { "$1" -ISc 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null; }
+
+# Of the same Python at the same path: scripts and the editable install hold absolute paths.
+same_venv() {
+    local version
+    version=$(python_version "$PY") && [[ -r $STAMP && $(<"$STAMP") == "$version $PWD "* ]] &&
+        [[ -z ${PYTHON:-} || $(python_version "$PYTHON") == "$version" ]]
+}
+inputs_hash() { sha256sum "${INPUTS[@]}" | sha256sum | cut -c1-32; }
+up_to_date() { same_venv && [[ $(<"$STAMP") == *" $(inputs_hash)" && -L mmcnnmod/.mim/configs ]]; }
+
+if up_to_date; then
+    say "up to date: $VENV"
+    exit
+fi
+# One set-up at a time in a checkout; the lock is on this script, and so needs no file of its own.
+exec 9<"$0"
+if ! flock -n 9; then
+    say "waiting for the other set-up that runs in this checkout"
+    flock 9
+    if up_to_date; then exit; fi
+fi
+
+# --- 1: what the machine has to have ------------------------------------------------------------
+PROBE='
+import os, sys, sysconfig
+lacks = []
+try: import ensurepip, venv
+except ImportError: lacks.append("venv")
+if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")): lacks.append("dev")
+print("%d.%d" % sys.version_info[:2], *lacks)'
+
+choose_python() { # sets BASE: the first interpreter that runs, suits the stack and is complete
+    local candidates=(python3 python3.11 python3.12 python3.10) candidate version lacks
+    local lacking='' others=''
+    if [[ -n ${PYTHON:-} ]]; then candidates=("$PYTHON"); fi
+    for candidate in "${candidates[@]}"; do
+        # Run, not only looked up: a version manager leaves commands that do not work.
+        version=$("$candidate" -c "$PROBE" 2>/dev/null) || continue
+        read -r version lacks <<<"$version"
+        if [[ " $RANGE " != *" $version "* ]]; then
+            others+="${others:+, }$candidate is $version"
+        elif [[ -n $lacks ]]; then
+            lacking=${lacking:-$candidate ${lacks%% *}}
+        else
+            BASE=$candidate
+            say "1/5 $candidate is Python $version"
+            return
+        fi
+    done
+    candidate=${lacking% *}
+    case $lacking in
+        *' venv') die "$candidate cannot make virtual environments:" \
+            "apt-get install ${candidate##*/}-venv ${candidate##*/}-dev" ;;
+        *' dev') die "$candidate has no Python.h to compile mmcv with:" \
+            "apt-get install ${candidate##*/}-dev" ;;
+    esac
+    die "STACK=$STACK runs on Python ${RANGE// / or }; found: ${others:-none that works};" \
+        "install one of these or name it with PYTHON=..."
+}
+
+check_machine() {
+    choose_python
+    command -v "${CXX:-g++}" >/dev/null ||
+        die "no C++ compiler (${CXX:-g++}) to compile mmcv with: apt-get install g++"
+    local free
+    free=$(($(df -Pk . | awk 'NR == 2 { print $4 }') / 1048576))
+    [[ $free -ge $DISK_GB || -d $VENV/lib || ${SKIP_DISK_CHECK:-} == 1 ]] ||
+        die "$free GB free on this disk and up to $DISK_GB GB needed: free some, or set" \
+            "SKIP_DISK_CHECK=1 if uv's cache already holds the packages"
+}
+
+# --- 2 and 3: the environment, uv, torch --------------------------------------------------------
+uv_install() {
+    "$VENV/bin/uv" pip install --python "$PY" --no-build-isolation \
+        -c "requirements/$STACK-constraints.txt" --override requirements/overrides.txt "$@"
+}
+
+make_venv() {
+    if same_venv && [[ $("$VENV/bin/uv" --version 2>/dev/null) == "uv $UV_PIN"* ]]; then
+        say "2/5 $VENV is there: bringing it up to date"
+        rm -f "$STAMP"
+        return
+    fi
+    say "2/5 making $VENV"
+    rm -rf "$VENV"
+    "$BASE" -m venv "$VENV"
+    "$PY" -m pip --disable-pip-version-check install "uv==$UV_PIN" ||
+        die "could not install uv (see above)"
+}
+
+install_torch() {
+    say "3/5 installing torch and the build tools (2 to 3 GB to download unless uv's cache has them)"
+    beat torch
+    uv_install -r "requirements/$STACK-torch.txt" ||
+        die "could not install torch (see above); the next run goes on from uv's cache"
+    unbeat
+}
+
+# --- 4: mmcv, compiled against that torch -------------------------------------------------------
+# mmcv's build takes CUDA as soon as torch sees a GPU, and torch refuses an nvcc of another major
+# version than its own: find out beforehand which operators can be compiled.
+OPERATORS='
+import os, re, subprocess, torch
+from torch.utils.cpp_extension import CUDA_HOME
+major = (torch.version.cuda or "none").split(".")[0]
+gpus = range(torch.cuda.device_count())
+archs = os.environ.get("TORCH_CUDA_ARCH_LIST") or " ".join(
+    sorted({"%d.%d" % torch.cuda.get_device_capability(i) for i in gpus}))
+kind = re.sub(r"[^0-9A-Za-z.]+", "_", "cuda%s_%s" % (major, archs))
+if os.environ.get("FORCE_CUDA") != "1":
+    if not torch.cuda.is_available(): kind = "cpu"
+    elif not CUDA_HOME: kind = "nvcc-missing"
+    else:
+        nvcc = subprocess.run([CUDA_HOME + "/bin/nvcc", "-V"], capture_output=True, text=True)
+        if re.findall(r"release (\d+)", nvcc.stdout)[:1] != [major]: kind = "nvcc-other"
+print(kind, torch.__version__, major)'
+
+choose_operators() { # sets OPS, what mmcv is compiled for, and STORE, where its wheel is kept
+    local pin=$1 torch cuda python
+    read -r OPS torch cuda <<<"$("$PY" -W ignore -c "$OPERATORS" 2>/dev/null)"
+    [[ -n $torch ]] || die "the torch in $VENV does not import: see $PY -c 'import torch'"
+    if [[ $OPS == nvcc-* ]]; then
+        say "WARNING: a GPU, but no nvcc of CUDA $cuda (what torch was built with): mmcv's operators" \
+            "will run on the CPU only. To have them on the GPU, install the toolkit of CUDA $cuda," \
+            "remove $VENV and set up again."
+        OPS=cpu
+        export CUDA_VISIBLE_DEVICES=
+    fi
+    # The wheel depends on more than mmcv's version, which is all that the caches of uv and pip go
+    # by: they would hand out one without operators, or one that another torch was there for.
+    STORE=${XDG_CACHE_HOME:-${HOME:-$PWD/$VENV}/.cache}/mmcnnmod
+    python=$(python_version "$PY")
+    STORE+=/${pin/==/-}-torch$torch-$OPS-py${python%.*}-$(uname -m)
+}
+
+choose_jobs() { # sets MAX_JOBS: one compiler a core, but 2 GB of memory for each
+    local limit=/sys/fs/cgroup/memory.max kb
+    kb=$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo)
+    if [[ -r $limit && $(<"$limit") != max && $(($(<"$limit") / 1024)) -lt $kb ]]; then
+        kb=$(($(<"$limit") / 1024))
+    fi
+    : "${MAX_JOBS:=$(($(nproc) < kb / 2000000 ? $(nproc) : kb / 2000000))}"
+    [[ $MAX_JOBS -ge 1 ]] || MAX_JOBS=1
+    export MAX_JOBS NINJA_STATUS='[%f/%t] '
+}
+
+compile_mmcv() { # leaves the wheel in STORE
+    local pin=$1 work=$PWD/$VENV/mmcv-build minutes=$(((CORE_MINUTES + MAX_JOBS - 1) / MAX_JOBS))
+    say "compiling $pin for $OPS takes about $minutes min with $MAX_JOBS job(s)$(
+        [[ $OPS == cpu ]] || echo ', and several times that for CUDA'
+    ); log: $VENV/mmcv-build/log"
+    rm -rf "$work"
+    mkdir -p "$work/tmp"
+    beat mmcv "$work/log"
+    # pip, since uv makes no wheel of a package that is named; ninja has to be on PATH.
+    if ! PATH=$PWD/$VENV/bin:$PATH TMPDIR=$work/tmp "$PY" -m pip wheel -v -w "$work" --use-pep517 \
+        --no-deps --no-build-isolation --no-cache-dir --no-binary "$MMCV" "$pin" \
+        >"$work/log" 2>&1; then
+        unbeat
+        tail -n 20 "$work/log" >&2
+        die "could not build $pin; the whole log is $VENV/mmcv-build/log"
+    fi
+    unbeat
+    # Whole or not at all, even if two checkouts do it at the same time.
+    mkdir -p "$STORE"
+    local wheel
+    wheel=$(cd "$work" && echo *.whl)
+    cp "$work/$wheel" "$STORE/.$$"
+    mv "$STORE/.$$" "$STORE/$wheel"
+    rm -rf "$work/tmp" "${work:?}/$wheel"
+}
+
+try_mmcv() { # installs the wheel of STORE; sets ERROR to why it does not load, if it does not
+    uv_install --reinstall-package "$MMCV" "$STORE"/*.whl || die "could not install mmcv (see above)"
+    if ERROR=$("$PY" -c 'import mmcv.ops' 2>&1); then return 0; fi
+    ERROR=${ERROR##*$'\n'}
+    return 1
+}
+
+install_mmcv() {
+    local pin
+    pin=$(grep "^$MMCV==" "requirements/$STACK.txt")
+    say "4/5 mmcv with its operators"
+    choose_operators "$pin"
+    choose_jobs
+    if compgen -G "$STORE/*.whl" >/dev/null; then
+        say "compiled before: nothing to compile, the wheel is in $STORE"
+        if try_mmcv; then return; fi
+        # Such as the undefined symbol of a wheel that another torch was there for.
+        say "that mmcv does not load ($ERROR): compiling it anew, without any cache"
+        rm -rf "$STORE"
+    fi
+    compile_mmcv "$pin"
+    try_mmcv || die "mmcv.ops does not load, though just compiled for this torch: $ERROR"
+}
+
+# --- 5: the toolboxes, what the tests need, the plugin; then the proof --------------------------
+install_rest() {
+    say "5/5 installing the toolboxes, the test tools and mmcnnmod"
+    beat toolboxes
+    uv_install -r "requirements/$STACK.txt" -r requirements/tests.txt ||
+        die "could not install the toolboxes (see above)"
+    uv_install --no-deps -e . || die "could not install mmcnnmod itself (see above)"
+    unbeat
+    say "importing everything once, as the proof"
+    beat importing
+    "$PY" -W ignore -c '
+import mmcv.ops, mmdet, mmpretrain, mmseg, torch, torchvision
+for m in (torch, torchvision, mmcv, mmpretrain, mmseg, mmdet): print(m.__name__, m.__version__)' ||
+        die "installed, but not importable (see above)"
+    unbeat
+}
+
+export UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-300} # a 600 MB wheel on a slow line
+check_machine
+make_venv
+install_torch
+install_mmcv
+install_rest
+echo "$(python_version "$PY") $PWD $(inputs_hash)" >"$STAMP"
+say "ready: $VENV"
