@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from ..errors import UserError
+
 # Half of the tensors must be there: a dense ResNet-50 fills 58% of ResNet-50-MoD, its standard
 # blocks. A name that is there in another shape tells another architecture, but a new stem or
 # classifier, some few tensors, is how fine-tuning begins.
@@ -89,13 +91,13 @@ def refuse_foreign_checkpoints(module: nn.Module) -> Iterator[None]:
         module (nn.Module): The module whose ``init_weights`` may load a checkpoint.
 
     Raises:
-        ValueError: If a state dict is of another network.
+        UserError: If a state dict is of another network.
     """
 
     def check(state_dict, prefix, *_) -> None:
         match = match_state_dicts(module.state_dict(), state_dict, prefix)
         if match.foreign:
-            raise ValueError(
+            raise UserError(
                 f'{type(module).__name__}: the checkpoint is of another network: {match}; '
                 'give a matching one, or the right prefix in init_cfg, or none'
             )

@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+from ..datasets import LoadCompleteImageFromFile
 from ..errors import UserError
 from ..toolboxes import require
 from .errors import building_from
@@ -88,19 +89,21 @@ def set_data_root(cfg: Config, root: str) -> None:
 
 
 def set_loader_defaults(cfg: Config, args: argparse.Namespace) -> None:
-    """Give mmpretrain's loaders what its own tools give them; its configs rely on it."""
+    """Apply the options for loaders; give mmpretrain's what its own tools give them."""
     for name in LOADERS:
-        loader = cfg.get(name)
-        if loader is None:
+        if cfg.get(name) is None:
             continue
         if cfg.default_scope == 'mmpretrain':
-            workers = loader.get('num_workers', 0) > 0
-            defaults = dict(pin_memory=torch.cuda.is_available(), persistent_workers=workers)
-            defaults['collate_fn'] = dict(type='default_collate')
-            cfg[name] = ConfigDict({**defaults, **loader})
+            defaults = dict(
+                pin_memory=torch.cuda.is_available(),
+                persistent_workers=True,
+                collate_fn=dict(type='default_collate'),
+            )
+            cfg[name] = ConfigDict({**defaults, **cfg[name]})
         if args.no_pin_memory:
             cfg[name].pin_memory = False
-        if getattr(args, 'no_persistent_workers', False):
+        # torch refuses to keep workers alive where there are none.
+        if getattr(args, 'no_persistent_workers', False) or not cfg[name].get('num_workers', 0):
             cfg[name].persistent_workers = False
 
 
@@ -109,7 +112,7 @@ def refuse_truncated_images(cfg: Config) -> None:
 
     def replace(node):
         if isinstance(node, dict) and type_name(node) == 'LoadImageFromFile':
-            return {**node, 'type': 'LoadCompleteImageFromFile'}
+            return {**node, 'type': LoadCompleteImageFromFile.__name__}
         return node
 
     for name in (*LOADERS, 'tta_pipeline'):

@@ -24,11 +24,39 @@ def hide_gpus(args: argparse.Namespace) -> None:
         os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
-def build_runner(cfg: Config, config: str) -> Runner:
-    """Build the runner; errors in the config become one line."""
+def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
+    """Build the runner and its loops with their data sets; errors in the config become one line.
+
+    Args:
+        cfg (Config): The config, with all options applied.
+        config (str): How errors call it.
+        *loops (str): Which loops to build: 'train_loop', 'val_loop', 'test_loop'.
+
+    Returns:
+        Runner: Ready to train or test.
+    """
     if cfg.default_scope == 'mmdet':
         from mmdet.utils import setup_cache_size_limit_of_dynamo
 
         setup_cache_size_limit_of_dynamo()
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+        join_processes_on_cpu(cfg)
     with building_from(f'config {config}'):
-        return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        for loop in loops:
+            getattr(runner, loop)
+    return runner
+
+
+def join_processes_on_cpu(cfg: Config) -> None:
+    """Set up several processes without GPUs, where mmengine would choose a GPU for each.
+
+    It keeps a process group that is there, and a wrapper that is told to use no device.
+    """
+    torch.distributed.init_process_group(cfg.env_cfg.dist_cfg.backend)
+    wrapper = cfg.get('model_wrapper_cfg') or dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}

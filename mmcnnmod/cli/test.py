@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         cfg = load_config(args)
         apply_options(cfg, args)
         check(cfg, args)
-        runner = build_runner(cfg, args.config)
+        runner = build_runner(cfg, args.config, 'test_loop')
         preflight.check_checkpoint(runner.model, args.checkpoint, complete=True)
         save_predictions(runner, cfg, args)
         metrics = runner.test()

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
         cfg = load_config(args)
         apply_options(cfg, args)
         check(cfg, args)
-        runner = build_runner(cfg, args.config)
+        runner = build_runner(cfg, args.config, 'train_loop', 'val_loop')
         if cfg.get('load_from'):
             preflight.check_checkpoint(runner.model, cfg.load_from, complete=cfg.resume)
         runner.train()

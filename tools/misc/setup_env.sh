@@ -23,12 +23,13 @@ die() {
 }
 
 # --- a line every 10 s while a long step runs, so that no step is ever silent -------------------
-BEAT=
+# The reader of fd 8 gets nothing to read: it wakes up every 10 s, and ends when fd 8 is closed, be
+# it by unbeat or by the end of this script.
 beat() { # beat WHAT [LOG]: with LOG, tells how far the compile written to it has come
     if [[ $# == 1 && -t 2 ]]; then return; fi # uv draws its own progress on a terminal
-    (
+    exec 8> >(
         since=$SECONDS
-        while sleep 10 >/dev/null 2>&1 9>&- && kill -0 $$ 2>/dev/null; do
+        while read -rt 10 || [[ $? -gt 128 ]]; do
             passed=$((SECONDS - since))
             files=$(grep -oE ' \[[0-9]+/[0-9]+\] ' "${2:-/dev/null}" 2>/dev/null | tail -n 1) || :
             if [[ -n $files ]]; then
@@ -37,14 +38,9 @@ beat() { # beat WHAT [LOG]: with LOG, tells how far the compile written to it ha
                 echo "$1: $passed s"
             fi
         done
-    ) &
-    BEAT=$!
+    )
 }
-unbeat() {
-    [[ -z $BEAT ]] || { kill "$BEAT" && wait "$BEAT"; } 2>/dev/null || :
-    BEAT=
-}
-trap unbeat EXIT
+unbeat() { exec 8>&-; }
 
 # --- STACK=none: the plugin alone, into the active Python ---------------------------------------
 # shellcheck disable=SC2016 # Python, not shell
@@ -67,9 +63,15 @@ install_plugin_only() {
         return
     fi
     say "installing only mmcnnmod, editable, into $py; every other package stays as it is"
-    # With the environment's own setuptools nothing at all is downloaded.
-    if "$py" -c 'import setuptools as s, sys; sys.exit(int(s.__version__.split(".")[0]) < 64)' \
-        2>/dev/null; then flags+=(--no-build-isolation); fi
+    # With the environment's own setuptools nothing at all is downloaded, if it is new enough: 64
+    # for editable installs, and 70.1 or the package wheel to make wheels.
+    if "$py" -c '
+import setuptools, sys
+version = tuple(map(int, setuptools.__version__.split(".")[:2]))
+if version < (70, 1): import wheel
+sys.exit(version < (64, 0))' 2>/dev/null; then
+        flags+=(--no-build-isolation)
+    fi
     if "$py" -m pip --version >/dev/null 2>&1; then
         "$py" -m pip install "${flags[@]}"
     elif command -v uv >/dev/null; then

@@ -1,0 +1,172 @@
+"""Each foreseen mistake: one line that names the thing and the remedy, and exit code 1."""
+
+import logging
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmcnnmod.cli import test as testing
+from mmcnnmod.cli import train as training
+
+from .conftest import ROOT, TASKS, shrink, tail
+
+SCENES = str(ROOT / TASKS['mmseg'][0])
+
+pytestmark = pytest.mark.filterwarnings('ignore')
+
+
+@pytest.fixture
+def fails(capsys, tmp_path, monkeypatch):
+    """Run a tool's main in this process; gives the one line that it ended with."""
+    pytest.importorskip('mmseg')
+    monkeypatch.chdir(tmp_path)
+    # mmengine's loggers keep the captured streams of earlier tests, which are closed by now.
+    monkeypatch.setattr(logging, 'raiseExceptions', False)
+
+    def run(main, *arguments):
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        assert end.value.code == 1
+        printed = capsys.readouterr()
+        assert 'Traceback' not in printed.err + printed.out
+        lines = [line for line in printed.err.splitlines() if line.startswith('error: ')]
+        assert len(lines) == 1, printed.err
+        assert printed.err.rstrip().endswith(lines[0])
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture
+def options(data, tmp_path):
+    return ['--data-root', data / 'scenes', '--work-dir', tmp_path / 'out', '--cfg-options',
+            *shrink('mmseg')]  # fmt: skip
+
+
+def test_missing_config(fails):
+    assert 'config nowhere.py is not there' in fails(training.main, 'nowhere.py')
+
+
+def test_missing_data_root(fails):
+    line = fails(training.main, SCENES, '--work-dir', 'out')
+    assert 'data/street-scenes' in line
+    assert '--data-root' in line
+
+
+def test_missing_annotation_file(fails, data):
+    voc = ROOT / TASKS['mmdet'][0]
+    line = fails(training.main, voc, '--data-root', data / 'scenes', '--work-dir', 'out')
+    assert 'VOC2007/ImageSets/Main/train.txt is not there' in line
+
+
+def test_missing_checkpoint(fails, options):
+    assert 'checkpoint no.pth is not there' in fails(testing.main, SCENES, 'no.pth', *options)
+    line = fails(training.main, SCENES, '--resume', 'no.pth', *options)
+    assert 'checkpoint no.pth is not there' in line
+    line = fails(training.main, SCENES, '--pretrained', 'no.pth', *options)
+    assert 'checkpoint no.pth is not there' in line
+
+
+def test_damaged_checkpoint(fails, options, tmp_path):
+    (tmp_path / 'bad.pth').write_bytes(b'PK\x03\x04 but no more')
+    line = fails(testing.main, SCENES, 'bad.pth', *options)
+    assert 'checkpoint bad.pth cannot be read' in line
+
+
+def test_checkpoint_of_another_network(fails, options):
+    torch.save({'state_dict': torch.nn.Linear(3, 4).state_dict()}, 'other.pth')
+    line = fails(testing.main, SCENES, 'other.pth', *options)
+    assert 'checkpoint other.pth does not fit this model: 0 of' in line
+    line = fails(training.main, SCENES, *options, 'load_from=other.pth')
+    assert 'checkpoint other.pth does not fit this model: 0 of' in line
+    line = fails(training.main, SCENES, '--pretrained', 'other.pth', *options)
+    assert 'ResNetMoD: the checkpoint is of another network: 0 of' in line
+
+
+@pytest.mark.parametrize(
+    ('option', 'words'),
+    [
+        ('model.backbone.depth=49', ['unknown depth 49', '18, 26, 34, 42, 50, 75']),
+        ('model.backbone.type=ResNetMod', ['ResNetMod is not in the mmseg::model registry']),
+        ('model.backbone.c=1000', ['stage 0', 'width 64', 'c=1000']),
+        ('train_dataloader.dataset.type=Cityscape', ['Cityscape is not in the']),
+        ('default_scope=mmpose', ['mmpose', 'mmpretrain, mmseg, mmdet']),
+    ],
+)
+def test_wrong_settings(fails, options, option, words):
+    line = fails(training.main, SCENES, *options, option)
+    assert all(word in line for word in words), line
+
+
+def test_head_that_does_not_fit(fails, options):
+    line = fails(training.main, SCENES, *options, 'model.decode_head.in_channels=2048')
+    assert 'decode_head.convs.0.conv expects 2048 input channels and gets 512' in line
+    assert 'in_channels' in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU here')
+def test_cuda_where_there_is_none(fails, options):
+    assert 'torch sees no GPU' in fails(training.main, SCENES, '--device', 'cuda', *options)
+    assert 'torch sees no GPU' in fails(training.main, SCENES, '--amp', *options)
+    line = fails(training.main, SCENES, '--launcher', 'pytorch', *options)
+    assert 'env_cfg.dist_cfg.backend=gloo' in line
+
+
+def test_work_dir_that_cannot_be_written(fails, data, tmp_path):
+    (tmp_path / 'file').touch()
+    line = fails(training.main, SCENES, '--data-root', data / 'scenes', '--work-dir', 'file/below')
+    assert 'work dir file/below cannot be written' in line
+    assert '--work-dir' in line
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_truncated_image(fails, data, tmp_path, workers):
+    shutil.copytree(data / 'scenes', tmp_path / 'scenes')
+    for path in tmp_path.glob('scenes/leftImg8bit/train/*/*.png'):
+        path.write_bytes(path.read_bytes()[:-500])
+    line = fails(
+        training.main, SCENES, '--data-root', tmp_path / 'scenes', '--work-dir', 'out',
+        '--cfg-options', *shrink('mmseg'), f'train_dataloader.num_workers={workers}',
+    )  # fmt: skip
+    assert '_leftImg8bit.png cannot be read' in line
+    assert 'replace it or take it out' in line
+
+
+def test_out_needs_its_partner(fails, options):
+    Path('a.pth').touch()
+    line = fails(testing.main, SCENES, 'a.pth', '--out-item', 'metrics', *options)
+    assert '--out FILE' in line
+
+
+def test_debug_shows_the_traceback(tmp_path, run_tool):
+    result = run_tool(
+        sys.executable, ROOT / 'tools/train.py', 'nowhere.py', '--debug', cwd=tmp_path
+    )
+    assert result.returncode == 1
+    assert 'Traceback' in result.stderr
+    assert result.stderr.splitlines()[-1] == 'error: config nowhere.py is not there', tail(result)
+
+
+@pytest.mark.parametrize(
+    ('module', 'words'),
+    [
+        ("raise ImportError('_ext.so: undefined symbol: _ZN3c10')", ['rebuild', 'undefined']),
+        ("raise AssertionError('MMCV==1.0 is incompatible')", ['mmcv that fits']),
+        ("raise ModuleNotFoundError('gone', name='mmseg')", ['mmseg is not installed']),
+    ],
+)
+def test_broken_toolbox(tmp_path, run_tool, module, words):
+    """The config needs mmseg and it does not import; the real cause is told."""
+    (tmp_path / 'mmseg').mkdir()
+    (tmp_path / 'mmseg' / '__init__.py').write_text(module)
+    result = run_tool(
+        sys.executable, ROOT / 'tools/train.py', SCENES, cwd=tmp_path,
+        PYTHONPATH=f'{tmp_path}:{ROOT}',
+    )  # fmt: skip
+    assert result.returncode == 1, tail(result)
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith('error: ')
+    assert all(word in last for word in words), last

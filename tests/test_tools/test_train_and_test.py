@@ -1,0 +1,233 @@
+"""Training and testing as programs: ours, the toolboxes' own, and several processes."""
+
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT, TASKS, shrink, tail
+
+LOSS = re.compile(r'\bloss: ([\d.]+)')
+
+
+def losses(result):
+    return [float(loss) for loss in LOSS.findall(result.stdout + result.stderr)]
+
+
+def newest_json(folder):
+    return json.loads(max(folder.glob('*/*.json'), key=lambda p: p.stat().st_mtime).read_text())
+
+
+@pytest.fixture(scope='session')
+def trained(data, run_tool, tmp_path_factory):
+    """Train two iterations of a toolbox's task, once; gives the work dir and the result."""
+    done = {}
+
+    def train(scope):
+        if scope not in done:
+            config, name, *_ = TASKS[scope]
+            work_dir = tmp_path_factory.mktemp(scope)
+            done[scope] = work_dir, run_tool(
+                sys.executable, ROOT / 'tools/train.py', ROOT / config, '--work-dir', work_dir,
+                '--data-root', data / name, '--cfg-options', *shrink(scope), cwd=work_dir,
+            )  # fmt: skip
+        return done[scope]
+
+    return train
+
+
+@pytest.mark.smoke
+def test_train_then_test(toolbox, trained, data, run_tool, tmp_path):
+    config, name, _, checkpoint, metric = TASKS[toolbox]
+    work_dir, result = trained(toolbox)
+    assert result.returncode == 0, tail(result)
+    assert len(losses(result)) >= 2
+    assert all(loss > 0 for loss in losses(result))
+
+    out = tmp_path / ('pictures' if toolbox == 'mmseg' else 'predictions.pkl')
+    result = run_tool(
+        sys.executable, ROOT / 'tools/test.py', ROOT / config, work_dir / checkpoint,
+        '--work-dir', tmp_path, '--data-root', data / name, '--out', out,
+        '--show-dir', tmp_path / 'show', '--cfg-options', *shrink(toolbox), cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, tail(result)
+    assert any(key.endswith(metric) for key in newest_json(tmp_path))
+    assert out.exists()
+    assert list(tmp_path.rglob('show/**/*.[jp][pn]g'))
+
+
+@pytest.mark.parametrize('amount', ['auto', 'checkpoint'])
+def test_resume(trained, data, run_tool, tmp_path, amount):
+    config, name, _, checkpoint, _ = TASKS['mmseg']
+    work_dir, _ = trained('mmseg')
+    source = work_dir / checkpoint
+    if amount == 'auto':
+        (tmp_path / checkpoint).write_bytes(source.read_bytes())
+        (tmp_path / 'last_checkpoint').write_text(str(tmp_path / checkpoint))
+    result = run_tool(
+        sys.executable, ROOT / 'tools/train.py', ROOT / config, '--work-dir', tmp_path,
+        '--data-root', data / name, '--resume', *([] if amount == 'auto' else [source]),
+        '--cfg-options', *shrink('mmseg'), 'train_cfg.max_iters=3', cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, tail(result)
+    assert 'resumed epoch: 0, iter: 2' in result.stdout + result.stderr
+    assert len(losses(result)) == 1
+
+
+def test_the_dumped_config_is_complete(trained, data, run_tool, tmp_path):
+    """The copy in the work dir needs no option any more, and is one for any tool."""
+    _, _, _, checkpoint, _ = TASKS['mmseg']
+    work_dir, _ = trained('mmseg')
+    config = work_dir / 'fcn_r18-mod_street-scenes.py'
+    result = run_tool(
+        sys.executable, ROOT / 'tools/test.py', config, work_dir / checkpoint,
+        '--work-dir', tmp_path, '--tta', cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, tail(result)
+
+
+def toolbox_folder(toolbox):
+    return Path(importlib.util.find_spec(toolbox).origin).parent / '.mim'
+
+
+def test_the_toolboxes_own_tools_run_our_configs(toolbox, data, run_tool, tmp_path):
+    config, name, _, checkpoint, metric = TASKS[toolbox]
+    ours = tmp_path / 'config.py'
+    # Their tools have no --data-root: point the configs' default at the generated data.
+    default = {'scenes': 'street-scenes', 'voc': 'VOCdevkit'}.get(name, name)
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'data' / default).symlink_to(data / name)
+    ours.write_text(f'_base_ = {str(ROOT / config)!r}\n')
+    tools = toolbox_folder(toolbox) / 'tools'
+    common = ['--work-dir', tmp_path / 'out', '--cfg-options', *shrink(toolbox)]
+    if toolbox == 'mmpretrain':
+        common = ['--no-pin-memory', *common]
+    no_workers = [
+        f'{split}_dataloader.persistent_workers=False' for split in ('train', 'val', 'test')
+    ]
+    result = run_tool(
+        sys.executable, tools / 'train.py', ours, *common, *no_workers, cwd=tmp_path
+    )  # fmt: skip
+    assert result.returncode == 0, tail(result)
+    assert len(losses(result)) >= 2
+    result = run_tool(
+        sys.executable, tools / 'test.py', ours, tmp_path / 'out' / checkpoint, *common,
+        *no_workers, cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, tail(result)
+    assert metric.split('/')[-1] in result.stdout + result.stderr
+
+
+UPSTREAM = '_base_/models/fcn_r50-d8.py'
+
+
+def write_upstream_config(tmp_path, custom_imports):
+    """A segmentation config as a user has it, over the toolbox's own base files."""
+    base = toolbox_folder('mmseg') / 'configs'
+    config = tmp_path / 'user_config.py'
+    config.write_text(
+        f'_base_ = [{str(base / UPSTREAM)!r}, '
+        f'{str(base / "_base_/datasets/cityscapes.py")!r}, '
+        f'{str(base / "_base_/default_runtime.py")!r}, '
+        f'{str(base / "_base_/schedules/schedule_20k.py")!r}]\n'
+        'model = dict(data_preprocessor=dict(size=(32, 64)), '
+        'decode_head=dict(channels=16), auxiliary_head=dict(channels=16))\n' + custom_imports
+    )
+    return config
+
+
+SHRINK_UPSTREAM = [
+    *[option for option in shrink('mmseg') if 'checkpoint' in option or 'max_iters' in option],
+    *[option for option in shrink('mmseg') if 'num_workers' in option or 'val_interval' in option],
+    'train_dataloader.dataset.pipeline.2.scale="(64,32)"',
+    'train_dataloader.dataset.pipeline.3.crop_size="(32,64)"',
+    'default_hooks.logger.interval=1',
+]
+
+
+def test_an_untouched_upstream_config(data, run_tool, tmp_path):
+    pytest.importorskip('mmseg')
+    result = run_tool(
+        sys.executable, ROOT / 'tools/train.py', write_upstream_config(tmp_path, ''),
+        '--data-root', data / 'scenes', '--work-dir', tmp_path / 'out', '--cfg-options',
+        *SHRINK_UPSTREAM, 'model.backbone.type=ResNetV1cMoD', 'model.pretrained=None',
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, tail(result)
+    output = result.stdout + result.stderr
+    assert len(losses(result)) == 2
+    assert 'SyncBN is reverted to BN in' in output
+    assert 'this is one device' in output
+    assert "imports=[\n        'mmcnnmod'" in (tmp_path / 'out' / 'user_config.py').read_text()
+
+
+def test_an_upstream_config_with_custom_imports_in_upstreams_tool(data, run_tool, tmp_path):
+    pytest.importorskip('mmseg')
+    imports = (
+        "custom_imports = dict(imports=['mmcnnmod'])\n"
+        "model.update(pretrained=None, backbone=dict(type='ResNetV1cMoD'))\n"
+    )
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'data' / 'cityscapes').symlink_to(data / 'scenes')
+    result = run_tool(
+        sys.executable, toolbox_folder('mmseg') / 'tools' / 'train.py',
+        write_upstream_config(tmp_path, imports), '--work-dir', tmp_path / 'out',
+        '--cfg-options', *SHRINK_UPSTREAM, 'train_dataloader.persistent_workers=False',
+        'val_dataloader.persistent_workers=False', cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, tail(result)
+    assert len(losses(result)) == 2
+
+
+def test_two_processes(data, run_tool, tmp_path):
+    pytest.importorskip('mmseg')
+    config, name, _, checkpoint, _ = TASKS['mmseg']
+    gloo = 'env_cfg.dist_cfg.backend=gloo'
+    common = ['--data-root', data / name, '--work-dir', tmp_path]
+    environment = dict(PYTHON=sys.executable, PORT='29517')
+    options = ['--cfg-options', *shrink('mmseg'), gloo, 'model.backbone.frozen_stages=1']
+    result = run_tool(
+        ROOT / 'tools/dist_train.sh', ROOT / config, 2, *common, *options, cwd=tmp_path,
+        **environment,
+    )  # fmt: skip
+    assert result.returncode == 0, tail(result)
+    assert len(losses(result)) == 2  # only the first process logs
+    result = run_tool(
+        ROOT / 'tools/dist_test.sh', ROOT / config, tmp_path / checkpoint, 2, *common, *options,
+        cwd=tmp_path, **environment,
+    )  # fmt: skip
+    assert result.returncode == 0, tail(result)
+    assert 0 <= newest_json(tmp_path)['mIoU'] <= 100
+
+
+@pytest.mark.parametrize('task', ['train', 'test'])
+def test_slurm(run_tool, tmp_path, task):
+    """What srun is asked for, by a stand-in that prints it."""
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
+    srun.chmod(0o755)
+    files = ['cfg.py', 'weights.pth'][: 1 if task == 'train' else 2]
+    result = run_tool(
+        ROOT / f'tools/slurm_{task}.sh', 'part', 'job', *files, '--amp', cwd=tmp_path,
+        PATH=f'{tmp_path}:/usr/bin:/bin', GPUS='2', PYTHON='python3', SRUN_ARGS='--quiet --time=1',
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    words = result.stdout.split()
+    assert {'--partition=part', '--job-name=job', '--ntasks=2', '--gres=gpu:2', '--time=1'} <= set(
+        words
+    )
+    start = words.index('python3')
+    program = words[start:]
+    assert Path(program[2]).resolve() == ROOT / f'tools/{task}.py'
+    assert program[3:] == [*files, '--amp', '--launcher', 'slurm']
+
+
+@pytest.mark.parametrize('script', ['dist_train', 'dist_test', 'slurm_train', 'slurm_test'])
+def test_launchers_without_arguments_say_how(run_tool, tmp_path, script):
+    result = run_tool(ROOT / f'tools/{script}.sh', cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f'tools/{script}.sh ')
+    assert len(result.stderr.splitlines()) == 1
