@@ -248,7 +248,7 @@ choose_jobs() { # sets MAX_JOBS: one compiler a core, but 2 GB of memory for eac
 
 compile_mmcv() { # leaves the wheel in STORE
     local pin=$1 work=$PWD/$VENV/mmcv-build minutes=$(((CORE_MINUTES + MAX_JOBS - 1) / MAX_JOBS))
-    say "compiling $pin for $OPS takes about $minutes min with $MAX_JOBS job(s)$(
+    say "compiling $pin for $OPS takes about $minutes min with $MAX_JOBS job(s) on idle cores$(
         [[ $OPS == cpu ]] || echo ', and several times that for CUDA'
     ); log: $VENV/mmcv-build/log"
     rm -rf "$work"

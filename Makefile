@@ -1,0 +1,48 @@
+# Each target sets up what it needs; the second time that takes no time. `make` lists the targets.
+# The work is done by tools/misc/setup_env.sh, which also says what it reads from the environment.
+
+# onedl, openmmlab, or none: whatever the active Python already has.
+STACK ?= onedl
+# The interpreter to set up with; empty: the first of python3, 3.11, 3.12, 3.10 that suits the stack.
+PYTHON ?=
+# More arguments for tools/demo.py and for pytest.
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+
+VENV := $(if $(filter openmmlab,$(STACK)),.venv-openmmlab,.venv)
+ACTIVE = $(or $(PYTHON),$(shell command -v python || command -v python3))
+PY = $(if $(filter none,$(STACK)),$(ACTIVE),$(VENV)/bin/python)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo test smoke lint format clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'with STACK=onedl (default), openmmlab, or none (the active Python); PYTHON=...;'
+	@echo 'DEMO_ARGS="..." and PYTEST_ARGS="..." are handed on'
+
+setup: ## a virtual environment with the stack, mmcv compiled, mmcnnmod installed
+	@PYTHON='$(PYTHON)' tools/misc/setup_env.sh '$(STACK)'
+
+demo: setup ## the demonstration (tools/demo.py)
+	$(PY) tools/demo.py $(DEMO_ARGS)
+
+test: lint ## ruff, then every test
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+smoke: setup ## the few tests that tell whether a stack works at all
+	$(PY) -m pytest -m smoke $(PYTEST_ARGS)
+
+lint: setup ## ruff's checks, changing nothing
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+format: setup ## ruff's fixes, in place
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean: ## removes the virtual environments, builds and caches (the compiled mmcv stays in ~/.cache)
+	rm -rf .venv .venv-openmmlab build dist *.egg-info mmcnnmod/.mim
+	rm -rf .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,153 @@
+"""The wheel and the sdist, built without a network from a copy of the source tree."""
+
+import email
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('build', reason='in requirements/tests.txt')
+
+ROOT = Path(__file__).resolve().parents[1]
+MIM_ENTRIES = ('configs', 'tools', 'model-index.yml')
+# For a tree without git, such as the one in the Docker image.
+LEFT_OUT = ('.git', '.venv*', '__pycache__', '*.egg-info', '.mim', 'build', 'dist', 'data',
+            'work_dirs', '.*_cache', '.hypothesis')  # fmt: skip
+
+
+def copy_tree(target):
+    """Copies what is, or could be, committed: no environments, caches or built files."""
+    listing = subprocess.run(
+        ['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    names = [name for name in listing.stdout.split('\0') if name and (ROOT / name).is_file()]
+    if not names:
+        shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+def run_python(*args, cwd):
+    done = subprocess.run([sys.executable, *args], cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def contents(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.fixture(scope='module')
+def built(tmp_path_factory):
+    """The source tree, a wheel built from it, the sdist, and a wheel built from the sdist."""
+    folder = tmp_path_factory.mktemp('packaging')
+    tree = copy_tree(folder / 'tree')
+    # Left over from an earlier build and an editable install; neither may get into a package.
+    stale = tree / 'build' / 'lib' / 'mmcnnmod' / '.mim' / 'tools'
+    stale.mkdir(parents=True)
+    (stale / 'stale.py').touch()
+    (tree / 'mmcnnmod' / '.mim').mkdir()
+    (tree / 'mmcnnmod' / '.mim' / 'configs').symlink_to('../../configs')
+
+    direct, through = folder / 'direct', folder / 'through'
+    run_python('-m', 'build', '--no-isolation', '--wheel', '--outdir', str(direct), cwd=tree)
+    # Without --wheel: the sdist, then a wheel from that sdist.
+    run_python('-m', 'build', '--no-isolation', '--outdir', str(through), cwd=tree)
+    (wheel,), (sdist,), (second,) = (
+        list(direct.glob('*.whl')), list(through.glob('*.tar.gz')), list(through.glob('*.whl'))
+    )  # fmt: skip
+    return tree, contents(wheel), sdist, contents(second)
+
+
+@pytest.fixture(scope='module')
+def metadata(built):
+    _, wheel, _, _ = built
+    (name,) = (name for name in wheel if name.endswith('.dist-info/METADATA'))
+    return email.message_from_bytes(wheel[name])
+
+
+def mim_files(tree):
+    """Maps the path of each file that belongs in .mim to its content."""
+    files = {}
+    for entry in MIM_ENTRIES:
+        path = tree / entry
+        for file in [path] if path.is_file() else path.rglob('*'):
+            if file.is_file() and '__pycache__' not in file.parts:
+                files[file.relative_to(tree).as_posix()] = file.read_bytes()
+    return files
+
+
+def test_wheel_carries_configs_tools_and_model_index(built):
+    tree, wheel, _, _ = built
+    prefix = 'mmcnnmod/.mim/'
+    carried = {name[len(prefix) :]: data for name, data in wheel.items() if name.startswith(prefix)}
+    assert carried == mim_files(tree)
+    assert {name.split('/')[0] for name in carried} == set(MIM_ENTRIES)
+
+
+def test_wheel_holds_only_the_package(built):
+    tree, wheel, _, _ = built
+    tops = {name.split('/')[0] for name in wheel if '.dist-info/' not in name}
+    assert tops == {'mmcnnmod'}
+    modules = {path.relative_to(tree).as_posix() for path in (tree / 'mmcnnmod').rglob('*.py')
+               if '.mim' not in path.parts}  # fmt: skip
+    assert modules <= set(wheel)
+
+
+def test_wheel_from_sdist_is_equal(built):
+    _, wheel, _, second = built
+    assert second == wheel
+
+
+def test_sdist_holds_the_sources(built):
+    tree, _, sdist, _ = built
+    with tarfile.open(sdist) as archive:
+        names = {name.partition('/')[2] for name in archive.getnames()}
+    assert set(mim_files(tree)) <= names
+    assert {'LICENSE', 'Makefile', 'requirements/onedl-constraints.txt'} <= names
+    assert not [name for name in names if '.mim' in name or name.endswith('.pyc')]
+
+
+def test_metadata(metadata):
+    assert metadata['Name'] == 'mmcnnmod'
+    assert metadata['Requires-Python'] == '>=3.10'
+    assert (metadata['License'] or metadata['License-Expression']) == 'Apache-2.0'
+    version = (ROOT / 'mmcnnmod' / 'version.py').read_text()
+    assert f"'{metadata['Version']}'" in version
+
+
+def test_nothing_is_required(metadata):
+    """So that `pip install .` never replaces the torch or the mmcv that is there."""
+    required = metadata.get_all('Requires-Dist') or []
+    assert [line for line in required if 'extra ==' not in line] == []
+    assert [line for line in required if line.startswith(('torch', 'setuptools', 'ninja'))] == []
+
+
+def test_extras(metadata):
+    assert set(metadata.get_all('Provides-Extra')) == {'onedl', 'openmmlab', 'tests'}
+    required = metadata.get_all('Requires-Dist')
+    for extra, package in [('onedl', 'onedl-mmcv==2.3.6'), ('openmmlab', 'mmcv==2.1.0')]:
+        lines = [line.replace('"', "'") for line in required if line.startswith(package)]
+        assert len(lines) == 1
+        assert lines[0].endswith(f"extra == '{extra}'")
+
+
+def test_editable_install_links_to_the_sources(built, tmp_path):
+    tree = copy_tree(tmp_path / 'tree')
+    code = "import sys; from setuptools.build_meta import build_editable; build_editable('..')"
+    run_python('-c', code, cwd=tree)
+    for entry in MIM_ENTRIES:
+        link = tree / 'mmcnnmod' / '.mim' / entry
+        # Relative, so that the links outlive a move of the checkout.
+        assert os.readlink(link) == f'../../{entry}'
+        assert link.exists()
