@@ -1,0 +1,1 @@
+_base_ = '_base_/faster-rcnn_fpn_voc0712.py'

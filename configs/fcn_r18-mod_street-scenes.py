@@ -1,0 +1,58 @@
+# The demo: FCN-R18-MoD on generated street scenes in the layout of Cityscapes (README.md), trained
+# within minutes on two CPU cores.
+_base_ = '_base_/fcn_r18-mod.py'
+
+# Half the size of the scenes, 512x256, and a crop that is most of that.
+scale = (256, 128)
+crop_size = (128, 256)
+model = dict(data_preprocessor=dict(size=crop_size))
+
+data_root = 'data/street-scenes/'
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='RandomResize', scale=scale, ratio_range=(1.0, 1.5), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=crop_size),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackSegInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        type='CityscapesDataset',
+        data_root=data_root,
+        data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='CityscapesDataset',
+        data_root=data_root,
+        data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+
+# Not tuned: AdamW with a short warm-up, as usual for a few hundred iterations from scratch.
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.01))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, begin=0, end=20, by_epoch=False),
+    dict(type='PolyLR', power=0.9, eta_min=1e-5, begin=20, end=300, by_epoch=False),
+]
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=300, val_interval=150)
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=150, max_keep_ckpts=1))

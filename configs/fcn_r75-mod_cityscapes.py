@@ -1,0 +1,2 @@
+_base_ = '_base_/fcn_cityscapes.py'
+model = dict(backbone=dict(type='ResNetMoD', depth=75))

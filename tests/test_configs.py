@@ -1,0 +1,356 @@
+"""The configs: that they build, and that they are the paper's experiments."""
+
+import functools
+import importlib
+import math
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DefaultScope
+
+from mmcnnmod.toolboxes import is_absent
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
+IMAGENET = [name for name in NAMES if name.endswith('_in1k')]
+CITYSCAPES = [name for name in NAMES if name.endswith('_cityscapes')]
+VOC = [name for name in NAMES if name.endswith('_voc0712')]
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+# Millions of parameters as printed: Tables 1 and 7 (dense rows where they count 1000 classes),
+# 3 (without the auxiliary head), 4 and 9.
+PARAMETERS = {
+    'resnet18-mod_in1k': '5.46',
+    'resnet26-mod_in1k': '11.40',
+    'resnet34-mod_in1k': '12.93',
+    'resnet42-mod_in1k': '17.72',
+    'resnet50-mod_in1k': '18.11',
+    'resnet50_in1k': '25.56',
+    'resnet75-mod_in1k': '23.10',
+    'resnet86-mod_in1k': '25.60',
+    'resnet101-mod_in1k': '29.21',
+    'resnet101_in1k': '44.55',
+    'resnet152-mod_in1k': '37.46',
+    'fcn_r50_cityscapes': '47.11',
+    'fcn_r50-mod_cityscapes': '39.66',
+    'fcn_r75-mod_cityscapes': '44.66',
+    'fcn_r86-mod_cityscapes': '47.15',
+    'faster-rcnn_r50_fpn_voc0712': '41.446',
+    'faster-rcnn_r50-mod_fpn_voc0712': '33.994',
+    'faster-rcnn_r75-mod_fpn_voc0712': '38.989',
+    'faster-rcnn_r86-mod_fpn_voc0712': '41.486',
+    'resnet18-mod_cifar10': '4.95',
+    'resnet18-mod_cifar10-folder': '4.95',
+}
+
+
+def config(name):
+    """A copy of a parsed config; skips where its toolbox is not installed."""
+    toolbox = {'fcn': 'mmseg', 'faster-rcnn': 'mmdet'}.get(name.split('_')[0], 'mmpretrain')
+    if is_absent(toolbox):
+        pytest.skip(f'{toolbox} is not installed')
+    return deepcopy(parse(name))
+
+
+@functools.cache
+def parse(name):
+    return Config.fromfile(ROOT / 'configs' / f'{name}.py')
+
+
+def build(scope, registry, node, device='cpu'):
+    module = importlib.import_module(f'{scope}.registry')
+    with DefaultScope.overwrite_default_scope(scope), torch.device(device):
+        return getattr(module, registry).build(node)
+
+
+def build_model(cfg):
+    # Without storage it takes no time; mmpretrain's ResNet reads values of a tensor when built.
+    device = 'cpu' if cfg.default_scope == 'mmpretrain' else 'meta'
+    return build(cfg.default_scope, 'MODELS', cfg.model, device)
+
+
+def count(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def datasets(node):
+    """The data sets inside the wrappers."""
+    if 'datasets' in node:
+        return [leaf for child in node.datasets for leaf in datasets(child)]
+    return datasets(node.dataset) if 'dataset' in node else [node]
+
+
+def plain(node):
+    """Without the `_scope_` that mmengine adds to what comes from a toolbox's own base."""
+    if isinstance(node, dict):
+        return ConfigDict({k: plain(value) for k, value in node.items() if k != '_scope_'})
+    return type(node)(map(plain, node)) if isinstance(node, (list, tuple)) else node
+
+
+def step(pipeline, kind):
+    """The only transform of a kind."""
+    (found,) = [transform for transform in pipeline if transform.type == kind]
+    return found
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_model_is_built_with_its_backbone_from_scratch(name):
+    cfg = config(name)
+    model = build_model(cfg)
+    backbone = model.backbone
+
+    toolbox, kind = cfg.default_scope, 'ResNet'
+    if '-mod' in name:
+        kind = 'ResNetMoD_CIFAR' if 'cifar' in name else 'ResNetMoD'
+        assert type(backbone).__module__ == f'mmcnnmod.toolboxes.{toolbox}'
+    else:
+        assert type(backbone).__module__.startswith(f'{toolbox}.')
+    assert type(backbone).__name__ == kind
+    depth = name.removeprefix('faster-rcnn_').removeprefix('fcn_').removeprefix('resnet')
+    assert str(cfg.model.backbone.depth) == depth.lstrip('r').split('-')[0].split('_')[0]
+
+    # No weights to start from, so nothing is frozen and every norm learns.
+    assert cfg.model.get('pretrained') is None
+    assert 'init_cfg' not in cfg.model.backbone
+    assert backbone.frozen_stages == -1
+    assert backbone.norm_eval is False
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+    if name in PARAMETERS:
+        head = getattr(model, 'auxiliary_head', None)
+        millions = (count(model) - (count(head) if head else 0)) / 1e6
+        digits = len(PARAMETERS[name].split('.')[1])
+        assert f'{millions:.{digits}f}' == PARAMETERS[name]
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_toolboxes_own_tools_can_run_it(name):
+    cfg = config(name)
+    assert cfg.custom_imports == dict(imports=['mmcnnmod'], allow_failed_imports=False)
+    assert cfg.default_scope in ('mmpretrain', 'mmseg', 'mmdet')
+    assert cfg.env_cfg.dist_cfg.backend == 'nccl'
+    assert cfg.optim_wrapper.type == 'OptimWrapper'
+    assert cfg.randomness.seed == 0
+    for key in ('train_cfg', 'val_cfg', 'test_cfg', 'val_evaluator', 'test_evaluator'):
+        assert key in cfg
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_data_sets_are_built_below_one_root(name):
+    cfg = config(name)
+    assert cfg.data_root.endswith('/')
+    for loader in LOADERS:
+        for dataset in datasets(cfg[loader].dataset):
+            assert dataset.data_root == cfg.data_root
+            # Builds the pipeline as well, and reads nothing.
+            build(cfg.default_scope, 'DATASETS', dict(dataset, lazy_init=True))
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        build(cfg.default_scope, 'METRICS', evaluator)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_backbone_checkpoint_can_be_given_as_options(name):
+    cfg = config(name)
+    given = dict(type='Pretrained', checkpoint='x.pth', prefix='backbone.')
+    cfg.merge_from_dict({f'model.backbone.init_cfg.{key}': value for key, value in given.items()})
+    assert build_model(cfg).backbone.init_cfg == given
+
+
+@pytest.mark.parametrize('names', [IMAGENET, CITYSCAPES, VOC], ids=['in1k', 'cityscapes', 'voc'])
+def test_rows_of_a_table_differ_in_the_backbone_only(names):
+    def rest(name):
+        cfg = config(name).to_dict()
+        for key in ('type', 'depth'):
+            cfg['model']['backbone'].pop(key)
+        if cfg['default_scope'] == 'mmpretrain':
+            cfg['model']['head'].pop('in_channels')
+        return cfg
+
+    assert len(names) >= 4
+    for name in names[1:]:
+        assert rest(name) == rest(names[0])
+
+
+@pytest.mark.parametrize('name', IMAGENET)
+def test_imagenet_is_appendix_a1(name):
+    cfg = plain(config(name).to_dict())
+    assert cfg.optim_wrapper.optimizer == dict(
+        type='SGD', lr=0.1, momentum=0.9, weight_decay=0.0001
+    )
+    assert cfg.param_scheduler == dict(
+        type='MultiStepLR', by_epoch=True, milestones=[30, 60, 90], gamma=0.1
+    )
+    assert cfg.train_cfg.max_epochs == 100
+    assert 4 * cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 256
+    assert cfg.model.backbone.zero_init_residual is False
+    assert cfg.model.head.num_classes == 1000
+    assert cfg.model.head.loss == dict(type='CrossEntropyLoss', loss_weight=1.0)
+
+    train, test = cfg.train_dataloader.dataset, cfg.test_dataloader.dataset
+    assert [transform.type for transform in train.pipeline] == [
+        'LoadImageFromFile', 'RandomResizedCrop', 'RandomFlip', 'PackInputs',
+    ]  # fmt: skip
+    assert step(train.pipeline, 'RandomResizedCrop').scale == 224
+    assert step(train.pipeline, 'RandomFlip').prob == 0.5
+    assert step(test.pipeline, 'ResizeEdge').scale == 256
+    assert step(test.pipeline, 'CenterCrop').crop_size == 224
+    assert (train.split, test.split) == ('train', 'val')
+
+
+@pytest.mark.parametrize('name', CITYSCAPES)
+def test_cityscapes_is_appendix_b(name):
+    cfg = config(name)
+    assert cfg.optim_wrapper.optimizer == dict(
+        type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005
+    )
+    assert cfg.param_scheduler == [
+        dict(type='PolyLR', power=0.9, eta_min=1e-4, begin=0, end=80000, by_epoch=False)
+    ]
+    assert cfg.train_cfg == dict(type='IterBasedTrainLoop', max_iters=80000, val_interval=8000)
+    assert cfg.default_hooks.checkpoint.interval == 8000
+    assert cfg.test_evaluator == dict(type='IoUMetric', iou_metrics=['mIoU'])
+    assert cfg.train_dataloader.batch_size == 2
+
+    backbone, decode, auxiliary = (
+        cfg.model[key] for key in ('backbone', 'decode_head', 'auxiliary_head')
+    )
+    assert (backbone.strides, backbone.dilations) == ((1, 2, 1, 1), (1, 1, 2, 4))
+    assert backbone.contract_dilation is True
+    for part in (backbone, decode, auxiliary):
+        assert part.norm_cfg.type == 'SyncBN'
+    assert (decode.type, auxiliary.type) == ('FCNHead', 'FCNHead')
+    assert (decode.dropout_ratio, auxiliary.dropout_ratio) == (0.1, 0.1)
+    assert (decode.loss_decode.loss_weight, auxiliary.loss_decode.loss_weight) == (1.0, 0.4)
+
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    assert step(pipeline, 'RandomResize').ratio_range == (0.5, 2.0)
+    assert step(pipeline, 'RandomCrop').crop_size == (512, 1024)
+    assert cfg.model.data_preprocessor.size == (512, 1024)
+    assert step(pipeline, 'RandomFlip').prob == 0.5
+    assert step(pipeline, 'PhotoMetricDistortion')
+
+
+def test_multi_scale_flip_wraps_the_model_and_the_pipeline():
+    cfg = config('fcn_r50_cityscapes')
+    assert 'TestTimeAug' not in [t.type for t in cfg.test_dataloader.dataset.pipeline]
+
+    scales, flips, *_ = step(cfg.tta_pipeline, 'TestTimeAug').transforms
+    assert [scale.scale_factor for scale in scales] == [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
+    assert [flip.prob for flip in flips] == [0.0, 1.0]
+    cfg.tta_model.module = cfg.model
+    assert build('mmseg', 'MODELS', cfg.tta_model, 'meta').module.backbone
+    build('mmseg', 'TRANSFORMS', step(cfg.tta_pipeline, 'TestTimeAug'))
+
+
+@pytest.mark.parametrize('name', VOC)
+def test_voc_is_appendix_c(name):
+    cfg = plain(config(name).to_dict())
+    assert cfg.model.type == 'FasterRCNN'
+    assert cfg.model.neck.type == 'FPN'
+    assert cfg.model.roi_head.bbox_head.num_classes == 20
+
+    train = cfg.train_dataloader
+    assert train.batch_size == 2
+    assert train.batch_sampler.type == 'AspectRatioBatchSampler'
+    assert [dataset.ann_file for dataset in datasets(train.dataset)] == [
+        'VOC2007/ImageSets/Main/train.txt',
+        'VOC2012/ImageSets/Main/train.txt',
+    ]
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.ann_file == 'VOC2007/ImageSets/Main/val.txt'
+        assert 'RandomFlip' not in [t.type for t in loader.dataset.pipeline]
+    for pipeline in [d.pipeline for key in LOADERS for d in datasets(cfg[key].dataset)]:
+        assert step(pipeline, 'Resize') == dict(type='Resize', scale=(1000, 600), keep_ratio=True)
+    for dataset in datasets(train.dataset):
+        assert step(dataset.pipeline, 'RandomFlip').prob == 0.5
+    assert cfg.test_evaluator == dict(type='VOCMetric', metric='mAP', eval_mode='11points')
+
+    # Not in the paper: mmdetection's schedule for VOC.
+    assert (cfg.train_cfg.max_epochs, train.dataset.times) == (4, 3)
+    assert cfg.optim_wrapper.optimizer == dict(
+        type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0001
+    )
+    (schedule,) = cfg.param_scheduler
+    assert (schedule.milestones, schedule.gamma) == ([3], 0.1)
+
+
+def test_camvids_unlabelled_pixels_count_nowhere():
+    cfg = config('fcn_r18-mod_camvid')
+    assert cfg.model.data_preprocessor.seg_pad_val == 11
+    assert cfg.model.decode_head.ignore_index == 11
+    assert build_model(cfg).decode_head.num_classes == 11
+    assert cfg.val_evaluator.ignore_index == cfg.test_evaluator.ignore_index == 11
+    assert step(cfg.train_dataloader.dataset.pipeline, 'RandomCrop').ignore_index == 11
+    splits = []
+    for loader in LOADERS:
+        dataset = cfg[loader].dataset
+        assert dataset.ignore_index == 11
+        assert len(dataset.metainfo.classes) == len(dataset.metainfo.palette) == 11
+        splits.append(tuple(dataset.data_prefix.values()))
+    assert splits == [(f'images/{split}', f'labels/{split}') for split in ('train', 'val', 'test')]
+
+
+def test_bccds_boxes_without_area_are_ignored(tmp_path):
+    cfg = config('faster-rcnn_r18-mod_fpn_bccd')
+    for folder in ('Annotations', 'ImageSets/Main', 'JPEGImages'):
+        (tmp_path / 'BCCD' / folder).mkdir(parents=True)
+    (tmp_path / 'BCCD/ImageSets/Main/train.txt').write_text('a\n')
+    box = '<object><name>RBC</name><bndbox><xmin>{0}</xmin><ymin>{0}</ymin><xmax>{1}</xmax>'
+    box += '<ymax>{1}</ymax></bndbox></object>'
+    (tmp_path / 'BCCD/Annotations/a.xml').write_text(
+        '<annotation><size><width>640</width><height>480</height></size>'
+        f'{box.format(9, 90)}{box.format(7, 7)}</annotation>'
+    )
+    dataset = dict(cfg.train_dataloader.dataset, data_root=str(tmp_path))
+    (image,) = build('mmdet', 'DATASETS', dataset).load_data_list()
+    assert [instance['ignore_flag'] for instance in image['instances']] == [0, 1]
+
+
+def test_cifar10_keeps_a_tenth_of_the_training_images_for_validation():
+    cfg = config('resnet18-mod_cifar10')
+    train, val, test = (cfg[loader].dataset for loader in LOADERS)
+    assert (train.split, train.indices) == ('train', 45000)
+    assert (val.split, val.indices) == ('train', -5000)
+    assert (test.split, test.get('indices')) == ('test', None)
+    assert cfg.default_hooks.checkpoint.save_best == 'auto'
+
+
+def test_cifar10_is_normalised_in_rgb_whatever_it_is_read_from():
+    arrays, files = config('resnet18-mod_cifar10'), config('resnet18-mod_cifar10-folder')
+    assert arrays.data_preprocessor.to_rgb is False
+    assert files.data_preprocessor.to_rgb is True
+    assert arrays.data_preprocessor.mean == files.data_preprocessor.mean
+    assert 'save_best' not in files.default_hooks.checkpoint
+
+
+def metafiles():
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    return [yaml.safe_load((ROOT / path).read_text()) for path in index['Import']]
+
+
+def test_model_index_lists_every_config_once():
+    models = [model for metafile in metafiles() for model in metafile['Models']]
+    assert sorted(model['Name'] for model in models) == NAMES
+    collections = {c['Name'] for metafile in metafiles() for c in metafile['Collections']}
+    for model in models:
+        assert model['Config'] == f'configs/{model["Name"]}.py'
+        assert model['In Collection'] in collections
+        # Nothing has been trained: neither weights nor results.
+        assert not {'Weights', 'Results'} & set(model)
+        millions = model['Metadata']['Parameters'] / 1e6
+        printed = PARAMETERS.get(model['Name'])
+        if printed:
+            assert f'{millions:.{len(printed.split(".")[1])}f}' == printed
+
+
+def test_model_index_is_readable_for_mim():
+    modelindex = pytest.importorskip('modelindex.load_model_index')
+    index = modelindex.load(str(ROOT / 'model-index.yml'))
+    index.build_models_with_collections()
+    assert index.check(silent=True) in (None, True, [])
+    assert sorted(model.name for model in index.models) == NAMES
+    assert all(math.isfinite(model.metadata.data['FLOPs']) for model in index.models)
