@@ -74,6 +74,6 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
         name.startswith('backbone.') for name in preflight.read_state_dict(checkpoint)
     ):
         init_cfg['prefix'] = 'backbone.'
-    cfg.model.pretrained = None
+    cfg.model.pop('pretrained', None)
     cfg.model.backbone.pop('pretrained', None)
     cfg.model.backbone.init_cfg = init_cfg
