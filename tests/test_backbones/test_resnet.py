@@ -47,6 +47,7 @@ def millions(module):
     return sum(parameter.numel() for parameter in module.parameters()) / 1e6
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize('depth', PAPER)
 def test_parameters_and_blocks_are_the_papers(backbones, depth):
     network = backbones.ResNetMoD(depth=depth)
@@ -84,6 +85,7 @@ def test_outputs_have_the_dense_shapes(backbones, depth, variant):
         assert shapes == [tuple(out.shape) for out in evaluating(dense(**settings))(x)]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize('depth', [26, 75])
 def test_state_dicts_are_equal_across_toolboxes(depth):
     networks = [

@@ -28,6 +28,7 @@ def randomize_norms(block):
             tensor.uniform_(0.5, 1.5)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize('conv_block', CONV_BLOCKS)
 @pytest.mark.parametrize('position', ['first', 'last', 'original'])
 @pytest.mark.parametrize('fusion', ['add', 'replace'])

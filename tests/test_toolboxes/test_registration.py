@@ -27,6 +27,7 @@ def run(code, hidden=()):
     )
 
 
+@pytest.mark.smoke
 def test_each_toolbox_alone(toolbox):
     hidden = set(MINIMUM_VERSIONS) - {toolbox}
     result = run(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from .conftest import ROOT, TASKS, shrink, tail
 
@@ -75,6 +76,26 @@ def test_resume(trained, data, run_tool, tmp_path, amount):
     assert result.returncode == 0, tail(result)
     assert 'resumed epoch: 0, iter: 2' in result.stdout + result.stderr
     assert len(losses(result)) == 1
+
+
+def test_a_backbone_of_another_toolbox(trained, data, run_tool, tmp_path):
+    """What mmseg trained starts mmdet's backbone; the prefix in the names is recognised."""
+    pytest.importorskip('mmdet')
+    config, name, *_ = TASKS['mmdet']
+    work_dir, _ = trained('mmseg')
+    result = run_tool(
+        sys.executable, ROOT / 'tools/train.py', ROOT / config, '--work-dir', tmp_path,
+        '--data-root', data / name, '--pretrained', work_dir / TASKS['mmseg'][3],
+        '--cfg-options', *shrink('mmdet'), 'optim_wrapper.optimizer.lr=0', cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, tail(result)
+    source, started = (
+        torch.load(path, map_location='cpu', weights_only=False)['state_dict']
+        for path in (work_dir / TASKS['mmseg'][3], tmp_path / TASKS['mmdet'][3])
+    )
+    learnt = [key for key in source if key.startswith('backbone.') and key.endswith('weight')]
+    assert len(learnt) == 48
+    assert all(torch.equal(source[key], started[key]) for key in learnt)
 
 
 def test_the_dumped_config_is_complete(trained, data, run_tool, tmp_path):

@@ -1,0 +1,113 @@
+"""Changes to a config: data roots, SyncBN, loaders, images."""
+
+import argparse
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmcnnmod.cli import config as edits
+from mmcnnmod.cli.preflight import data_paths, innermost_datasets
+from mmcnnmod.errors import UserError
+
+
+def coco(root='data/coco/'):
+    dataset = dict(
+        type='CocoDataset',
+        data_root=root,
+        ann_file='annotations/train.json',
+        data_prefix=dict(img='train2017/'),
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='Resize', scale=(1333, 800))],
+    )
+    return Config(
+        dict(
+            default_scope='mmdet',
+            data_root=root,
+            launcher='none',
+            train_dataloader=dict(num_workers=2, dataset=dict(type='Repeat', dataset=dataset)),
+            val_evaluator=[dict(type='CocoMetric', ann_file=f'{root}annotations/val.json')],
+            model=dict(
+                backbone=dict(norm_cfg=dict(type='SyncBN')),
+                neck=[dict(norm_cfg=dict(type='SyncBN', requires_grad=True))],
+                head=dict(norm_cfg=dict(type='GN', num_groups=32)),
+            ),
+        )
+    )
+
+
+def test_data_root_reaches_data_sets_and_evaluators():
+    cfg = coco()
+    edits.set_data_root(cfg, '/set/coco')
+    assert cfg.data_root == '/set/coco/'
+    dataset = cfg.train_dataloader.dataset.dataset
+    assert dataset.data_root == '/set/coco/'
+    assert dataset.ann_file == 'annotations/train.json'
+    assert cfg.val_evaluator[0].ann_file == '/set/coco/annotations/val.json'
+    assert dataset.pipeline[1].scale == (1333, 800)
+
+
+def test_data_root_takes_no_name_that_only_begins_alike():
+    cfg = coco('data/coco')
+    cfg.val_evaluator[0].ann_file = 'data/coco_panoptic/val.json'
+    edits.set_data_root(cfg, '/set')
+    assert cfg.val_evaluator[0].ann_file == 'data/coco_panoptic/val.json'
+
+
+def test_data_root_of_several_is_refused():
+    cfg = coco()
+    cfg.pop('data_root')
+    cfg.val_dataloader = dict(dataset=dict(data_root='data/other'))
+    with pytest.raises(UserError, match='replaces one root, this config has data/coco/, data/oth'):
+        edits.set_data_root(cfg, '/set')
+
+
+@pytest.mark.parametrize('launcher', ['none', 'pytorch'])
+def test_sync_bn_is_reverted_where_it_cannot_work(launcher, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    cfg = coco()
+    cfg.launcher = launcher
+    edits.revert_sync_bn(cfg)
+    assert cfg.model.backbone.norm_cfg.type == 'BN'
+    assert cfg.model.neck[0].norm_cfg == dict(type='BN', requires_grad=True)
+    assert cfg.model.head.norm_cfg == dict(type='GN', num_groups=32)
+
+
+def test_sync_bn_stays_on_several_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    cfg = coco()
+    cfg.launcher = 'pytorch'
+    edits.revert_sync_bn(cfg)
+    assert cfg.model.backbone.norm_cfg.type == 'SyncBN'
+
+
+def test_images_are_loaded_whole():
+    cfg = coco()
+    edits.refuse_truncated_images(cfg)
+    types = [step.type for step in cfg.train_dataloader.dataset.dataset.pipeline]
+    assert types == ['LoadCompleteImageFromFile', 'Resize']
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_mmpretrains_loader_defaults(workers):
+    cfg = coco()
+    cfg.default_scope = 'mmpretrain'
+    cfg.train_dataloader.num_workers = workers
+    edits.set_loader_defaults(cfg, argparse.Namespace(no_pin_memory=True))
+    loader = cfg.train_dataloader
+    assert loader.collate_fn.type == 'default_collate'
+    assert loader.persistent_workers is (workers > 0)
+    assert loader.pin_memory is False
+
+
+def test_paths_that_a_config_needs():
+    cfg = coco()
+    datasets = list(innermost_datasets(cfg.train_dataloader))
+    assert [dataset.type for dataset in datasets] == ['CocoDataset']
+    assert [str(path) for path in data_paths(datasets[0])] == [
+        'data/coco',
+        'data/coco/annotations/train.json',
+        'data/coco/train2017',
+    ]
+    datasets[0].backend_args = dict(backend='petrel')
+    assert data_paths(datasets[0]) == []
+    assert data_paths(dict(type='CIFAR10', data_root='data/cifar10')) == []
