@@ -1,6 +1,6 @@
 """Score a trained checkpoint: python tools/test.py CONFIG CHECKPOINT [options]."""
 
-from mmcnnmod.cli.test import main
+from mmcnnmod.cli import launch
 
 if __name__ == '__main__':
-    main()
+    launch('test')

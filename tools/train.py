@@ -1,6 +1,6 @@
 """Train a classifier, segmentor or detector: python tools/train.py CONFIG [options]."""
 
-from mmcnnmod.cli.train import main
+from mmcnnmod.cli import launch
 
 if __name__ == '__main__':
-    main()
+    launch('train')

@@ -1,1 +1,20 @@
 """What the programs in tools/ do: read a config, apply the options, check first, then run."""
+
+import sys
+from importlib import import_module
+
+
+def launch(program: str) -> None:
+    """Run ``main`` of a module of this package; a missing or broken package gets one line.
+
+    Args:
+        program (str): The module's name, such as 'train'.
+    """
+    try:
+        module = import_module(f'{__name__}.{program}')
+    except ImportError as problem:
+        cause = ' '.join(str(problem).split())
+        sys.exit(
+            f'error: {cause}; torch, mmengine and mmcv must be there and fit (README, Versions)'
+        )
+    module.main()

@@ -170,3 +170,17 @@ def test_broken_toolbox(tmp_path, run_tool, module, words):
     last = result.stderr.splitlines()[-1]
     assert last.startswith('error: ')
     assert all(word in last for word in words), last
+
+
+@pytest.mark.parametrize('package', ['mmcv', 'mmengine'])
+def test_missing_foundation(tmp_path, run_tool, package):
+    (tmp_path / package).mkdir()
+    message = f'No module named {package!r}'
+    (tmp_path / package / '__init__.py').write_text(f'raise ModuleNotFoundError("{message}")')
+    result = run_tool(
+        sys.executable, ROOT / 'tools/train.py', SCENES, cwd=tmp_path,
+        PYTHONPATH=f'{tmp_path}:{ROOT}',
+    )  # fmt: skip
+    assert result.returncode == 1, tail(result)
+    assert 'Traceback' not in result.stderr
+    assert result.stderr.splitlines()[-1].startswith(f'error: {message}; torch, mmengine and mmcv')
