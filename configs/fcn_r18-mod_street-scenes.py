@@ -52,7 +52,7 @@ test_dataloader = val_dataloader
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.01))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=20, by_epoch=False),
-    dict(type='PolyLR', power=0.9, eta_min=1e-5, begin=20, end=300, by_epoch=False),
+    dict(type='PolyLR', power=0.9, eta_min=1e-5, begin=20, end=240, by_epoch=False),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=300, val_interval=150)
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=150, max_keep_ckpts=1))
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=240, val_interval=120)
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=120, max_keep_ckpts=1))
