@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.logging import print_log
 
 from ..datasets import LoadCompleteImageFromFile
 from ..errors import UserError
@@ -54,7 +52,6 @@ def load_config(args: argparse.Namespace) -> Config:
         set_data_root(cfg, args.data_root)
     set_loader_defaults(cfg, args)
     refuse_truncated_images(cfg)
-    revert_sync_bn(cfg)
     return cfg
 
 
@@ -120,10 +117,17 @@ def refuse_truncated_images(cfg: Config) -> None:
             cfg[name] = map_tree(cfg[name], replace)
 
 
-def revert_sync_bn(cfg: Config) -> None:
-    """Make SyncBN plain BN where it cannot work: on one device, and on CPU."""
+def revert_sync_bn(cfg: Config) -> str | None:
+    """Make SyncBN plain BN where it cannot work: on one device, and on CPU.
+
+    Args:
+        cfg (Config): Changed in place.
+
+    Returns:
+        str | None: What was done, for the log; None if there was nothing to do.
+    """
     if cfg.launcher != 'none' and torch.cuda.is_available():
-        return
+        return None
     found = []
 
     def replace(node):
@@ -133,13 +137,10 @@ def revert_sync_bn(cfg: Config) -> None:
         return node
 
     cfg.model = map_tree(cfg.model, replace)
-    if found:
-        why = 'this is one device' if cfg.launcher == 'none' else 'it does not run on CPU'
-        print_log(
-            f'SyncBN is reverted to BN in {len(found)} places of the config: {why}',
-            logger='current',
-            level=logging.WARNING,
-        )
+    why = 'this is one device' if cfg.launcher == 'none' else 'it does not run on CPU'
+    return (
+        f'SyncBN is reverted to BN in {len(found)} places of the config: {why}' if found else None
+    )
 
 
 def map_tree(node, change: Callable):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import traceback
@@ -34,8 +33,7 @@ def one_line_errors(debug: bool = False) -> Iterator[None]:
             raise  # not foreseen: the traceback is what helps
         if debug:
             traceback.print_exc()
-        if int(os.environ.get('RANK', 0)) == 0:
-            print(f'error: {line}', file=sys.stderr, flush=True)
+        print(f'error: {line}', file=sys.stderr, flush=True)
         sys.exit(1)
 
 

@@ -79,7 +79,8 @@ def innermost_datasets(node) -> Iterator[dict]:
 def data_paths(dataset: dict) -> list[Path]:
     """The root, annotation file and folders that a data set's config names; local ones only."""
     root = dataset.get('data_root')
-    if not root or dataset.get('backend_args') or type_name(dataset) in DOWNLOADING:
+    remote = dataset.get('backend_args') or '://' in (root or '')
+    if not root or remote or type_name(dataset) in DOWNLOADING:
         return []
     prefix = dataset.get('data_prefix') or {}
     parts = [dataset.get('ann_file'), *(prefix.values() if isinstance(prefix, dict) else [prefix])]

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from .config import revert_sync_bn
 from .errors import building_from
 
 
@@ -41,10 +42,13 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
         setup_cache_size_limit_of_dynamo()
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         join_processes_on_cpu(cfg)
+    sync_bn = revert_sync_bn(cfg)
     with building_from(f'config {config}'):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         for loop in loops:
             getattr(runner, loop)
+    if sync_bn:
+        runner.logger.warning(sync_bn)
     return runner
 
 

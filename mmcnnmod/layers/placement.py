@@ -30,7 +30,9 @@ class Placement:
         check_choice('MoD', 'placement', rule, PLACEMENTS)
         self.rule = rule
         self.chosen = stages is not None
-        self.stages = tuple(range(num_stages) if stages is None else stages)
+        self.stages = range(num_stages) if stages is None else stages
+        if isinstance(stages, (int, str)):
+            raise ValueError(f'MoD: stages must be a sequence such as (1, 2), got {stages!r}')
         for stage in self.stages:
             if isinstance(stage, bool) or stage not in range(num_stages):
                 raise ValueError(

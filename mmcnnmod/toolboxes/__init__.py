@@ -21,7 +21,7 @@ def register_all() -> None:
     for toolbox in MINIMUM_VERSIONS:
         _problems[toolbox] = _import(toolbox)
         if _problems[toolbox] is not None and not is_absent(toolbox):
-            logging.getLogger(__name__).warning('mmcnnmod: skipped %s', _describe(toolbox))
+            logging.getLogger(__name__).warning('mmcnnmod: skipped: %s', _describe(toolbox))
 
 
 def is_absent(toolbox: str) -> bool:
@@ -62,7 +62,7 @@ def _describe(toolbox: str) -> str:
         return f'{toolbox} is not installed; install it (see the version table in the README)'
     problem = _problems[toolbox]
     cause = ' '.join(str(problem).split()) or type(problem).__name__
-    return f'{toolbox}, which does not import: {cause}; {_remedy(toolbox, cause)}'
+    return f'{toolbox} does not import ({cause}); {_remedy(toolbox, cause)}'
 
 
 def _remedy(toolbox: str, cause: str) -> str:

@@ -46,3 +46,8 @@ def test_unknown_rule():
 def test_chosen_stage_without_room():
     with pytest.raises(ValueError, match='stage 2 was chosen, but none of its 1 block'):
         Placement(stages=[2]).positions(2, [True])
+
+
+def test_stages_are_a_sequence():
+    with pytest.raises(ValueError, match=r'must be a sequence such as \(1, 2\), got 3'):
+        Placement(stages=3)
