@@ -26,21 +26,21 @@ setup: ## a virtual environment with the stack, mmcv compiled, mmcnnmod installe
 	@PYTHON='$(PYTHON)' tools/misc/setup_env.sh '$(STACK)'
 
 demo: setup ## the demonstration (tools/demo.py)
-	$(PY) tools/demo.py $(DEMO_ARGS)
+	"$(PY)" tools/demo.py $(DEMO_ARGS)
 
 test: lint ## ruff, then every test
-	$(PY) -m pytest $(PYTEST_ARGS)
+	"$(PY)" -m pytest $(PYTEST_ARGS)
 
 smoke: setup ## the few tests that tell whether a stack works at all
-	$(PY) -m pytest -m smoke $(PYTEST_ARGS)
+	"$(PY)" -m pytest -m smoke $(PYTEST_ARGS)
 
 lint: setup ## ruff's checks, changing nothing
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
+	"$(PY)" -m ruff check .
+	"$(PY)" -m ruff format --check .
 
 format: setup ## ruff's fixes, in place
-	$(PY) -m ruff check --fix .
-	$(PY) -m ruff format .
+	"$(PY)" -m ruff check --fix .
+	"$(PY)" -m ruff format .
 
 clean: ## removes the virtual environments, builds and caches (the compiled mmcv stays in ~/.cache)
 	rm -rf .venv .venv-openmmlab build dist *.egg-info mmcnnmod/.mim

@@ -99,5 +99,15 @@ class MoDBackbone:
 
     def init_weights(self) -> None:
         """Initialise as the toolbox does, but refuse a checkpoint of which little matches."""
+        first_time = not self.is_init
         with refuse_foreign_checkpoints(self):
             super().init_weights()
+        if first_time and not self.is_pretrained():
+            for module in self.modules():
+                if isinstance(module, MoDBlock):
+                    module.start_alive()
+
+    def is_pretrained(self) -> bool:
+        """Whether ``init_cfg`` loads a checkpoint, whose weights are to stay as they are."""
+        cfgs = self.init_cfg if isinstance(self.init_cfg, (list, tuple)) else [self.init_cfg]
+        return any(cfg and cfg['type'] == 'Pretrained' for cfg in cfgs)

@@ -43,7 +43,7 @@ class MoDResNet(MoDBackbone):
         }
 
     def __init__(self, depth: int, **kwargs) -> None:
-        if depth not in self.arch_settings:
+        if not isinstance(depth, int) or depth not in self.arch_settings:
             known = ', '.join(map(str, sorted(self.arch_settings)))
             raise ValueError(f'{type(self).__name__}: unknown depth {depth!r}; choose from {known}')
         super().__init__(depth=depth, **kwargs)

@@ -9,15 +9,12 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict
 
-from ..datasets import LoadCompleteImageFromFile
 from ..errors import UserError
 from ..toolboxes import require
 from .errors import building_from
 
+SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-# Added to a config, so that the copy in the work dir runs anywhere the package is installed.
-# mmengine imports custom_imports only while it reads a file; the tools have imported the package.
-IMPORTS = ('mmcnnmod', 'mmcnnmod.datasets')
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -37,6 +34,8 @@ def load_config(args: argparse.Namespace) -> Config:
     with building_from(f'config {args.config}'):
         cfg = Config.fromfile(args.config)
         cfg.merge_from_dict(args.cfg_options or {})
+        # New-style configs hold classes; as names they can be changed and written like any other.
+        cfg = Config(cfg.to_dict(), filename=cfg.filename)
     if cfg.get('default_scope') is None:
         raise UserError(
             f'config {args.config} has no default_scope; set mmpretrain, mmseg or mmdet'
@@ -45,14 +44,21 @@ def load_config(args: argparse.Namespace) -> Config:
 
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}'
-    imports = cfg.get('custom_imports') or {}
-    names = [*imports.get('imports', []), *IMPORTS]
-    cfg.custom_imports = dict(imports=list(dict.fromkeys(names)), allow_failed_imports=False)
+    add_custom_import(cfg)
     if args.data_root:
         set_data_root(cfg, args.data_root)
     set_loader_defaults(cfg, args)
-    refuse_truncated_images(cfg)
     return cfg
+
+
+def add_custom_import(cfg: Config) -> None:
+    """Let the copy of the config in the work dir run anywhere the package is installed.
+
+    mmengine imports custom_imports only while it reads a file; the tools have imported the package.
+    """
+    imports = cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
+    names = [imports['imports']] if is_text(imports['imports']) else imports['imports']
+    cfg.custom_imports = {**imports, 'imports': list(dict.fromkeys([*names, 'mmcnnmod']))}
 
 
 def set_data_root(cfg: Config, root: str) -> None:
@@ -65,17 +71,18 @@ def set_data_root(cfg: Config, root: str) -> None:
     Raises:
         UserError: If the config names none, or several.
     """
-    roots = find_values([cfg.get(name) for name in LOADERS], 'data_root')
-    if len(roots) != 1 and cfg.get('data_root') is None:
+    values = find_values([cfg.get(name) for name in LOADERS], 'data_root')
+    roots = {value.rstrip('/') for value in values if value}
+    if len(roots) != 1 and not cfg.get('data_root'):
         named = ', '.join(sorted(roots)) or 'none'
         raise UserError(
             f'--data-root replaces one root, this config has {named}; set them by --cfg-options'
         )
-    old = cfg.get('data_root') or roots.pop()
+    old = (cfg.get('data_root') or roots.pop()).rstrip('/')
     new = f'{root.rstrip("/")}/'
 
     def replace(node):
-        if is_text(node) and f'{node}/'.startswith(f'{old.rstrip("/")}/'):
+        if is_text(node) and f'{node}/'.startswith(f'{old}/'):
             return new + node[len(old) :].lstrip('/')
         return node
 
@@ -104,19 +111,6 @@ def set_loader_defaults(cfg: Config, args: argparse.Namespace) -> None:
             cfg[name].persistent_workers = False
 
 
-def refuse_truncated_images(cfg: Config) -> None:
-    """Let every pipeline load images with :class:`LoadCompleteImageFromFile`."""
-
-    def replace(node):
-        if isinstance(node, dict) and type_name(node) == 'LoadImageFromFile':
-            return {**node, 'type': LoadCompleteImageFromFile.__name__}
-        return node
-
-    for name in (*LOADERS, 'tta_pipeline'):
-        if cfg.get(name) is not None:
-            cfg[name] = map_tree(cfg[name], replace)
-
-
 def revert_sync_bn(cfg: Config) -> str | None:
     """Make SyncBN plain BN where it cannot work: on one device, and on CPU.
 
@@ -131,7 +125,7 @@ def revert_sync_bn(cfg: Config) -> str | None:
     found = []
 
     def replace(node):
-        if isinstance(node, dict) and node.get('type') in ('SyncBN', 'MMSyncBN'):
+        if isinstance(node, dict) and type_name(node) in SYNC_BN:
             found.append(node)
             return {**node, 'type': 'BN'}
         return node
@@ -164,9 +158,8 @@ def find_values(node, key: str) -> set[str]:
 
 
 def type_name(node: dict) -> str:
-    """The type of a config node, without its scope; new-style configs give the class itself."""
-    kind = node.get('type', '')
-    return kind.split('.')[-1] if is_text(kind) else getattr(kind, '__name__', '')
+    """The type of a config node, without its scope or module."""
+    return str(node.get('type', '')).split('.')[-1]
 
 
 def is_text(node) -> bool:

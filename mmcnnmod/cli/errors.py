@@ -8,12 +8,21 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mmengine.config.utils import ConfigParsingError
 from torch import nn
 
 from ..errors import UserError
 
 # What building from a config raises when the config is wrong: bad values, unknown types, ...
-CONFIG_ERRORS = (ValueError, KeyError, TypeError, AssertionError, ImportError, OSError)
+CONFIG_ERRORS = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AssertionError,
+    ImportError,
+    OSError,
+    ConfigParsingError,
+)
 CHANNELS = re.compile(r'to have (\d+) channels, but got (\d+) channels')
 FEATURES = re.compile(r'mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)')
 
@@ -54,10 +63,15 @@ def explain(problem: Exception) -> str | None:
         return text.rsplit('UserError: ', 1)[-1].strip().splitlines()[0]
     for pattern, got, expected in ((CHANNELS, 2, 1), (FEATURES, 1, 2)):
         if match := pattern.search(text):
-            return (
-                f'{innermost_module(problem)} expects {match[expected]} input channels and gets '
-                f'{match[got]}: set in_channels of this head or neck to what the backbone gives '
+            layer = innermost_module(problem)
+            remedy = (
+                "set the backbone's in_channels to the channels of the images"
+                if layer.startswith('backbone.')
+                else 'set in_channels of this head or neck to what the backbone gives '
                 '(64 * 2**stage for depths below 50, 256 * 2**stage from 50)'
+            )
+            return (
+                f'{layer} expects {match[expected]} input channels and gets {match[got]}: {remedy}'
             )
     if isinstance(problem, ImportError):
         return one_line(problem)

@@ -34,7 +34,7 @@ def check_device(cfg: Config, device: str) -> None:
             f'the nccl backend needs CUDA and {remedy}; on CPU use '
             '--cfg-options env_cfg.dist_cfg.backend=gloo'
         )
-    if cfg.get('optim_wrapper', {}).get('type') == 'AmpOptimWrapper':
+    if type_name(cfg.get('optim_wrapper') or {}) == 'AmpOptimWrapper':
         raise UserError(f'mixed precision (--amp, AmpOptimWrapper) needs CUDA and {remedy}')
 
 
@@ -106,14 +106,25 @@ def check_checkpoint(model: nn.Module, checkpoint: str, complete: bool) -> None:
         UserError: With the counts.
     """
     state_dict = read_state_dict(checkpoint)
-    if is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+    # Testing on several GPUs with augmentation, there are two wrappers.
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     match = match_state_dicts(model.state_dict(), state_dict)
-    if match.foreign or (complete and not match.complete):
+    fits = match.complete or not (match.foreign or complete)
+    if not fits and not loads_completely(model, state_dict):
         raise UserError(
             f'checkpoint {checkpoint} does not fit this model: {match}; '
             'give the config that it was trained with'
         )
+
+
+def loads_completely(model: nn.Module, state_dict: dict) -> bool:
+    """Whether a model takes all it needs from a state dict; some convert older names and shapes."""
+    try:
+        missing = model.load_state_dict(dict(state_dict), strict=False).missing_keys
+    except RuntimeError:  # torch's word for another shape
+        return False
+    return all(name.endswith('num_batches_tracked') for name in missing)
 
 
 def read_state_dict(checkpoint: str) -> dict:

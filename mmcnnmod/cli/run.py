@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..datasets import name_unreadable_files
 from .config import revert_sync_bn
 from .errors import building_from
 
@@ -46,7 +47,9 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
     with building_from(f'config {config}'):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         for loop in loops:
-            getattr(runner, loop)
+            built = getattr(runner, loop)
+            if built is not None:
+                name_unreadable_files(built.dataloader.dataset)
     if sync_bn:
         runner.logger.warning(sync_bn)
     return runner

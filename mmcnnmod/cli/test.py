@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mmengine
 from mmengine.config import Config, ConfigDict
+from mmengine.dist import master_only
 from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
@@ -49,7 +50,8 @@ def check(cfg: Config, args: argparse.Namespace) -> None:
     """Everything that can be known to go wrong before a model is built."""
     if args.out_item and not args.out:
         raise UserError('--out-item says what --out saves: give --out FILE as well')
-    if args.out and cfg.default_scope == 'mmdet' and not args.out.endswith(('.pkl', '.pickle')):
+    as_pickle = cfg.default_scope != 'mmseg' and args.out_item != 'metrics'
+    if args.out and as_pickle and not args.out.endswith(('.pkl', '.pickle')):
         raise UserError(f'--out {args.out}: predictions are saved as .pkl')
     preflight.check_device(cfg, args.device)
     preflight.check_work_dir(cfg)
@@ -73,7 +75,7 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
 def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
     """Switch the toolbox's visualization hook on."""
     scope = cfg.default_scope
-    hook = cfg.default_hooks.get('visualization')
+    hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
         raise UserError('--show needs a visualization hook in the default_hooks of the config')
     hook.update({DRAW_SWITCH[scope]: True, 'interval': args.interval})
@@ -122,6 +124,7 @@ def save_predictions(runner: Runner, cfg: Config, args: argparse.Namespace) -> N
     runner.test_evaluator.metrics.append(Dump(out_file_path=args.out))
 
 
+@master_only
 def save_metrics(metrics: dict, out: str) -> None:
     """Write the scores; a file that is there is a whole one."""
     partial = Path(out).with_name(f'.partial-{Path(out).name}')

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 
 from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
 
 from ..errors import UserError
 from . import preflight
 from .arguments import parse, train_parser
-from .config import load_config
+from .config import load_config, type_name
 from .errors import one_line_errors
 from .run import build_runner, hide_gpus
 
@@ -27,9 +28,16 @@ def main(argv: list[str] | None = None) -> None:
         apply_options(cfg, args)
         check(cfg, args)
         runner = build_runner(cfg, args.config, 'train_loop', 'val_loop')
-        if cfg.get('load_from'):
-            preflight.check_checkpoint(runner.model, cfg.load_from, complete=cfg.resume)
+        if start := starting_point(cfg):
+            preflight.check_checkpoint(runner.model, start, complete=cfg.get('resume', False))
         runner.train()
+
+
+def starting_point(cfg: Config) -> str | None:
+    """The checkpoint that mmengine will load, if any."""
+    if cfg.get('resume') and not cfg.get('load_from'):
+        return find_latest_checkpoint(cfg.work_dir)
+    return cfg.get('load_from')
 
 
 def check(cfg: Config, args: argparse.Namespace) -> None:
@@ -59,7 +67,7 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
 
 def use_mixed_precision(cfg: Config) -> None:
     """Wrap the optimiser for automatic mixed precision."""
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    kind = type_name(cfg.optim_wrapper) or 'OptimWrapper'
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise UserError(f'--amp works with OptimWrapper, this config has {kind}')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'

@@ -1,5 +1,5 @@
-"""Data handling that all three toolboxes share, in mmengine's own registries."""
+"""Data handling that all three toolboxes share."""
 
-from .loading import LoadCompleteImageFromFile
+from .loading import CheckedLoading, name_unreadable_files
 
-__all__ = ['LoadCompleteImageFromFile']
+__all__ = ['CheckedLoading', 'name_unreadable_files']

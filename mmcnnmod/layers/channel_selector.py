@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .initialization import keep_first_unit_alive
+
 
 class ChannelSelector(nn.Module):
     """Scores every channel from its global average and picks the k best, per sample.
@@ -29,20 +31,11 @@ class ChannelSelector(nn.Module):
         self.fc1 = nn.Linear(in_channels, in_channels // r, bias=False)
         self.relu = nn.ReLU()
         self.fc2 = nn.Linear(in_channels // r, in_channels, bias=False)
-        self.reset_parameters()
+        self.start_alive()
 
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """PyTorch's default initialisation, with the first hidden unit kept alive.
-
-        What arrives here has passed a ReLU and is never negative. A hidden unit whose weights
-        happen to sum below zero is then off for every image, and with 4 hidden units (C = 64)
-        one selector in sixteen would start with all of them off: no gradient, for ever. One unit
-        with non-negative weights, which sees the mean activity, rules that out.
-        """
-        self.fc1.reset_parameters()
-        self.fc2.reset_parameters()
-        self.fc1.weight[0].abs_()
+    def start_alive(self) -> None:
+        """Keep the first hidden unit on, which sees the mean activity; see there."""
+        keep_first_unit_alive(self.fc1)
 
     def logits(self, x: Tensor) -> Tensor:
         """Channel importances before the sigmoid.
@@ -57,8 +50,8 @@ class ChannelSelector(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             hidden = self.relu(self.fc1(pooled.to(self.fc1.weight.dtype)))
             logits = self.fc2(hidden)
-        # At least float32: a network in half precision must not round what it ranks any further.
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        # A network in half precision must not round what it ranks any further.
+        return logits if logits.dtype == torch.float64 else logits.float()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Pick the k most important channels of each sample.

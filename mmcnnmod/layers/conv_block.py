@@ -90,9 +90,7 @@ def conv_norm_act(
         kernel_size,
         padding=dilation * (kernel_size // 2),
         dilation=dilation,
-        conv_cfg=conv_cfg
-        if in_channels * kernel_size**2 > 1
-        else without_standardization(conv_cfg),
+        conv_cfg=conv_cfg,
         norm_cfg=fit_groups(norm_cfg, out_channels),
         act_cfg=act_cfg,
     )

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from .channel_selector import ChannelSelector, RandomSelector
 from .checks import check_choice, check_positive_int
 from .fusion import FUSIONS, POSITIONS, Fusion, per_sample
+from .initialization import keep_first_unit_alive
 
 SELECTIONS = ('topk', 'random')
 
@@ -70,6 +71,7 @@ class MoDBlock(nn.Module):
         self.conv_block = conv_block(self.k)
         self.drop_path = drop_path or nn.Identity()
         self.fusion = Fusion(self.k, position, fusion)
+        self.start_alive()
 
     def _check_options(self, r, position, fusion, selection, drop_path) -> None:
         check_choice(self.name, 'position', position, POSITIONS)
@@ -82,6 +84,12 @@ class MoDBlock(nn.Module):
                 f"{self.name}: stochastic depth would erase channels under fusion='replace'; "
                 "use fusion='add' or drop_path_rate=0"
             )
+
+    def start_alive(self) -> None:
+        """Make sure that the block can learn; to be called after any initialisation of layers."""
+        keep_first_unit_alive(self.conv_block)
+        if isinstance(self.selector, ChannelSelector):
+            self.selector.start_alive()
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine k channels of the map.

@@ -7,7 +7,9 @@ import torch
 from mmengine.config import Config
 
 from mmcnnmod.cli import config as edits
+from mmcnnmod.cli.arguments import train_parser
 from mmcnnmod.cli.preflight import data_paths, innermost_datasets
+from mmcnnmod.cli.train import use_mixed_precision
 from mmcnnmod.errors import UserError
 
 
@@ -57,7 +59,7 @@ def test_data_root_of_several_is_refused():
     cfg = coco()
     cfg.pop('data_root')
     cfg.val_dataloader = dict(dataset=dict(data_root='data/other'))
-    with pytest.raises(UserError, match='replaces one root, this config has data/coco/, data/oth'):
+    with pytest.raises(UserError, match='replaces one root, this config has data/coco, data/oth'):
         edits.set_data_root(cfg, '/set')
 
 
@@ -80,11 +82,44 @@ def test_sync_bn_stays_on_several_gpus(monkeypatch):
     assert cfg.model.backbone.norm_cfg.type == 'SyncBN'
 
 
-def test_images_are_loaded_whole():
+def test_one_root_in_two_spellings():
     cfg = coco()
-    edits.refuse_truncated_images(cfg)
-    types = [step.type for step in cfg.train_dataloader.dataset.dataset.pipeline]
-    assert types == ['LoadCompleteImageFromFile', 'Resize']
+    cfg.pop('data_root')
+    cfg.val_dataloader = dict(dataset=dict(data_root='data/coco'))
+    edits.set_data_root(cfg, '/set')
+    assert cfg.train_dataloader.dataset.dataset.data_root == '/set/'
+    assert cfg.val_dataloader.dataset.data_root == '/set/'
+
+
+@pytest.mark.parametrize(
+    ('given', 'names'),
+    [(None, []), (dict(imports='a.b'), ['a.b']), (dict(imports=['a', 'mmcnnmod']), ['a'])],
+)
+def test_the_package_joins_the_custom_imports(given, names):
+    cfg = coco()
+    cfg.custom_imports = given
+    edits.add_custom_import(cfg)
+    assert sorted(cfg.custom_imports.imports) == sorted([*names, 'mmcnnmod'])
+
+
+def test_new_style_configs_become_names(tmp_path):
+    """Classes as types: they can be edited, and the dumped copy is a config again."""
+    path = tmp_path / 'new_style.py'
+    path.write_text(
+        'from torch.nn import SyncBatchNorm\n'
+        'from mmengine.optim import OptimWrapper\n'
+        "default_scope = 'mmseg'\n"
+        'model = dict(backbone=dict(norm_cfg=dict(type=SyncBatchNorm)))\n'
+        'optim_wrapper = dict(type=OptimWrapper)\n'
+    )
+    pytest.importorskip('mmseg')
+    cfg = edits.load_config(train_parser().parse_args([str(path)]))
+    assert edits.revert_sync_bn(cfg) is not None
+    use_mixed_precision(cfg)
+    cfg.dump(tmp_path / 'dumped.py')
+    again = Config.fromfile(tmp_path / 'dumped.py')
+    assert again.model.backbone.norm_cfg.type == 'BN'
+    assert again.optim_wrapper.type == 'AmpOptimWrapper'
 
 
 @pytest.mark.parametrize('workers', [0, 2])

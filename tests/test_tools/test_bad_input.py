@@ -123,16 +123,27 @@ def test_work_dir_that_cannot_be_written(fails, data, tmp_path):
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_truncated_image(fails, data, tmp_path, workers):
+@pytest.mark.parametrize(
+    'kind', ['leftImg8bit/train/*/*_leftImg8bit.png', 'gtFine/train/*/*_labelTrainIds.png']
+)
+def test_truncated_image(fails, data, tmp_path, workers, kind):
     shutil.copytree(data / 'scenes', tmp_path / 'scenes')
-    for path in tmp_path.glob('scenes/leftImg8bit/train/*/*.png'):
-        path.write_bytes(path.read_bytes()[:-500])
+    for path in tmp_path.glob(f'scenes/{kind}'):
+        path.write_bytes(path.read_bytes()[:-90])
     line = fails(
         training.main, SCENES, '--data-root', tmp_path / 'scenes', '--work-dir', 'out',
         '--cfg-options', *shrink('mmseg'), f'train_dataloader.num_workers={workers}',
     )  # fmt: skip
-    assert '_leftImg8bit.png cannot be read' in line
+    assert f'{Path(kind).name[1:]} cannot be read' in line
     assert 'replace it or take it out' in line
+
+
+def test_resume_from_another_network(fails, options, tmp_path):
+    (tmp_path / 'out').mkdir()
+    torch.save({'state_dict': torch.nn.Linear(3, 4).state_dict()}, tmp_path / 'out' / 'iter_1.pth')
+    (tmp_path / 'out' / 'last_checkpoint').write_text(str(tmp_path / 'out' / 'iter_1.pth'))
+    line = fails(training.main, SCENES, '--resume', *options)
+    assert 'iter_1.pth does not fit this model: 0 of' in line
 
 
 def test_out_needs_its_partner(fails, options):
@@ -183,4 +194,7 @@ def test_missing_foundation(tmp_path, run_tool, package):
     )  # fmt: skip
     assert result.returncode == 1, tail(result)
     assert 'Traceback' not in result.stderr
-    assert result.stderr.splitlines()[-1].startswith(f'error: {message}; torch, mmengine and mmcv')
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith('error: ')
+    assert message in last
+    assert 'mmcv' in last.split(message)[1]  # the remedy

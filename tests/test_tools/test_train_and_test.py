@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import socket
 import sys
 from pathlib import Path
 
@@ -207,7 +208,9 @@ def test_two_processes(data, run_tool, tmp_path):
     config, name, _, checkpoint, _ = TASKS['mmseg']
     gloo = 'env_cfg.dist_cfg.backend=gloo'
     common = ['--data-root', data / name, '--work-dir', tmp_path]
-    environment = dict(PYTHON=sys.executable, PORT='29517')
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        environment = dict(PYTHON=sys.executable, PORT=str(free.getsockname()[1]))
     options = ['--cfg-options', *shrink('mmseg'), gloo, 'model.backbone.frozen_stages=1']
     result = run_tool(
         ROOT / 'tools/dist_train.sh', ROOT / config, 2, *common, *options, cwd=tmp_path,
@@ -216,7 +219,8 @@ def test_two_processes(data, run_tool, tmp_path):
     assert result.returncode == 0, tail(result)
     assert len(losses(result)) == 2  # only the first process logs
     result = run_tool(
-        ROOT / 'tools/dist_test.sh', ROOT / config, tmp_path / checkpoint, 2, *common, *options,
+        ROOT / 'tools/dist_test.sh', ROOT / config, tmp_path / checkpoint, 2, '--tta', *common,
+        *options,
         cwd=tmp_path, **environment,
     )  # fmt: skip
     assert result.returncode == 0, tail(result)

@@ -4,13 +4,14 @@
     python tools/analysis_tools/model_table.py CONFIG [CONFIG ...]
     python tools/analysis_tools/model_table.py --write README.md    # between the two marks in it
 
-Classifiers are counted by ptflops, as the paper's tables are; FCN at 512x1024 without the auxiliary
-head and Faster R-CNN at 600x1000 by mmengine.
+Classifiers are counted by ptflops, which reproduces the digits of the paper's tables; FCN at
+512x1024 without the auxiliary head and Faster R-CNN at 600x1000 by mmengine.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -35,7 +36,9 @@ def main() -> None:
     parser.add_argument('configs', nargs='*', type=Path, help="by default the paper's networks")
     parser.add_argument('--write', type=Path, metavar='FILE', help='put the table into this file')
     args = parser.parse_args()
-    paths = args.configs or [path for glob in PAPER for path in sorted(CONFIGS.glob(glob))]
+    paths = args.configs or [
+        path for glob in PAPER for path in sorted(CONFIGS.glob(glob), key=by_depth)
+    ]
     lines = [
         f'Counted by ptflops {version("ptflops")} (ImageNet classifiers, 224x224) and by mmengine '
         '(FCN, 512x1024,',
@@ -49,6 +52,11 @@ def main() -> None:
         print(lines[-1], flush=True)
     if args.write:
         write('\n'.join(lines), args.write)
+
+
+def by_depth(path: Path) -> tuple[int, str]:
+    """Sort key: the number in a config's name, so that 18 comes before 101."""
+    return int(re.search(r'r(?:esnet)?(\d+)', path.stem)[1]), path.stem
 
 
 def row(path: Path) -> str:

@@ -115,7 +115,7 @@ if up_to_date; then
     exit
 fi
 # One set-up at a time in a checkout; the lock is on this script, and so needs no file of its own.
-exec 9<"$0"
+exec 9<tools/misc/setup_env.sh
 if ! flock -n 9; then
     say "waiting for the other set-up that runs in this checkout"
     flock 9

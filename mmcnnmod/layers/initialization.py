@@ -1,0 +1,22 @@
+"""A start from which every layer of an MoD block can learn."""
+
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def keep_first_unit_alive(module: nn.Module) -> None:
+    """Make the first filter of every layer non-negative, the others stay as they were drawn.
+
+    What arrives in an MoD block has passed a ReLU and is never negative. A filter whose weights
+    happen to sum below zero is then off for every image unless a norm centres its output, which
+    BN does not in eval mode (mmdetection's default). A layer as narrow as these, 1 to 4 filters,
+    often starts with all of them off: no gradient, for ever. One non-negative filter in each
+    layer rules that out.
+
+    Args:
+        module (nn.Module): Changed in place.
+    """
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            parameter[0].abs_()
