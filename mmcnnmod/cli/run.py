@@ -46,13 +46,27 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
     sync_bn = revert_sync_bn(cfg)
     with building_from(f'config {config}'):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        check_loading(runner)
         for loop in loops:
-            built = getattr(runner, loop)
-            if built is not None:
-                name_unreadable_files(built.dataloader.dataset)
+            getattr(runner, loop)
     if sync_bn:
         runner.logger.warning(sync_bn)
     return runner
+
+
+def check_loading(runner: Runner) -> None:
+    """Let the data sets that a runner builds name the files that they cannot read.
+
+    In time: a training loop starts its loading processes, with copies of the data set, at once.
+    """
+    build = runner.build_dataloader
+
+    def build_checked(*args, **kwargs):
+        loader = build(*args, **kwargs)
+        name_unreadable_files(loader.dataset)
+        return loader
+
+    runner.build_dataloader = build_checked
 
 
 def join_processes_on_cpu(cfg: Config) -> None:
