@@ -13,6 +13,9 @@ VENV := $(if $(filter openmmlab,$(STACK)),.venv-openmmlab,.venv)
 ACTIVE = $(or $(PYTHON),$(shell command -v python || command -v python3))
 PY = $(if $(filter none,$(STACK)),$(ACTIVE),$(VENV)/bin/python)
 
+# Threads that wait must not spin: with another process on the machine that costs a factor.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup demo test smoke lint format clean

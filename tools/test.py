@@ -1,6 +1,15 @@
 """Score a trained checkpoint: python tools/test.py CONFIG CHECKPOINT [options]."""
 
-from mmcnnmod.cli import launch
+import os
+import sys
+
+# Read when torch is loaded: threads that wait must not spin. On two cores, one of them taken by
+# another process, a training step was five times as long with spinning.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 if __name__ == '__main__':
+    try:
+        from mmcnnmod.cli import launch
+    except ModuleNotFoundError as problem:
+        sys.exit(f'error: {problem}; activate the environment that has it, or run "make setup"')
     launch('test')

@@ -100,7 +100,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help='override settings of the config: optimizer.lr=0.1, key="[a,b]", key=a,b',
+        help='override settings: optim_wrapper.optimizer.lr=0.1, key="[a,b]", key=a,b',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torchrun passes the first spelling or the second, depending on its version.

@@ -320,4 +320,4 @@ install_torch
 install_mmcv
 install_rest
 echo "$(python_version "$PY") $PWD $(inputs_hash)" >"$STAMP"
-say "ready: $VENV"
+say "ready: $VENV (to use it yourself: source $VENV/bin/activate)"
