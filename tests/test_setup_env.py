@@ -327,5 +327,5 @@ def test_makefile_knows_the_same_stacks(stack, python):
         capture_output=True,
         text=True,
     )
-    assert f'{python} -m pytest -m smoke' in done.stdout
+    assert f'"{python}" -m pytest -m smoke' in done.stdout
     assert f"setup_env.sh '{stack}'" in done.stdout
