@@ -1,4 +1,4 @@
-"""See an FCN with a ResNet-MoD backbone learn: python tools/demo.py (about five minutes on CPU).
+"""See an FCN with a ResNet-MoD backbone learn: python tools/demo.py (some minutes on CPU).
 
 Draws street scenes in the layout of Cityscapes, trains on them with tools/train.py, scores the
 result with tools/test.py and leaves a picture of predictions beside the truth.
