@@ -81,3 +81,10 @@ def join_processes_on_cpu(cfg: Config) -> None:
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
     cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
+
+
+def part_processes_on_cpu() -> None:
+    """Leave the group together: gloo aborts a process whose peer has already gone."""
+    if torch.distributed.is_initialized() and not torch.cuda.is_available():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()

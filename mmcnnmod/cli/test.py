@@ -17,7 +17,7 @@ from . import preflight
 from .arguments import parse, test_parser
 from .config import load_config
 from .errors import one_line_errors
-from .run import build_runner, hide_gpus
+from .run import build_runner, hide_gpus, part_processes_on_cpu
 
 # How each toolbox's visualization hook is told to draw, and where.
 DRAW_SWITCH = {'mmpretrain': 'enable', 'mmseg': 'draw', 'mmdet': 'draw'}
@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         metrics = runner.test()
         if args.out_item == 'metrics':
             save_metrics(metrics, args.out)
+        part_processes_on_cpu()
 
 
 def check(cfg: Config, args: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from . import preflight
 from .arguments import parse, train_parser
 from .config import load_config, type_name
 from .errors import one_line_errors
-from .run import build_runner, hide_gpus
+from .run import build_runner, hide_gpus, part_processes_on_cpu
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> None:
         if start := starting_point(cfg):
             preflight.check_checkpoint(runner.model, start, complete=cfg.get('resume', False))
         runner.train()
+        part_processes_on_cpu()
 
 
 def starting_point(cfg: Config) -> str | None:
