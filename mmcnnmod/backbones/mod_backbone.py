@@ -13,14 +13,15 @@ from ..layers import MoDBlock, Placement
 class MoDBackbone:
     """Mixin that turns blocks of a toolbox's own backbone into MoD blocks.
 
-    It stands before the toolbox's class in the bases, so that the toolbox builds each stage as it
-    always does; then :meth:`insert_mod_blocks` exchanges the blocks that the placement rule names.
-    A family says how a stage is caught and implements :meth:`default_c`, :meth:`keeps_shape` and
-    :meth:`conv_block`.
+    It stands before the toolbox's class in the bases, so that the toolbox builds its network as it
+    always does; then the blocks that the placement rule names are exchanged. A family implements
+    four methods: :meth:`blocks_of_stages`, :meth:`default_c`, :meth:`keeps_shape` and
+    :meth:`conv_block`; docs/adding_a_family.md works an example.
 
     Args:
         c (int, optional): k = C // c channels are processed. Defaults to None, the paper's rule:
-            the input width of the network's first block, the same in all stages (Section 3.2).
+            the input width of the network's first block, the same in all stages (Section 3.2):
+            64 for ResNet and VGG, 16 for MobileNetV2.
         r (int): Reduction inside the selectors. Defaults to 16 (Section 3.1).
         position (str): The processed channels join the 'first' k, the 'last' k (Table 8) or their
             'original' places (Table 10). Defaults to 'first'.
@@ -50,14 +51,20 @@ class MoDBackbone:
         mod_stages: Sequence[int] | None = None,
         **kwargs,
     ) -> None:
-        # The toolbox's constructor builds the stages, so these must be there before it runs.
-        self.c = c
-        self.mod_options = dict(r=r, position=position, fusion=fusion, selection=selection)
-        self.placement_options = dict(rule=placement, stages=mod_stages)
         super().__init__(*args, **kwargs)
+        self.c = self.default_c() if c is None else c
+        self.mod_options = dict(r=r, position=position, fusion=fusion, selection=selection)
+        self.insert_mod_blocks(placement, mod_stages)
+        # The toolboxes freeze in their constructors or at the first `train()`; DDP counts the
+        # parameters before that.
+        self._freeze_stages()
+
+    def blocks_of_stages(self) -> list[list[str]]:
+        """For each stage the names of its blocks, such as 'layer1.0'."""
+        raise NotImplementedError
 
     def default_c(self) -> int:
-        """The input width of the network's first block."""
+        """The width that enters the blocks of the first stage."""
         raise NotImplementedError
 
     def keeps_shape(self, block: nn.Module) -> bool:
@@ -68,21 +75,17 @@ class MoDBackbone:
         """The width of a standard block, and a builder of its narrow copy for k channels."""
         raise NotImplementedError
 
-    def insert_mod_blocks(self, stage: int, blocks: nn.Sequential) -> nn.Sequential:
-        """Exchange, in place, the blocks of a stage that the placement rule names.
-
-        Args:
-            stage (int): The stage, from 0.
-            blocks (nn.Sequential): Its blocks as the toolbox built them.
-
-        Returns:
-            nn.Sequential: The same object.
-        """
-        placement = Placement(**self.placement_options, num_stages=self.num_stages)
-        shapes = [self.keeps_shape(block) for block in blocks]
-        for i in placement.positions(stage, shapes):
-            blocks[i] = self.make_mod_block(blocks[i], f'{type(self).__name__} stage {stage}')
-        return blocks
+    def insert_mod_blocks(self, rule: str, stages: Sequence[int] | None) -> None:
+        """Exchange the blocks that the placement rule names, see :class:`Placement`."""
+        names = self.blocks_of_stages()
+        placement = Placement(rule, stages, num_stages=len(names))
+        for stage, names_of_stage in enumerate(names):
+            shapes = [self.keeps_shape(self.get_submodule(name)) for name in names_of_stage]
+            for i in placement.positions(stage, shapes):
+                container, _, key = names_of_stage[i].rpartition('.')
+                block = self.get_submodule(names_of_stage[i])
+                mod_block = self.make_mod_block(block, f'{type(self).__name__} stage {stage}')
+                setattr(self.get_submodule(container), key, mod_block)
 
     def make_mod_block(self, block: nn.Module, name: str) -> MoDBlock:
         """The MoD block that takes a standard block's place and keeps its settings."""
@@ -90,9 +93,9 @@ class MoDBackbone:
         return MoDBlock(
             width,
             conv_block,
-            c=self.default_c() if self.c is None else self.c,
+            c=self.c,
             drop_path=getattr(block, 'drop_path', None),
-            with_cp=block.with_cp,
+            with_cp=getattr(block, 'with_cp', False),
             name=name,
             **self.mod_options,
         )
@@ -111,3 +114,8 @@ class MoDBackbone:
         """Whether ``init_cfg`` loads a checkpoint, whose weights are to stay as they are."""
         cfgs = self.init_cfg if isinstance(self.init_cfg, (list, tuple)) else [self.init_cfg]
         return any(cfg and cfg['type'] == 'Pretrained' for cfg in cfgs)
+
+
+def names_below(network: nn.Module, container: str) -> list[str]:
+    """The names of a container's children, as ``get_submodule`` takes them."""
+    return [f'{container}.{key}' for key, _ in network.get_submodule(container).named_children()]

@@ -8,7 +8,8 @@ from functools import partial
 from torch import nn
 
 from ..layers import basic_block, bottleneck
-from .mod_backbone import MoDBackbone
+from ..layers.checks import check_choice
+from .mod_backbone import MoDBackbone, names_below
 
 # Blocks per stage of the depths that only the paper has (Table 5), beside those of the toolboxes.
 BASIC_BLOCK_STAGES = {26: (2, 2, 3, 4), 42: (3, 3, 6, 6)}
@@ -43,15 +44,12 @@ class MoDResNet(MoDBackbone):
         }
 
     def __init__(self, depth: int, **kwargs) -> None:
-        if not isinstance(depth, int) or depth not in self.arch_settings:
-            known = ', '.join(map(str, sorted(self.arch_settings)))
-            raise ValueError(f'{type(self).__name__}: unknown depth {depth!r}; choose from {known}')
+        check_choice(type(self).__name__, 'depth', depth, sorted(self.arch_settings))
         super().__init__(depth=depth, **kwargs)
 
-    def make_res_layer(self, **kwargs) -> nn.Sequential:
-        """Build a stage as the toolbox does, then turn blocks into MoD blocks."""
-        stage = len(self.res_layers)
-        return self.insert_mod_blocks(stage, super().make_res_layer(**kwargs))
+    def blocks_of_stages(self) -> list[list[str]]:
+        """The residual blocks, 'layer1.0' and so on."""
+        return [names_below(self, layer) for layer in self.res_layers]
 
     def default_c(self) -> int:
         """The input width of the first block: 64, or 32 with ``base_channels=32``.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def check_choice(name: str, option: str, value: object, choices: Sequence[str]) -> None:
+def check_choice(name: str, option: str, value: object, choices: Sequence) -> None:
     """Raise a ValueError unless ``value`` is one of ``choices``."""
     if value not in choices:
-        raise ValueError(f'{name}: unknown {option} {value!r}; choose from {", ".join(choices)}')
+        known = ', '.join(map(str, choices))
+        raise ValueError(f'{name}: unknown {option} {value!r}; choose from {known}')
 
 
 def check_positive_int(name: str, option: str, value: object, at_most: int) -> None:
