@@ -1,6 +1,9 @@
 """What MoD does to each family of networks, for every toolbox."""
 
-from .mod_backbone import MoDBackbone
+from .convnext import MoDConvNeXt
+from .mobilenet_v2 import MoDMobileNetV2
+from .mod_backbone import MoDBackbone, names_below
 from .resnet import MoDResNet
+from .vgg import MoDVGG
 
-__all__ = ['MoDBackbone', 'MoDResNet']
+__all__ = ['MoDBackbone', 'MoDConvNeXt', 'MoDMobileNetV2', 'MoDResNet', 'MoDVGG', 'names_below']

@@ -1,7 +1,13 @@
 """Section 3 of the paper, knowing no toolbox: selector, Conv-Block, fusion, block, placement."""
 
 from .channel_selector import ChannelSelector, RandomSelector
-from .conv_block import basic_block, bottleneck
+from .conv_block import (
+    basic_block,
+    bottleneck,
+    convnext_block,
+    inverted_residual,
+    plain_conv,
+)
 from .fusion import Fusion
 from .mod_block import MoDBlock
 from .placement import Placement
@@ -14,4 +20,7 @@ __all__ = [
     'RandomSelector',
     'basic_block',
     'bottleneck',
+    'convnext_block',
+    'inverted_residual',
+    'plain_conv',
 ]

@@ -3,15 +3,20 @@
 Each is its architecture's own block, k wide: no shortcut and no downsampling inside, because the
 fusion is the shortcut and the stride is always 1. The last activation stands here, before the
 multiplication with the scores: the paper ends the Conv-Block with that multiplication and passes
-the fused map on "without additional adjustments" (Sections 3 and 3.2).
+the fused map on "without additional adjustments" (Sections 3 and 3.2). Inverted residuals and
+ConvNeXt blocks end without one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mmcv.cnn import ConvModule
+from mmcv.cnn.bricks import LayerScale
 from torch import nn
 
 RELU = dict(type='ReLU')
+RELU6 = dict(type='ReLU6')
 BATCH_NORM = dict(type='BN')
 
 
@@ -72,17 +77,127 @@ def basic_block(
     )
 
 
+def inverted_residual(
+    k: int,
+    hidden_channels: int,
+    dilation: int = 1,
+    conv_cfg: dict | None = None,
+    norm_cfg: dict = BATCH_NORM,
+    act_cfg: dict = RELU6,
+) -> nn.Sequential:
+    """MobileNetV2's inverted residual on k channels: 1x1 expansion, depthwise 3x3, linear 1x1.
+
+    Args:
+        k (int): Channels in and out.
+        hidden_channels (int): Width of the depthwise convolution. The paper's counts have
+            floor(t * C / c) for an expansion factor t. With k of them there is no expansion layer.
+        dilation (int): Dilation of the depthwise convolution. Defaults to 1.
+        conv_cfg (dict, optional): mmcv's config of the convolutions. Defaults to None (Conv2d).
+        norm_cfg (dict): mmcv's config of the norms. Defaults to ``dict(type='BN')``.
+        act_cfg (dict): mmcv's config of the activations. Defaults to ``dict(type='ReLU6')``.
+
+    Returns:
+        nn.Sequential: Two or three ``ConvModule``; maps (N, k, H, W) to the same shape.
+    """
+    cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+    expansion = [conv_norm_act(k, hidden_channels, 1, act_cfg=act_cfg, **cfgs)]
+    return nn.Sequential(
+        *(expansion if hidden_channels != k else []),
+        conv_norm_act(
+            hidden_channels,
+            hidden_channels,
+            3,
+            dilation=dilation,
+            groups=hidden_channels,
+            act_cfg=act_cfg,
+            **cfgs,
+        ),
+        conv_norm_act(hidden_channels, k, 1, act_cfg=None, **cfgs),
+    )
+
+
+def plain_conv(
+    k: int,
+    dilation: int = 1,
+    conv_cfg: dict | None = None,
+    norm_cfg: dict | None = BATCH_NORM,
+    act_cfg: dict = RELU,
+) -> nn.Sequential:
+    """A layer of VGG on k channels: a 3x3 convolution with bias, also in front of a norm.
+
+    Args:
+        k (int): Channels in and out.
+        dilation (int): Dilation of the convolution. Defaults to 1.
+        conv_cfg (dict, optional): mmcv's config of the convolution. Defaults to None (Conv2d).
+        norm_cfg (dict, optional): mmcv's config of the norm; None for no norm. Defaults to
+            ``dict(type='BN')``.
+        act_cfg (dict): mmcv's config of the activation. Defaults to ``dict(type='ReLU')``.
+
+    Returns:
+        nn.Sequential: One ``ConvModule``; maps (N, k, H, W) to the same shape.
+    """
+    cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg)
+    return nn.Sequential(conv_norm_act(k, k, 3, dilation=dilation, bias=True, **cfgs))
+
+
+def convnext_block(
+    k: int,
+    norm: Callable[[int], nn.Module],
+    kernel_size: int = 7,
+    expansion: int = 4,
+    activation: Callable[[], nn.Module] = nn.GELU,
+    response_norm: Callable[[int], nn.Module] | None = None,
+    layer_scale: float | None = 1e-6,
+) -> nn.Sequential:
+    """A ConvNeXt block on k channels: depthwise, norm, 1x1, activation, 1x1, layer scale.
+
+    A norm over channels needs some: over one channel LayerNorm is constant, over two it leaves the
+    sign of their difference, and nothing before it can learn. So up to two channels are
+    normalised over the map as well, by a GroupNorm of one group, which has as many parameters.
+
+    Args:
+        k (int): Channels in and out.
+        norm (Callable[[int], nn.Module]): Builds the norm for a width above two, in ConvNeXt a
+            LayerNorm over channels.
+        kernel_size (int): Of the depthwise convolution. Defaults to 7.
+        expansion (int): Ratio of the width between the 1x1 convolutions to k. Defaults to 4.
+        activation (Callable[[], nn.Module]): Builds the activation. Defaults to ``nn.GELU``.
+        response_norm (Callable[[int], nn.Module], optional): Builds ConvNeXt V2's global response
+            normalisation. Defaults to None.
+        layer_scale (float, optional): Where the layer scale starts; None for none. Defaults to
+            1e-6.
+
+    Returns:
+        nn.Sequential: Maps (N, k, H, W) to the same shape.
+    """
+    hidden_channels = expansion * k
+    layers = [
+        nn.Conv2d(k, k, kernel_size, padding=kernel_size // 2, groups=k),
+        norm(k) if k > 2 else nn.GroupNorm(1, k),
+        nn.Conv2d(k, hidden_channels, 1),
+        activation(),
+    ]
+    if response_norm is not None:
+        layers.append(response_norm(hidden_channels))
+    layers.append(nn.Conv2d(hidden_channels, k, 1))
+    if layer_scale is not None:
+        layers.append(LayerScale(k, data_format='channels_first', scale=layer_scale))
+    return nn.Sequential(*layers)
+
+
 def conv_norm_act(
     in_channels: int,
     out_channels: int,
     kernel_size: int,
     dilation: int = 1,
+    groups: int = 1,
+    bias: bool | str = 'auto',
     conv_cfg: dict | None = None,
-    norm_cfg: dict = BATCH_NORM,
-    act_cfg: dict = RELU,
+    norm_cfg: dict | None = BATCH_NORM,
+    act_cfg: dict | None = RELU,
 ) -> ConvModule:
     """Shape-preserving convolution, norm and activation whose configs fit narrow widths."""
-    if in_channels * kernel_size**2 == 1:
+    if in_channels // groups * kernel_size**2 == 1:
         conv_cfg = without_standardization(conv_cfg)
     return ConvModule(
         in_channels,
@@ -90,6 +205,8 @@ def conv_norm_act(
         kernel_size,
         padding=dilation * (kernel_size // 2),
         dilation=dilation,
+        groups=groups,
+        bias=bias,
         conv_cfg=conv_cfg,
         norm_cfg=fit_groups(norm_cfg, out_channels),
         act_cfg=act_cfg,
@@ -102,9 +219,9 @@ def without_standardization(conv_cfg: dict | None) -> dict | None:
     return None if standardized else conv_cfg
 
 
-def fit_groups(norm_cfg: dict, width: int) -> dict:
+def fit_groups(norm_cfg: dict | None, width: int) -> dict | None:
     """GroupNorm's groups must divide the width; two channels in each, or a 1x1 map is all zero."""
-    if norm_cfg['type'] != 'GN':
+    if norm_cfg is None or norm_cfg['type'] != 'GN':
         return norm_cfg
     most = min(norm_cfg['num_groups'], max(width // 2, 1))
     return {**norm_cfg, 'num_groups': max(n for n in range(1, most + 1) if width % n == 0)}

@@ -1,9 +1,9 @@
 """The MoD backbones of mmdetection, in its registry (which has no ResNetV1c)."""
 
-from mmdet.models.backbones import ResNet, ResNetV1d
+from mmdet.models.backbones import MobileNetV2, ResNet, ResNetV1d
 from mmdet.registry import MODELS
 
-from ..backbones import MoDResNet
+from ..backbones import MoDMobileNetV2, MoDResNet
 
 
 @MODELS.register_module()
@@ -14,3 +14,11 @@ class ResNetMoD(MoDResNet, ResNet):
 @MODELS.register_module()
 class ResNetV1dMoD(MoDResNet, ResNetV1d):
     """mmdetection's ResNetV1d (deep stem, average pooling in the shortcut) with MoD blocks."""
+
+
+@MODELS.register_module()
+class MobileNetV2MoD(MoDMobileNetV2, MobileNetV2):
+    """mmdetection's MobileNetV2 with MoD blocks.
+
+    See :class:`mmcnnmod.backbones.MoDMobileNetV2`.
+    """

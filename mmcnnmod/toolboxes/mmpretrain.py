@@ -1,9 +1,17 @@
 """The MoD backbones of mmpretrain, in its registry."""
 
-from mmpretrain.models.backbones import ResNet, ResNet_CIFAR, ResNetV1c, ResNetV1d
+from mmpretrain.models.backbones import (
+    VGG,
+    ConvNeXt,
+    MobileNetV2,
+    ResNet,
+    ResNet_CIFAR,
+    ResNetV1c,
+    ResNetV1d,
+)
 from mmpretrain.registry import MODELS
 
-from ..backbones import MoDResNet
+from ..backbones import MoDConvNeXt, MoDMobileNetV2, MoDResNet, MoDVGG
 
 
 @MODELS.register_module()
@@ -24,3 +32,18 @@ class ResNetV1dMoD(MoDResNet, ResNetV1d):
 @MODELS.register_module()
 class ResNetMoD_CIFAR(MoDResNet, ResNet_CIFAR):
     """mmpretrain's ResNet for 32x32 images (3x3 stem, no max-pool) with MoD blocks (Table 9)."""
+
+
+@MODELS.register_module()
+class MobileNetV2MoD(MoDMobileNetV2, MobileNetV2):
+    """mmpretrain's MobileNetV2 with MoD blocks, see :class:`mmcnnmod.backbones.MoDMobileNetV2`."""
+
+
+@MODELS.register_module()
+class VGGMoD(MoDVGG, VGG):
+    """mmpretrain's VGG with MoD blocks, see :class:`mmcnnmod.backbones.MoDVGG`."""
+
+
+@MODELS.register_module()
+class ConvNeXtMoD(MoDConvNeXt, ConvNeXt):
+    """mmpretrain's ConvNeXt with MoD blocks, see :class:`mmcnnmod.backbones.MoDConvNeXt`."""

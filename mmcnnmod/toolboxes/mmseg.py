@@ -1,9 +1,9 @@
 """The MoD backbones of mmsegmentation, in its registry."""
 
-from mmseg.models.backbones import ResNet, ResNetV1c, ResNetV1d
+from mmseg.models.backbones import MobileNetV2, ResNet, ResNetV1c, ResNetV1d
 from mmseg.registry import MODELS
 
-from ..backbones import MoDResNet
+from ..backbones import MoDMobileNetV2, MoDResNet
 
 
 @MODELS.register_module()
@@ -19,3 +19,11 @@ class ResNetV1cMoD(MoDResNet, ResNetV1c):
 @MODELS.register_module()
 class ResNetV1dMoD(MoDResNet, ResNetV1d):
     """mmsegmentation's ResNetV1d (deep stem, average pooling in the shortcut) with MoD blocks."""
+
+
+@MODELS.register_module()
+class MobileNetV2MoD(MoDMobileNetV2, MobileNetV2):
+    """mmsegmentation's MobileNetV2 with MoD blocks.
+
+    See :class:`mmcnnmod.backbones.MoDMobileNetV2`.
+    """

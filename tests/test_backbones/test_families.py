@@ -1,0 +1,302 @@
+"""What every family promises: the dense network's shapes and settings, and blocks that learn."""
+
+import importlib
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from mmcnnmod.layers import MoDBlock
+from mmcnnmod.toolboxes import is_absent
+
+CONVNEXT = dict(depths=[2, 2, 3, 2], channels=[16, 32, 64, 128])
+BN = dict(type='BN')
+# Toolbox, class and settings that keep it small.
+CASES = {
+    'resnet': ('mmpretrain', 'ResNetMoD', dict(depth=18, base_channels=16, stem_channels=16)),
+    'mobilenet-v2': ('mmpretrain', 'MobileNetV2MoD', dict(widen_factor=0.5)),
+    'mobilenet-v2-l': ('mmpretrain', 'MobileNetV2MoD', dict(arch='large', widen_factor=0.5)),
+    'mobilenet-v2-mmseg': ('mmseg', 'MobileNetV2MoD', dict(widen_factor=0.5)),
+    'mobilenet-v2-mmdet': ('mmdet', 'MobileNetV2MoD', dict(widen_factor=0.5)),
+    'vgg': ('mmpretrain', 'VGGMoD', dict(depth=16)),
+    'vgg-bn': ('mmpretrain', 'VGGMoD', dict(depth=19, norm_cfg=BN)),
+    'convnext': ('mmpretrain', 'ConvNeXtMoD', dict(arch=CONVNEXT)),
+    'convnext-v2': (
+        'mmpretrain', 'ConvNeXtMoD', dict(arch=CONVNEXT, use_grn=True, layer_scale_init_value=0.0)
+    ),
+}  # fmt: skip
+
+
+class Family:
+    """A family in one toolbox."""
+
+    def __init__(self, toolbox, name, settings):
+        if is_absent(toolbox):
+            pytest.skip(f'{toolbox} is not installed')
+        self.mod = getattr(importlib.import_module(f'mmcnnmod.toolboxes.{toolbox}'), name)
+        self.dense = self.mod.__bases__[-1]
+        self.settings = settings
+
+    def build(self, **options):
+        return self.mod(**{**self.settings, **options})
+
+
+@pytest.fixture(params=CASES)
+def family(request):
+    return Family(*CASES[request.param])
+
+
+def evaluating(network):
+    """The network in eval mode; the toolboxes' own ``train()``, and so ``eval()``, return None."""
+    network.eval()
+    return network
+
+
+def mod_blocks(network):
+    return [module for module in network.modules() if isinstance(module, MoDBlock)]
+
+
+def stages(network):
+    """The blocks of every stage."""
+    return [[network.get_submodule(name) for name in names] for names in network.blocks_of_stages()]
+
+
+def images(size=64):
+    """Four of different colours, as a data set has them, so that no channel is off in all."""
+    return 0.3 * (torch.randn(4, 3, size, size) + torch.randn(4, 3, 1, 1))
+
+
+# Tables 2 and 9: million parameters, with the classifier's hidden layers and classes.
+PAPER = {
+    ('MobileNetV2MoD', 'standard'): (2.94, (1280, 1000)),
+    ('MobileNetV2MoD', 'large'): (3.34, (1280, 1000)),
+    ('VGGMoD', 16): (9.83, (512, 512, 512, 10)),
+    ('VGGMoD', 19): (9.96, (512, 512, 512, 100)),
+}
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(('name', 'size'), PAPER)
+def test_parameters_are_the_papers(name, size):
+    toolbox = pytest.importorskip('mmcnnmod.toolboxes.mmpretrain')
+    settings = dict(depth=size, norm_cfg=BN) if name == 'VGGMoD' else dict(arch=size)
+    params, widths = PAPER[name, size]
+    head = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+    network = nn.ModuleList([getattr(toolbox, name)(**settings), head])
+    assert round(sum(parameter.numel() for parameter in network.parameters()) / 1e6, 2) == params
+
+
+@pytest.mark.smoke
+def test_shapes_are_the_dense_networks(family):
+    if family.settings.get('arch') == 'large':
+        pytest.skip('Table 6 is no network of a toolbox')
+    indices = dict(out_indices=(0, 1, 2, 3))
+    networks = family.build(**indices), family.dense(**family.settings, **indices)
+    with torch.no_grad():
+        mod, dense = (evaluating(network)(torch.rand(2, 3, 65, 96)) for network in networks)
+    assert [tuple(out.shape) for out in mod] == [tuple(out.shape) for out in dense]
+
+
+def test_widths_of_the_large_mobilenet_are_table_6s():
+    network = Family(*CASES['mobilenet-v2-l']).build(widen_factor=1.0, out_indices=range(7))
+    with torch.no_grad():
+        widths = [out.shape[1] for out in evaluating(network)(torch.rand(1, 3, 32, 32))]
+    assert widths == [16, 32, 64, 96, 128, 160, 320]
+
+
+def test_every_second_block_is_mod(family):
+    for blocks in stages(family.build()):
+        kinds = [isinstance(block, MoDBlock) for block in blocks]
+        assert kinds == [i % 2 == 1 for i in range(len(blocks))]
+
+
+def test_every_block_that_keeps_its_shape(family):
+    every = len(mod_blocks(family.build(placement='every')))
+    last = len(mod_blocks(family.build(placement='every', mod_stages=(3,))))
+    assert every > len(mod_blocks(family.build()))
+    assert 1 <= last < every
+
+
+def test_every_parameter_of_every_mod_block_learns(family):
+    torch.manual_seed(0)
+    network = family.build()
+    network.init_weights()
+    network.train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    ids = {id(parameter) for block in mod_blocks(network) for parameter in block.parameters()}
+    names = {name: p for name, p in network.named_parameters() if id(p) in ids}
+    learnt = set()
+    for _ in range(2):
+        optimizer.zero_grad()
+        out = network(images())[-1]
+        (out * torch.randn_like(out)).mean().backward()
+        learnt |= {name for name, parameter in names.items() if parameter.grad.any()}
+        optimizer.step()
+    assert set(names) == learnt
+
+
+def test_frozen_stages(family):
+    """At construction, and again whenever ``train()`` is called."""
+    network = family.build(frozen_stages=2)
+    for _ in range(2):
+        blocks = mod_blocks(network)
+        frozen = [b for b in blocks if not any(p.requires_grad for p in b.parameters())]
+        assert frozen == blocks[: len(frozen)]
+        assert 1 <= len(frozen) < len(blocks)
+        network.train()
+        assert not any(module.training for block in frozen for module in block.modules())
+        assert all(block.training for block in blocks[len(frozen) :])
+
+
+def test_norm_eval(family):
+    if 'norm_eval' not in family.dense.__init__.__code__.co_varnames:
+        pytest.skip('this family has no norm_eval')
+    network = family.build(norm_eval=True, norm_cfg=BN)
+    network.train()
+    norms = [m for b in mod_blocks(network) for m in b.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms
+    assert not any(norm.training for norm in norms)
+    assert mod_blocks(network)[0].training
+
+
+def test_with_cp_changes_no_gradient(family):
+    if 'with_cp' not in family.dense.__init__.__code__.co_varnames:
+        pytest.skip('this family has no with_cp')
+    gradients = []
+    for with_cp in (False, True):
+        torch.manual_seed(0)
+        network = family.build(with_cp=with_cp)
+        assert all(block.with_cp is with_cp for block in mod_blocks(network))
+        network.train()
+        torch.manual_seed(1)
+        network(torch.rand(2, 3, 64, 64))[-1].square().sum().backward()
+        gradients.append({n: p.grad for n, p in network.named_parameters() if p.grad is not None})
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_initialisation_by_a_checkpoint(family, tmp_path):
+    source = family.build()
+    with torch.no_grad():
+        for parameter in source.parameters():
+            parameter.normal_()
+    torch.save(source.state_dict(), tmp_path / 'a.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth'))
+    network = family.build(init_cfg=init_cfg)
+    network.init_weights()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, source.state_dict()[name]), name
+
+    foreign = {f'other.{name}': tensor for name, tensor in source.state_dict().items()}
+    torch.save(foreign, tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match='of another network: 0 of'):
+        family.build(init_cfg=init_cfg).init_weights()
+
+
+@pytest.mark.smoke
+def test_one_graph_and_channels_last(family):
+    torch.manual_seed(0)
+    network = evaluating(family.build())
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = network(x)[-1]
+        torch._dynamo.reset()
+        compiled = torch.compile(network, fullgraph=True, backend='aot_eager')
+        torch.testing.assert_close(compiled(x)[-1], expected)
+        last = network.to(memory_format=torch.channels_last)
+        torch.testing.assert_close(
+            last(x.to(memory_format=torch.channels_last))[-1], expected, rtol=1e-4, atol=1e-4
+        )
+
+
+def test_a_divisor_larger_than_a_width_names_the_stage(family):
+    with pytest.raises(ValueError, match=r'MoD stage \d \(width \d+, c=4096\): c=4096 is larger'):
+        family.build(c=4096)
+
+
+@pytest.mark.parametrize(
+    ('case', 'options', 'words'),
+    [
+        ('mobilenet-v2', dict(arch='small'), "unknown arch 'small'; choose from standard, large"),
+        ('mobilenet-v2', dict(mod_stages=(0,)), 'stage 0 was chosen, but none of its 1 block'),
+        ('vgg', dict(depth=12), 'unknown depth 12; choose from 11, 13, 16, 19'),
+        ('vgg', dict(depth=11, mod_stages=(1,)), 'stage 1 was chosen, but none of its 1 block'),
+        ('convnext', dict(arch='giant'), "unknown arch 'giant'; choose from atto"),
+        ('convnext', dict(mod_stages=(4,)), 'unknown stage 4; the network has stages 0 to 3'),
+    ],
+)
+def test_bad_settings(case, options, words):
+    with pytest.raises(ValueError, match=r'^[^\n]*$') as error:
+        Family(*CASES[case]).build(**options)
+    assert words in str(error.value)
+
+
+def test_hidden_width_of_inverted_residuals_is_rounded_once():
+    """floor(6 * 24 / 16) = 9, where t * k would be 6."""
+    network = Family(*CASES['mobilenet-v2']).build(widen_factor=1.0)
+    convs = [module.conv for module in network.layer2[1].conv_block]
+    assert [(conv.in_channels, conv.out_channels) for conv in convs] == [(1, 9), (9, 9), (9, 1)]
+
+
+def test_dilation_reaches_the_narrow_convolutions():
+    """With ``contract_dilation`` absent, mmseg's MobileNetV2 dilates first blocks only."""
+    network = Family(*CASES['mobilenet-v2-mmseg']).build(dilations=(1, 1, 1, 2, 2, 4, 4))
+    assert network.layer4[0].conv[1].conv.dilation == (2, 2)
+    assert network.layer4[1].conv_block[1].conv.dilation == (1, 1)
+    vgg = Family(*CASES['vgg']).build(dilations=(1, 1, 1, 2, 2))
+    assert [block.conv_block[0].conv.dilation[0] for block in mod_blocks(vgg)] == [1, 1, 1, 2, 2]
+
+
+def test_convolutions_of_vgg_have_a_bias_before_the_norm():
+    for block in mod_blocks(Family(*CASES['vgg-bn']).build()):
+        assert block.conv_block[0].conv.bias is not None
+
+
+def test_a_narrow_inverted_residual_is_the_dense_one_without_shortcut():
+    mobilenet_v2 = pytest.importorskip('mmpretrain.models.backbones.mobilenet_v2')
+    block = mod_blocks(Family(*CASES['mobilenet-v2']).build(widen_factor=1.0))[-1]
+    dense = mobilenet_v2.InvertedResidual(block.k, block.k, 1, expand_ratio=6)
+    dense.conv.load_state_dict(block.conv_block.state_dict())
+    x = torch.rand(2, block.k, 5, 5)
+    torch.testing.assert_close(block.conv_block(x), dense(x) - x)
+
+
+def test_a_narrow_convnext_block_is_the_dense_one_without_shortcut():
+    convnext = pytest.importorskip('mmpretrain.models.backbones.convnext')
+    block = mod_blocks(Family(*CASES['convnext']).build(layer_scale_init_value=0.5))[-1]
+    dense = convnext.ConvNeXtBlock(block.k, layer_scale_init_value=0.5, linear_pw_conv=False)
+    names = [name for name, _ in dense.named_parameters() if name != 'gamma']
+    weights = dict(block.conv_block.named_parameters())
+    assert weights.pop('5.weight').tolist() == [0.5] * block.k
+    dense.load_state_dict(dict(zip(names, weights.values(), strict=True)), strict=False)
+    x = torch.rand(2, block.k, 9, 9)
+    torch.testing.assert_close(block.conv_block(x), dense(x) - x)
+
+
+def test_no_norm_over_one_or_two_channels():
+    network = Family(*CASES['convnext']).build()
+    norms = {block.k: type(block.conv_block[1]).__name__ for block in mod_blocks(network)}
+    assert norms == {1: 'GroupNorm', 2: 'GroupNorm', 4: 'LayerNorm2d', 8: 'LayerNorm2d'}
+
+
+def test_stochastic_depth_of_convnext_reaches_the_mod_blocks():
+    network = Family(*CASES['convnext']).build(drop_path_rate=0.5)
+    rates = [block.drop_path.drop_prob for block in mod_blocks(network)]
+    assert rates == sorted(rates)
+    assert rates[-1] == 0.5
+
+
+@pytest.mark.parametrize('toolbox', ['mmseg', 'mmdet'])
+def test_mmpretrains_families_serve_the_other_toolboxes(toolbox):
+    pytest.importorskip('mmpretrain')
+    pytest.importorskip(toolbox)
+    registry = importlib.import_module(f'{toolbox}.registry').MODELS
+    network = registry.build(
+        dict(
+            type='mmpretrain.ConvNeXtMoD',
+            arch=CONVNEXT,
+            out_indices=(0, 1, 2, 3),
+            gap_before_final_norm=False,
+        )
+    )
+    assert [out.shape[1] for out in network(torch.rand(1, 3, 64, 64))] == CONVNEXT['channels']
