@@ -81,25 +81,19 @@ train_dataloader = dict(
         **bccd,
     ),
 )
-val_dataloader = dict(
+eval_set = dict(test_mode=True, pipeline=test_pipeline, **bccd)
+eval_loader = dict(
     batch_size=1,
     num_workers=2,
     persistent_workers=True,
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        ann_file='BCCD/ImageSets/Main/val.txt', test_mode=True, pipeline=test_pipeline, **bccd
-    ),
+)
+val_dataloader = dict(
+    dataset=dict(ann_file='BCCD/ImageSets/Main/val.txt', **eval_set), **eval_loader
 )
 test_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        ann_file='BCCD/ImageSets/Main/test.txt', test_mode=True, pipeline=test_pipeline, **bccd
-    ),
+    dataset=dict(ann_file='BCCD/ImageSets/Main/test.txt', **eval_set), **eval_loader
 )
 # The area under the whole curve, as VOC measures since 2010; '11points' is for VOC2007.
 val_evaluator = dict(type='VOCMetric', metric='mAP', eval_mode='area')

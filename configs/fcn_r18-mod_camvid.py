@@ -56,27 +56,20 @@ train_dataloader = dict(
         **camvid,
     ),
 )
-val_dataloader = dict(
+eval_set = dict(pipeline=test_pipeline, **camvid)
+eval_loader = dict(
     batch_size=1,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        data_prefix=dict(img_path='images/val', seg_map_path='labels/val'),
-        pipeline=test_pipeline,
-        **camvid,
-    ),
+)
+val_dataloader = dict(
+    dataset=dict(data_prefix=dict(img_path='images/val', seg_map_path='labels/val'), **eval_set),
+    **eval_loader,
 )
 test_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        data_prefix=dict(img_path='images/test', seg_map_path='labels/test'),
-        pipeline=test_pipeline,
-        **camvid,
-    ),
+    dataset=dict(data_prefix=dict(img_path='images/test', seg_map_path='labels/test'), **eval_set),
+    **eval_loader,
 )
 val_evaluator = dict(ignore_index=ignore_index)
 test_evaluator = val_evaluator

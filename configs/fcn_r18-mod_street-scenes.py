@@ -1,6 +1,6 @@
 # The demo: FCN-R18-MoD on generated street scenes in the layout of Cityscapes (README.md), trained
 # within minutes on two CPU cores.
-_base_ = '_base_/fcn_r18-mod.py'
+_base_ = ['_base_/fcn_r18-mod.py', '_base_/cityscapes.py']
 
 # Half the size of the scenes, 512x256, and a crop that is most of that.
 scale = (256, 128)
@@ -22,30 +22,8 @@ test_pipeline = [
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
-train_dataloader = dict(
-    batch_size=4,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type='CityscapesDataset',
-        data_root=data_root,
-        data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='CityscapesDataset',
-        data_root=data_root,
-        data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
-        pipeline=test_pipeline,
-    ),
-)
+train_dataloader = dict(batch_size=4, dataset=dict(data_root=data_root, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 # Not tuned: AdamW with a short warm-up, as usual for a few hundred iterations from scratch.

@@ -1,5 +1,5 @@
 # Cityscapes by appendix B; crop, scales and batch are mmsegmentation's: 4 GPUs x 2 images.
-_base_ = './fcn.py'
+_base_ = ['./fcn.py', './cityscapes.py']
 
 crop_size = (512, 1024)
 model = dict(data_preprocessor=dict(size=crop_size))
@@ -21,31 +21,9 @@ test_pipeline = [
     dict(type='LoadAnnotations'),  # after Resize: the prediction is scaled back to the label
     dict(type='PackSegInputs'),
 ]
-train_dataloader = dict(
-    batch_size=2,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type='CityscapesDataset',
-        data_root=data_root,
-        data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='CityscapesDataset',
-        data_root=data_root,
-        data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
-        pipeline=test_pipeline,
-    ),
-)
-test_dataloader = val_dataloader  # the labels of Cityscapes' test set are not public
+train_dataloader = dict(batch_size=2, dataset=dict(data_root=data_root, pipeline=train_pipeline))
+val_dataloader = dict(num_workers=4, dataset=dict(data_root=data_root, pipeline=test_pipeline))
+test_dataloader = val_dataloader
 
 optim_wrapper = dict(
     type='OptimWrapper',

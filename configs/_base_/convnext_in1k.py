@@ -1,0 +1,14 @@
+# ConvNeXt on ImageNet: the paper names it (Section 3.4) and gives neither numbers nor a recipe. So
+# it is ConvNeXt's own, as mmpretrain has it: 300 epochs, batch 4096 as 32 x 128, AdamW, Mixup and
+# CutMix, EMA. It is meant for many GPUs: on few, --auto-scale-lr fits the rate to the batch.
+_base_ = 'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py'
+custom_imports = dict(imports=['mmcnnmod'], allow_failed_imports=False)
+
+data_root = 'data/imagenet/'
+train_dataloader = dict(dataset=dict(data_root=data_root))
+val_dataloader = dict(dataset=dict(data_root=data_root))
+test_dataloader = dict(dataset=dict(data_root=data_root))
+
+optim_wrapper = dict(type='OptimWrapper')
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
+randomness = dict(seed=0)

@@ -1,0 +1,2 @@
+_base_ = '_base_/convnext_in1k.py'
+model = dict(backbone=dict(type='ConvNeXtMoD', arch='small', drop_path_rate=0.4))

@@ -1,0 +1,2 @@
+_base_ = ['_base_/resnet_cifar.py', '_base_/cifar100.py']
+model = dict(backbone=dict(type='ResNetMoD_CIFAR', depth=18), head=dict(num_classes=100))

@@ -1,0 +1,4 @@
+_base_ = ['_base_/resnet_cifar.py', '_base_/cifar100.py']
+model = dict(
+    backbone=dict(type='ResNetMoD_CIFAR', depth=50), head=dict(num_classes=100, in_channels=2048)
+)

@@ -1,0 +1,2 @@
+_base_ = ['_base_/resnet_cifar.py', '_base_/cifar10.py']
+model = dict(backbone=dict(depth=50), head=dict(in_channels=2048))

@@ -1,0 +1,2 @@
+_base_ = ['_base_/vgg_cifar.py', '_base_/cifar10.py']
+model = dict(backbone=dict(depth=19))
