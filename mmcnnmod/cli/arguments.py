@@ -1,4 +1,4 @@
-"""The options of tools/train.py and tools/test.py: the union of the three toolboxes' own."""
+"""The options of the programs in tools/: the union of the three toolboxes' own, and a few."""
 
 from __future__ import annotations
 
@@ -44,6 +44,23 @@ def train_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def seeds_parser() -> argparse.ArgumentParser:
+    """Options of tools/train_seeds.py: those of tools/train.py, and a few."""
+    parser = train_parser()
+    parser.description = 'Train a config with several seeds, test each, print mean and deviation.'
+    parser.add_argument(
+        '--seeds',
+        nargs='+',
+        type=int,
+        default=[0, 1, 2, 3, 4],
+        metavar='SEED',
+        help='values of randomness.seed; by default 0 1 2 3 4',
+    )
+    parser.add_argument('--gpus', type=int, metavar='N', help='train each seed on N GPUs')
+    parser.add_argument('--tta', action='store_true', help='test with test-time augmentation')
+    return parser
+
+
 def test_parser() -> argparse.ArgumentParser:
     """Options of tools/test.py."""
     parser = argparse.ArgumentParser(
@@ -59,7 +76,7 @@ def test_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--out-item',
         choices=['metrics', 'pred'],
-        help='mmpretrain only: what --out saves; predictions by default',
+        help='what --out saves: the scores or (by default) the predictions',
     )
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument('--show-dir', help='save pictures of the predictions in this folder')

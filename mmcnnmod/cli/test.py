@@ -69,7 +69,7 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         draw_predictions(cfg, args)
     if args.tta:
         augment(cfg)
-    if args.out and cfg.default_scope == 'mmseg':
+    if args.out and args.out_item != 'metrics' and cfg.default_scope == 'mmseg':
         cfg.test_evaluator.update(output_dir=args.out, keep_results=True)
 
 
@@ -131,3 +131,7 @@ def save_metrics(metrics: dict, out: str) -> None:
     partial = Path(out).with_name(f'.partial-{Path(out).name}')
     mmengine.dump(metrics, str(partial))
     partial.replace(out)
+
+
+if __name__ == '__main__':
+    main()

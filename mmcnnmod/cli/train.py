@@ -86,3 +86,7 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
     cfg.model.pop('pretrained', None)
     cfg.model.backbone.pop('pretrained', None)
     cfg.model.backbone.init_cfg = init_cfg
+
+
+if __name__ == '__main__':
+    main()

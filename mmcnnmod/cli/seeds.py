@@ -1,0 +1,231 @@
+"""tools/train_seeds.py: one config trained with several seeds, as appendix D and Table 11 do.
+
+In the work dir stand ``seeds.py``, the config with all options, which every seed runs;
+``seeds.json``, the results; and a folder ``seed-N`` for each seed, its work dir.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from numbers import Real
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
+from rich.console import Console
+
+from ..errors import UserError
+from . import preflight, train
+from .arguments import parse, seeds_parser
+from .config import LOADERS, load_config
+from .errors import one_line_errors
+from .run import hide_gpus
+from .seed_record import SeedRecord
+
+console = Console(highlight=False)
+
+
+class SeedFailed(Exception):
+    """Training or testing a seed failed; the others go on."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train and test each seed as the command line says; exit code 1 if one failed.
+
+    Args:
+        argv (list[str], optional): Options. Defaults to None, those of the process.
+    """
+    args = parse(seeds_parser(), argv)
+    hide_gpus(args)
+    # A terminated program ends its child as an interrupted one does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with one_line_errors(args.debug):
+        cfg = resolve(args)
+        work_dir = Path(cfg.work_dir).resolve()
+        record = SeedRecord(work_dir / 'seeds.json', args.config)
+        check_begun(work_dir, record, args)
+        freeze(cfg, work_dir / 'seeds.py')
+        failures = run_all(cfg, work_dir, record, args)
+    if record.columns():
+        # As wide as it needs to be where the output goes into a file.
+        Console(width=None if console.is_terminal else 200, highlight=False).print(record.table())
+    console.print(f'written to {record.path}', soft_wrap=True)
+    if failures:
+        sys.exit(1)
+
+
+def resolve(args: argparse.Namespace) -> Config:
+    """The config with all options applied, after every check that can be made before a run."""
+    if args.launcher != 'none':
+        raise UserError('--launcher: give --gpus N, and each seed is started on N GPUs')
+    if args.resume not in (None, 'auto'):
+        raise UserError('--resume takes no checkpoint here: each seed goes on from its own')
+    if not all(0 <= seed < 2**32 for seed in args.seeds):
+        raise UserError(f'--seeds {args.seeds}: a seed is a number from 0 to 2**32 - 1')
+    if args.gpus is not None and args.gpus < 1:
+        raise UserError(f'--gpus {args.gpus}: at least 1')
+    launcher = 'pytorch' if args.gpus else 'none'
+    args = argparse.Namespace(**{**vars(args), 'resume': None, 'launcher': launcher})
+    cfg = load_config(args)
+    if cfg.get('test_dataloader') is None:
+        raise UserError(f'config {args.config} has no test_dataloader, so no seed can be scored')
+    train.apply_options(cfg, args)
+    train.check(cfg, args)
+    preflight.check_data(cfg, LOADERS)
+    # Not settings of a run, but results with different ones do not compare.
+    cfg.seeds_run_with = dict(gpus=args.gpus, tta=args.tta)
+    return cfg
+
+
+def check_begun(work_dir: Path, record: SeedRecord, args: argparse.Namespace) -> None:
+    """Fail where a half-trained seed would be overwritten."""
+    for seed in args.seeds:
+        begun = 'checkpoint' not in record[seed] and checkpoints(work_dir / f'seed-{seed}')
+        if begun and not args.resume:
+            raise UserError(
+                f'{work_dir}/seed-{seed} is half-trained: go on with --resume, or choose another '
+                '--work-dir'
+            )
+
+
+def freeze(cfg: Config, path: Path) -> None:
+    """Write the config that every seed runs; refuse to mix results of different ones."""
+    cfg = Config({key: cfg[key] for key in cfg if key not in ('work_dir', 'launcher')})
+    text = cfg.pretty_text
+    if path.exists() and path.read_text() != text:
+        raise UserError(
+            f'the seeds in {path.parent} were trained with other settings, see {path.name} there: '
+            f'choose another --work-dir, or remove {path} if the difference does not matter'
+        )
+    path.write_text(text)
+
+
+def run_all(cfg: Config, work_dir: Path, record: SeedRecord, args: argparse.Namespace) -> int:
+    """Train and test, one after the other, the seeds that are not finished; count the failed."""
+    seeds = sorted(dict.fromkeys(args.seeds), key=record.is_finished, reverse=True)
+    failures = 0
+    for i, seed in enumerate(seeds):
+        if record.is_finished(seed):
+            continue
+        console.rule(f'seed {seed}: {i + 1} of {len(seeds)}, {time_left(record, len(seeds) - i)}')
+        try:
+            run_one(seed, cfg, work_dir, record, args)
+        except SeedFailed as problem:
+            failures += 1
+            record.update(seed, failure=str(problem))
+            print(f'error: seed {seed} {problem}', file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            sys.exit(f'\ninterrupted in seed {seed}; the same command with --resume goes on')
+    return failures
+
+
+def time_left(record: SeedRecord, seeds: int) -> str:
+    """An estimate for the seeds to come, from those that are done."""
+    seconds = record.seconds_per_seed()
+    if seconds is None:
+        return 'time left is known after the first'
+    return f'about {timedelta(seconds=round(seeds * seconds))} left'
+
+
+def run_one(
+    seed: int, cfg: Config, work_dir: Path, record: SeedRecord, args: argparse.Namespace
+) -> None:
+    """Train a seed unless it is trained, test it, and record the result."""
+    config, folder, start = work_dir / 'seeds.py', work_dir / f'seed-{seed}', time.monotonic()
+    options = ['--device', args.device, *(['--debug'] if args.debug else [])]
+    in_one_go = not checkpoints(folder)
+    if 'checkpoint' not in record[seed]:
+        resume = newest_readable(folder)
+        run_program(
+            'train', args.gpus, config, '--work-dir', folder, *options,
+            *(['--resume', resume] if resume else []), '--cfg-options', f'randomness.seed={seed}',
+        )  # fmt: skip
+        record.update(seed, checkpoint=choose_checkpoint(folder, cfg))
+    scores = folder / 'test' / 'metrics.json'
+    scores.unlink(missing_ok=True)
+    run_program(
+        'test', args.gpus, config, folder / record[seed]['checkpoint'], '--work-dir', scores.parent,
+        '--out', scores, '--out-item', 'metrics', *options, *(['--tta'] if args.tta else []),
+    )  # fmt: skip
+    metrics = json.loads(scores.read_text())
+    record.update(
+        seed,
+        metrics={name: value for name, value in metrics.items() if isinstance(value, Real)},
+        seconds=round(time.monotonic() - start, 1) if in_one_go else None,
+        failure=None,
+    )
+
+
+def run_program(name: str, gpus: int | None, *arguments) -> None:
+    """Run tools/train.py's or tools/test.py's main in a process of its own, and show its output.
+
+    Raises:
+        SeedFailed: With the line that it ended with.
+    """
+    command = ['-m', f'mmcnnmod.cli.{name}', *map(str, arguments)]
+    if gpus:
+        launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={gpus}']
+        command = [*launcher, *command, '--launcher', 'pytorch']
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        env={**os.environ, 'PYTHONUNBUFFERED': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors='replace',
+    )
+    reason = ''
+    with process:
+        try:
+            for line in process.stdout:
+                print(line, end='', flush=True)
+                if line.startswith('error: ') or (line.strip() and 'error: ' not in reason):
+                    reason = line.strip()
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        reason = reason.removeprefix('error: ') or 'no output'
+        raise SeedFailed(f'failed in {name} (exit code {process.returncode}): {reason}')
+
+
+def choose_checkpoint(folder: Path, cfg: Config) -> str:
+    """The name of the checkpoint to test: the best on validation if one is kept, else the last."""
+    if not checkpoints(folder):
+        raise SeedFailed(f'left no checkpoint in {folder}')
+    last = checkpoints(folder)[0]
+    save_best = cfg.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
+    if not save_best or cfg.get('val_cfg') is None:
+        return last.name
+    # mmengine keeps a record of the best by each of several metrics; the first one counts.
+    several = isinstance(save_best, (list, tuple)) and len(save_best) > 1
+    key = f'best_ckpt_{save_best[0]}' if several else 'best_ckpt'
+    content = CheckpointLoader.load_checkpoint(str(last), map_location='cpu', logger='silent')
+    best = content['message_hub']['runtime_info'].get(key)
+    if best is None:
+        raise SeedFailed(f'has no best checkpoint: {last} was never evaluated; see val_interval')
+    return Path(best).name
+
+
+def newest_readable(folder: Path) -> Path | None:
+    """The checkpoint to resume from; one that was half-written when the run was killed is not."""
+    for path in checkpoints(folder):
+        try:
+            preflight.read_state_dict(str(path))
+        except UserError:
+            continue
+        return path
+    return None
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The regular checkpoints in a work dir, newest first."""
+    found = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth')]
+    return sorted(found, key=lambda path: int(path.stem.split('_')[1]), reverse=True)
