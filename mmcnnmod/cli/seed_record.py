@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import json
 import statistics
-from importlib.metadata import PackageNotFoundError, version
+import sys
 from pathlib import Path
 
 from rich.table import Table
 
 from ..errors import UserError
 
-# Distributions by either stack's name; the versions of those that are installed are recorded.
-PACKAGES = {
-    'mmcnnmod': ['mmcnnmod'],
-    'torch': ['torch'],
-    'mmengine': ['mmengine', 'onedl-mmengine'],
-    'mmcv': ['mmcv', 'onedl-mmcv'],
-    'mmpretrain': ['mmpretrain', 'onedl-mmpretrain'],
-    'mmseg': ['mmsegmentation', 'onedl-mmsegmentation'],
-    'mmdet': ['mmdet', 'onedl-mmdetection'],
-}
+# What a result depends on; the toolboxes are imported where they are installed.
+PACKAGES = ('mmcnnmod', 'torch', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'mmdet')
 
 
 class SeedRecord:
@@ -117,12 +109,5 @@ def cell(value: float | None) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions of the packages that a result depends on, by import name."""
-    found = {}
-    for name, distributions in PACKAGES.items():
-        for distribution in distributions:
-            try:
-                found[name] = version(distribution)
-            except PackageNotFoundError:
-                continue
-    return found
+    """The versions of the packages that are there."""
+    return {name: sys.modules[name].__version__ for name in PACKAGES if name in sys.modules}
