@@ -1,5 +1,13 @@
 """Reading checkpoints without surprises."""
 
 from .matching import Match, match_state_dicts, refuse_foreign_checkpoints
+from .reading import read_checkpoint, read_state_dict, safe_loading
 
-__all__ = ['Match', 'match_state_dicts', 'refuse_foreign_checkpoints']
+__all__ = [
+    'Match',
+    'match_state_dicts',
+    'read_checkpoint',
+    'read_state_dict',
+    'refuse_foreign_checkpoints',
+    'safe_loading',
+]

@@ -1,0 +1,167 @@
+"""Reading checkpoints without running code that is hidden in them.
+
+The newer mmengine tries torch's ``weights_only`` and, where that fails, reads the file without it;
+the older one never tries. So a file that was downloaded may do anything when it is resumed from.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from mmengine.runner import CheckpointLoader
+
+from ..errors import UserError
+from . import unpickling
+
+torch_load = torch.load
+# Where the weights stand in a checkpoint: mmengine's name, then other trainers'.
+WEIGHTS = ('state_dict', 'model')
+
+
+def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False) -> dict:
+    """Read a checkpoint as mmengine does, without running code in it.
+
+    Args:
+        path (str | Path): A file (.pth in either of torch's formats, or .safetensors), or a URL
+            with any scheme that mmengine knows: http(s), torchvision, open-mmlab, mmcls, s3 ...
+        map_location: As for ``torch.load``. Defaults to 'cpu'.
+        trusted (bool): Run the pickled code in it, if any. Defaults to False; within
+            ``safe_loading(trusted=True)`` it is True.
+
+    Returns:
+        dict: All that is in it.
+
+    Raises:
+        UserError: If it is not there, is damaged, or asks for more than checkpoints need.
+    """
+    path = str(path)
+    if '://' not in path and not Path(path).expanduser().is_file():
+        raise UserError(f'checkpoint {path} is not there')
+    try:
+        with safe_loading(trusted or is_trusting()):
+            return CheckpointLoader.load_checkpoint(path, map_location, logger='silent')
+    except UserError:
+        raise
+    # Whatever a damaged file makes of the unpickler, it is the file that is at fault.
+    except Exception as problem:
+        cause = ' '.join(str(problem).split()) or type(problem).__name__
+        raise UserError(
+            f'checkpoint {path} cannot be read ({cause[:200]}); it may be damaged or no checkpoint'
+        ) from problem
+
+
+def read_state_dict(path: str | Path, trusted: bool = False) -> dict[str, torch.Tensor]:
+    """Read the weights in a checkpoint.
+
+    Args:
+        path (str | Path): As for :func:`read_checkpoint`.
+        trusted (bool): As for :func:`read_checkpoint`.
+
+    Returns:
+        dict[str, torch.Tensor]: Tensors by name, on the CPU; without the 'module.' that wrappers
+        for several GPUs put before the names.
+
+    Raises:
+        UserError: As :func:`read_checkpoint`, and if there are no tensors in it.
+    """
+    content = read_checkpoint(path, trusted=trusted)
+    for key in WEIGHTS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    tensors = {
+        name.removeprefix('module.'): value
+        for name, value in (content.items() if isinstance(content, dict) else ())
+        if isinstance(value, torch.Tensor)
+    }
+    if not tensors:
+        raise UserError(f'checkpoint {path} cannot be read (it holds no tensors)')
+    return tensors
+
+
+@contextmanager
+def safe_loading(trusted: bool = False) -> Iterator[None]:
+    """Within it, ``torch.load`` does not run what a file asks for, whoever calls it.
+
+    All of mmengine's schemes, its resuming, and the toolboxes' own reading of weights end in
+    ``torch.load``; so this is the one place that none of them passes by.
+
+    Args:
+        trusted (bool): Let files run code all the same. Defaults to False.
+    """
+
+    def load(file, map_location=None, *_, **__):
+        return load_file(file, map_location, trusted)
+
+    load.trusted = trusted
+    before, torch.load = torch.load, load
+    try:
+        yield
+    finally:
+        torch.load = before
+
+
+def is_trusting() -> bool:
+    """Whether a :func:`safe_loading` that trusts all files is in force."""
+    return getattr(torch.load, 'trusted', False)
+
+
+def load_file(file: str | Path | io.IOBase, map_location=None, trusted: bool = False) -> object:
+    """What stands in for ``torch.load``.
+
+    Args:
+        file (str | Path | io.IOBase): A path or an open file.
+        map_location: As for ``torch.load``. Defaults to None.
+        trusted (bool): Run the pickled code in it. Defaults to False.
+    """
+    if isinstance(file, (str, os.PathLike)):
+        if str(file).endswith('.safetensors'):
+            return load_safetensors(file, map_location)
+        with open(file, 'rb') as opened:
+            return load_file(opened, map_location, trusted)
+    if trusted:
+        return torch_load(file, map_location, weights_only=False)
+    name = getattr(file, 'name', 'from memory')
+    try:
+        refuse_other_formats(file)
+        return torch_load(file, map_location, unpickling, weights_only=False)
+    except unpickling.Refused as problem:
+        raise UserError(
+            f'checkpoint {name} is refused: it asks for {problem}, which could run any code; use '
+            '--trust-checkpoint (in Python: trusted=True) only if you trust where it comes from'
+        ) from problem
+
+
+def refuse_other_formats(file: io.IOBase) -> None:
+    """Refuse what torch.load would give to other loaders: TorchScript and the tar files of 2016."""
+    if file.read(4) == b'PK\x03\x04':
+        file.seek(0)
+        if 'constants.pkl' in torch._C.PyTorchFileReader(file).get_all_records():
+            raise unpickling.Refused('TorchScript, a program and no checkpoint')
+    elif tarfile.is_tarfile(file):
+        raise unpickling.Refused('the tar format of torch 0.1')
+    file.seek(0)
+
+
+def load_safetensors(file: str | Path, map_location=None) -> dict:
+    """Read a .safetensors file, which holds tensors and texts only, as a checkpoint.
+
+    Returns:
+        dict: ``state_dict``, and under ``meta`` the texts.
+    """
+    try:
+        from safetensors import safe_open
+    except ImportError as problem:
+        raise UserError(
+            f'checkpoint {file} needs the package safetensors: pip install safetensors'
+        ) from problem
+    device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
+    with safe_open(file, framework='pt', device=str(device)) as opened:
+        weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        return dict(state_dict=weights, meta=dict(opened.metadata() or {}))
