@@ -140,8 +140,9 @@ def load_file(file: str | Path | io.IOBase, map_location=None, trusted: bool = F
 
 def refuse_other_formats(file: io.IOBase) -> None:
     """Refuse what torch.load would give to other loaders: TorchScript and the tar files of 2016."""
-    if file.read(4) == b'PK\x03\x04':
-        file.seek(0)
+    is_zip = file.read(4) == b'PK\x03\x04'
+    file.seek(0)
+    if is_zip:
         if 'constants.pkl' in torch._C.PyTorchFileReader(file).get_all_records():
             raise unpickling.Refused('TorchScript, a program and no checkpoint')
     elif tarfile.is_tarfile(file):
