@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from ..checkpoints import refuse_foreign_checkpoints
+from ..checkpoints import refuse_foreign_checkpoints, rename_tensors
 from ..layers import MoDBlock, Placement
 
 
@@ -109,6 +109,11 @@ class MoDBackbone:
             for module in self.modules():
                 if isinstance(module, MoDBlock):
                     module.start_alive()
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        """Take another toolbox's names for the same tensors; torch calls it before it compares."""
+        rename_tensors(state_dict, self.state_dict(), prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def is_pretrained(self) -> bool:
         """Whether ``init_cfg`` loads a checkpoint, whose weights are to stay as they are."""

@@ -2,6 +2,7 @@
 
 from .matching import Match, match_state_dicts, refuse_foreign_checkpoints
 from .reading import read_checkpoint, read_state_dict, safe_loading
+from .remap import rename_tensors, renames
 
 __all__ = [
     'Match',
@@ -9,5 +10,7 @@ __all__ = [
     'read_checkpoint',
     'read_state_dict',
     'refuse_foreign_checkpoints',
+    'rename_tensors',
+    'renames',
     'safe_loading',
 ]
