@@ -1,7 +1,7 @@
 """Reading checkpoints without surprises."""
 
 from .matching import Match, match_state_dicts, refuse_foreign_checkpoints
-from .reading import read_checkpoint, read_state_dict, safe_loading
+from .reading import read_checkpoint, read_state_dict, safe_loading, weights_of
 from .remap import rename_tensors, renames
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     'rename_tensors',
     'renames',
     'safe_loading',
+    'weights_of',
 ]

@@ -22,6 +22,7 @@ from . import unpickling
 torch_load = torch.load
 # Where the weights stand in a checkpoint: mmengine's name, then other trainers'.
 WEIGHTS = ('state_dict', 'model')
+FORCED = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 
 def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False) -> dict:
@@ -45,14 +46,18 @@ def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False)
         raise UserError(f'checkpoint {path} is not there')
     try:
         with safe_loading(trusted or is_trusting()):
-            return CheckpointLoader.load_checkpoint(path, map_location, logger='silent')
+            content = CheckpointLoader.load_checkpoint(path, map_location, logger='silent')
+        if not isinstance(content, dict):
+            raise TypeError(f'it holds a {type(content).__name__}')
+        return content
     except UserError:
         raise
     # Whatever a damaged file makes of the unpickler, it is the file that is at fault.
     except Exception as problem:
-        cause = ' '.join(str(problem).split()) or type(problem).__name__
+        cause = ' '.join(f'{type(problem).__name__}: {problem}'.split())
         raise UserError(
-            f'checkpoint {path} cannot be read ({cause[:200]}); it may be damaged or no checkpoint'
+            f'checkpoint {path} cannot be read ({cause[:200]}); it may be damaged, no '
+            'checkpoint of torch, or out of reach'
         ) from problem
 
 
@@ -70,14 +75,15 @@ def read_state_dict(path: str | Path, trusted: bool = False) -> dict[str, torch.
     Raises:
         UserError: As :func:`read_checkpoint`, and if there are no tensors in it.
     """
-    content = read_checkpoint(path, trusted=trusted)
-    for key in WEIGHTS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
+    return weights_of(read_checkpoint(path, trusted=trusted), path)
+
+
+def weights_of(content: dict, path: str | Path) -> dict[str, torch.Tensor]:
+    """The weights in what :func:`read_checkpoint` gave; ``path`` is for the error."""
+    found = next((content[key] for key in WEIGHTS if isinstance(content.get(key), dict)), content)
     tensors = {
         name.removeprefix('module.'): value
-        for name, value in (content.items() if isinstance(content, dict) else ())
+        for name, value in found.items()
         if isinstance(value, torch.Tensor)
     }
     if not tensors:
@@ -130,12 +136,24 @@ def load_file(file: str | Path | io.IOBase, map_location=None, trusted: bool = F
     name = getattr(file, 'name', 'from memory')
     try:
         refuse_other_formats(file)
-        return torch_load(file, map_location, unpickling, weights_only=False)
+        with our_own_rules():
+            return torch_load(file, map_location, unpickling, weights_only=False)
     except unpickling.Refused as problem:
         raise UserError(
-            f'checkpoint {name} is refused: it asks for {problem}, which could run any code; use '
-            '--trust-checkpoint (in Python: trusted=True) only if you trust where it comes from'
+            f'checkpoint {name} is refused: {problem}, which could run any code; if you trust '
+            'where it comes from, use --trust-checkpoint (in Python: trusted=True)'
         ) from problem
+
+
+@contextmanager
+def our_own_rules() -> Iterator[None]:
+    """Within it, torch does not refuse an unpickler of one's own, as this variable has it do."""
+    forced = os.environ.pop(FORCED, None)
+    try:
+        yield
+    finally:
+        if forced is not None:
+            os.environ[FORCED] = forced
 
 
 def refuse_other_formats(file: io.IOBase) -> None:
@@ -144,9 +162,9 @@ def refuse_other_formats(file: io.IOBase) -> None:
     file.seek(0)
     if is_zip:
         if 'constants.pkl' in torch._C.PyTorchFileReader(file).get_all_records():
-            raise unpickling.Refused('TorchScript, a program and no checkpoint')
+            raise unpickling.Refused('it is in the TorchScript format')
     elif tarfile.is_tarfile(file):
-        raise unpickling.Refused('the tar format of torch 0.1')
+        raise unpickling.Refused('it is in the tar format of torch 0.1')
     file.seek(0)
 
 

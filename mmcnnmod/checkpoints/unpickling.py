@@ -19,21 +19,21 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
 
 class Refused(pickle.UnpicklingError):
-    """Names what a pickle asks for and does not get."""
+    """Says why a file is not read, such as 'it asks for posix.system'."""
 
 
 def plain_dtype(code: str, align: bool = False, copy: bool = True) -> np.dtype:
     """A numpy dtype of numbers or text: the others hold objects, or offsets into memory."""
     dtype = np.dtype(code, align, True)  # a copy: its byte order may be set
     if not isinstance(code, str) or dtype.hasobject or dtype.kind not in 'biufcSU':
-        raise Refused(f'numpy.dtype({code!r})')
+        raise Refused(f'it asks for numpy.dtype({code!r})')
     return dtype
 
 
 def latin1_bytes(text: str, encoding: str) -> bytes:
     """How pickles of protocol 2 write bytes; other codecs are not data."""
     if encoding != 'latin1':
-        raise Refused(f'_codecs.encode with {encoding!r}')
+        raise Refused(f'it asks for the codec {encoding!r}')
     return text.encode('latin1')
 
 
@@ -47,7 +47,7 @@ METHODS = {
 def known_method(owner: type, name: str) -> object:
     """``getattr`` for the methods that checkpoints hold."""
     if owner not in METHODS or name not in METHODS[owner]:
-        raise Refused(f'getattr of {name!r}')
+        raise Refused(f'it asks for the attribute {name!r} of {owner!r:.80}')
     return getattr(owner, name)
 
 
@@ -97,13 +97,13 @@ class Unpickler(pickle._Unpickler):
             return CALLABLE[full_name]
         if full_name in DATA:
             return DATA[full_name]
-        raise Refused(full_name)
+        raise Refused(f'it asks for {full_name}')
 
     def load_call(self) -> None:
         """Call the function, or make an object of the class, below the arguments on the stack."""
         function = self.stack[-2]
         if not any(function is known for known in CALLABLE.values()):
-            raise Refused(f'a call of {function!r:.80}')
+            raise Refused(f'it calls {function!r:.80}')
         arguments = self.stack.pop()
         self.stack[-1] = function(*arguments)
 
@@ -114,7 +114,7 @@ class Unpickler(pickle._Unpickler):
 
     def load_foreign(self) -> None:
         """Refuse an instruction that torch.save does not write."""
-        raise Refused('an instruction that no checkpoint holds')
+        raise Refused('it holds an instruction that torch.save does not write')
 
     dispatch[pickle.REDUCE[0]] = load_call
     dispatch[pickle.NEWOBJ[0]] = load_call
@@ -134,7 +134,7 @@ def set_state(thing: object, state: object) -> None:
     elif kind is np.ndarray or (isinstance(thing, np.dtype) and only_byte_order(thing, state)):
         thing.__setstate__(state)
     else:
-        raise Refused(f'the state of a {kind.__module__}.{kind.__qualname__}')
+        raise Refused(f'it sets the state of a {kind.__module__}.{kind.__qualname__}')
 
 
 def only_byte_order(dtype: np.dtype, state: tuple) -> bool:

@@ -119,6 +119,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='override settings: optim_wrapper.optimizer.lr=0.1, key="[a,b]", key=a,b',
     )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='read checkpoints that are refused because they could run any code on this machine',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torchrun passes the first spelling or the second, depending on its version.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)

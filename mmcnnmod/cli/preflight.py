@@ -9,13 +9,11 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from ..checkpoints import match_state_dicts
+from ..checkpoints import match_state_dicts, read_checkpoint, weights_of
 from ..errors import UserError
 from .config import type_name
-from .errors import one_line
 
 # Data sets that fetch themselves into their root.
 DOWNLOADING = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
@@ -93,7 +91,9 @@ def check_file(checkpoint: str | None) -> None:
         raise UserError(f'checkpoint {checkpoint} is not there')
 
 
-def check_checkpoint(model: nn.Module, checkpoint: str, complete: bool) -> None:
+def check_checkpoint(
+    model: nn.Module, checkpoint: str, complete: bool, resume: bool = False
+) -> None:
     """Fail if a checkpoint does not belong to a model; mmengine itself would only warn.
 
     Args:
@@ -101,11 +101,13 @@ def check_checkpoint(model: nn.Module, checkpoint: str, complete: bool) -> None:
         checkpoint (str): A file or a URL.
         complete (bool): Whether every tensor of the model must be in it. If not, it must be of
             the same network.
+        resume (bool): Whether training is to go on from it. Defaults to False.
 
     Raises:
-        UserError: With the counts.
+        UserError: With the counts, and if it cannot be read or resumed.
     """
-    state_dict = read_state_dict(checkpoint)
+    content = read_checkpoint(checkpoint)
+    state_dict = weights_of(content, checkpoint)
     # Testing on several GPUs with augmentation, there are two wrappers.
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
@@ -116,6 +118,11 @@ def check_checkpoint(model: nn.Module, checkpoint: str, complete: bool) -> None:
             f'checkpoint {checkpoint} does not fit this model: {match}; '
             'give the config that it was trained with'
         )
+    if resume and 'message_hub' not in content:
+        raise UserError(
+            f'checkpoint {checkpoint} holds weights and no state of a training to resume; start '
+            f'from the weights by --cfg-options load_from={checkpoint}'
+        )
 
 
 def loads_completely(model: nn.Module, state_dict: dict) -> bool:
@@ -125,20 +132,3 @@ def loads_completely(model: nn.Module, state_dict: dict) -> bool:
     except RuntimeError:  # torch's word for another shape
         return False
     return all(name.endswith('num_batches_tracked') for name in missing)
-
-
-def read_state_dict(checkpoint: str) -> dict:
-    """The state dict in a checkpoint file, as mmengine finds it."""
-    check_file(checkpoint)
-    try:
-        content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
-        state_dict = content.get('state_dict', content)
-        if not any(isinstance(value, torch.Tensor) for value in state_dict.values()):
-            raise ValueError('it holds no tensors')
-    # Whatever a damaged file makes of the unpickler, it is the file that is at fault.
-    except Exception as problem:
-        raise UserError(
-            f'checkpoint {checkpoint} cannot be read ({one_line(problem)[:200]}); '
-            'it may be damaged or no checkpoint'
-        ) from problem
-    return {name.removeprefix('module.'): value for name, value in state_dict.items()}

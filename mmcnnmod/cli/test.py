@@ -12,6 +12,7 @@ from mmengine.dist import master_only
 from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
+from ..checkpoints import safe_loading
 from ..errors import UserError
 from . import preflight
 from .arguments import parse, test_parser
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     """
     args = parse(test_parser(), argv)
     hide_gpus(args)
-    with one_line_errors(args.debug):
+    with one_line_errors(args.debug), safe_loading(args.trust_checkpoint):
         cfg = load_config(args)
         apply_options(cfg, args)
         check(cfg, args)

@@ -7,6 +7,7 @@ import argparse
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
+from ..checkpoints import read_state_dict, safe_loading
 from ..errors import UserError
 from . import preflight
 from .arguments import parse, train_parser
@@ -23,13 +24,14 @@ def main(argv: list[str] | None = None) -> None:
     """
     args = parse(train_parser(), argv)
     hide_gpus(args)
-    with one_line_errors(args.debug):
+    with one_line_errors(args.debug), safe_loading(args.trust_checkpoint):
         cfg = load_config(args)
         apply_options(cfg, args)
         check(cfg, args)
         runner = build_runner(cfg, args.config, 'train_loop', 'val_loop')
         if start := starting_point(cfg):
-            preflight.check_checkpoint(runner.model, start, complete=cfg.get('resume', False))
+            resume = cfg.get('resume', False)
+            preflight.check_checkpoint(runner.model, start, complete=resume, resume=resume)
         runner.train()
         part_processes_on_cpu()
 
@@ -80,7 +82,7 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
     init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
     # The names in a remote file are not known yet; those of the model zoos carry no prefix.
     if '://' not in checkpoint and any(
-        name.startswith('backbone.') for name in preflight.read_state_dict(checkpoint)
+        name.startswith('backbone.') for name in read_state_dict(checkpoint)
     ):
         init_cfg['prefix'] = 'backbone.'
     cfg.model.pop('pretrained', None)
