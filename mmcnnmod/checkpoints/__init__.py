@@ -1,11 +1,12 @@
 """Reading checkpoints without surprises."""
 
 from .matching import Match, match_state_dicts, refuse_foreign_checkpoints
-from .reading import read_checkpoint, read_state_dict, safe_loading, weights_of
+from .reading import is_trusting, read_checkpoint, read_state_dict, safe_loading, weights_of
 from .remap import rename_tensors, renames
 
 __all__ = [
     'Match',
+    'is_trusting',
     'match_state_dicts',
     'read_checkpoint',
     'read_state_dict',

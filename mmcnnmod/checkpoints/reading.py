@@ -7,6 +7,7 @@ the older one never tries. So a file that was downloaded may do anything when it
 from __future__ import annotations
 
 import io
+import json
 import os
 import tarfile
 from collections.abc import Iterator
@@ -172,7 +173,7 @@ def load_safetensors(file: str | Path, map_location=None) -> dict:
     """Read a .safetensors file, which holds tensors and texts only, as a checkpoint.
 
     Returns:
-        dict: ``state_dict``, and under ``meta`` the texts.
+        dict: ``state_dict``, and under ``meta`` what publish_model.py has written as texts.
     """
     try:
         from safetensors import safe_open
@@ -183,4 +184,13 @@ def load_safetensors(file: str | Path, map_location=None) -> dict:
     device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
     with safe_open(file, framework='pt', device=str(device)) as opened:
         weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        return dict(state_dict=weights, meta=dict(opened.metadata() or {}))
+        texts = opened.metadata() or {}
+    return dict(state_dict=weights, meta={name: from_text(text) for name, text in texts.items()})
+
+
+def from_text(text: str) -> object:
+    """What was a text where JSON cannot be read, and otherwise what JSON says."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

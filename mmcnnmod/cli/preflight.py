@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
-from ..checkpoints import match_state_dicts, read_checkpoint, weights_of
+from ..checkpoints import is_trusting, match_state_dicts, read_checkpoint, weights_of
 from ..errors import UserError
 from .config import type_name
 
@@ -118,10 +118,22 @@ def check_checkpoint(
             f'checkpoint {checkpoint} does not fit this model: {match}; '
             'give the config that it was trained with'
         )
-    if resume and 'message_hub' not in content:
+    if resume:
+        check_resumable(content, checkpoint)
+
+
+def check_resumable(content: dict, checkpoint: str) -> None:
+    """Fail if a checkpoint has no state to go on from, or a text that resuming runs."""
+    if 'message_hub' not in content:
         raise UserError(
             f'checkpoint {checkpoint} holds weights and no state of a training to resume; start '
             f'from the weights by --cfg-options load_from={checkpoint}'
+        )
+    # mmengine reads it as a Python file. Its own checkpoints have none: they call theirs "cfg".
+    if 'config' in content['meta'] and not is_trusting():
+        raise UserError(
+            f'checkpoint {checkpoint} is refused: resuming would run the text in its meta.config, '
+            'which could be any code; if you trust where it comes from, use --trust-checkpoint'
         )
 
 

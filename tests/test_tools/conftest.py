@@ -1,5 +1,7 @@
 """Small generated data, options that shrink a config to it, and the tools as programs."""
 
+import json
+import logging
 import os
 import subprocess
 import sys
@@ -116,6 +118,61 @@ def run_tool():
     return run
 
 
+@pytest.fixture(scope='session')
+def trained(data, run_tool, tmp_path_factory):
+    """Train two iterations of a toolbox's task, once; gives the work dir and the result."""
+    done = {}
+
+    def train(scope):
+        if scope not in done:
+            config, name, *_ = TASKS[scope]
+            work_dir = tmp_path_factory.mktemp(scope)
+            done[scope] = work_dir, run_tool(
+                sys.executable, ROOT / 'tools/train.py', ROOT / config, '--work-dir', work_dir,
+                '--data-root', data / name, '--cfg-options', *shrink(scope), cwd=work_dir,
+            )  # fmt: skip
+        return done[scope]
+
+    return train
+
+
+@pytest.fixture
+def in_process(tmp_path, monkeypatch):
+    """What running a tool's main in this process needs; programs take seconds to start."""
+    monkeypatch.chdir(tmp_path)
+    # mmengine's loggers keep the captured streams of earlier tests, which are closed by now.
+    monkeypatch.setattr(logging, 'raiseExceptions', False)
+
+
+@pytest.fixture
+def fails(capsys, in_process):
+    """Run a tool's main in this process; gives the one line that it ended with."""
+    pytest.importorskip('mmseg')
+
+    def run(main, *arguments):
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        assert end.value.code == 1
+        printed = capsys.readouterr()
+        assert 'Traceback' not in printed.err + printed.out
+        lines = [line for line in printed.err.splitlines() if line.startswith('error: ')]
+        assert len(lines) == 1, printed.err
+        assert printed.err.rstrip().endswith(lines[0])
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture
+def options(data, tmp_path):
+    return ['--data-root', data / 'scenes', '--work-dir', tmp_path / 'out', '--cfg-options',
+            *shrink('mmseg')]  # fmt: skip
+
+
 def tail(result):
     """The end of what a program printed, for a failed assertion."""
     return f'{result.stdout[-3000:]}\n{result.stderr[-3000:]}'
+
+
+def newest_json(folder):
+    return json.loads(max(folder.glob('*/*.json'), key=lambda p: p.stat().st_mtime).read_text())

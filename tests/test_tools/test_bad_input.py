@@ -1,6 +1,5 @@
 """Each foreseen mistake: one line that names the thing and the remedy, and exit code 1."""
 
-import logging
 import shutil
 import sys
 from pathlib import Path
@@ -16,34 +15,6 @@ from .conftest import ROOT, TASKS, shrink, tail
 SCENES = str(ROOT / TASKS['mmseg'][0])
 
 pytestmark = pytest.mark.filterwarnings('ignore')
-
-
-@pytest.fixture
-def fails(capsys, tmp_path, monkeypatch):
-    """Run a tool's main in this process; gives the one line that it ended with."""
-    pytest.importorskip('mmseg')
-    monkeypatch.chdir(tmp_path)
-    # mmengine's loggers keep the captured streams of earlier tests, which are closed by now.
-    monkeypatch.setattr(logging, 'raiseExceptions', False)
-
-    def run(main, *arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        assert end.value.code == 1
-        printed = capsys.readouterr()
-        assert 'Traceback' not in printed.err + printed.out
-        lines = [line for line in printed.err.splitlines() if line.startswith('error: ')]
-        assert len(lines) == 1, printed.err
-        assert printed.err.rstrip().endswith(lines[0])
-        return lines[0]
-
-    return run
-
-
-@pytest.fixture
-def options(data, tmp_path):
-    return ['--data-root', data / 'scenes', '--work-dir', tmp_path / 'out', '--cfg-options',
-            *shrink('mmseg')]  # fmt: skip
 
 
 def test_missing_config(fails):

@@ -1,7 +1,6 @@
 """Training and testing as programs: ours, the toolboxes' own, and several processes."""
 
 import importlib.util
-import json
 import re
 import socket
 import sys
@@ -10,35 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from .conftest import ROOT, TASKS, shrink, tail
+from .conftest import ROOT, TASKS, newest_json, shrink, tail
 
 LOSS = re.compile(r'\bloss: ([\d.]+)')
 
 
 def losses(result):
     return [float(loss) for loss in LOSS.findall(result.stdout + result.stderr)]
-
-
-def newest_json(folder):
-    return json.loads(max(folder.glob('*/*.json'), key=lambda p: p.stat().st_mtime).read_text())
-
-
-@pytest.fixture(scope='session')
-def trained(data, run_tool, tmp_path_factory):
-    """Train two iterations of a toolbox's task, once; gives the work dir and the result."""
-    done = {}
-
-    def train(scope):
-        if scope not in done:
-            config, name, *_ = TASKS[scope]
-            work_dir = tmp_path_factory.mktemp(scope)
-            done[scope] = work_dir, run_tool(
-                sys.executable, ROOT / 'tools/train.py', ROOT / config, '--work-dir', work_dir,
-                '--data-root', data / name, '--cfg-options', *shrink(scope), cwd=work_dir,
-            )  # fmt: skip
-        return done[scope]
-
-    return train
 
 
 @pytest.mark.smoke

@@ -1,0 +1,179 @@
+"""What a trained checkpoint becomes before it is given away: weights, and where they come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import UserError
+from .reading import weights_of
+
+SUFFIXES = ('.pth', '.safetensors')
+# What mmengine notes beside the weights, and what stays of it.
+KEPT = ('cfg', 'dataset_meta', 'epoch', 'iter', 'experiment_name', 'seed', 'mmengine_version')
+
+
+def published(
+    content: dict,
+    versions: Mapping[str, str],
+    metrics: Mapping[str, float] | None = None,
+    average: bool = True,
+) -> dict:
+    """The weights of a checkpoint and a record of their origin; nothing to resume from.
+
+    Args:
+        content (dict): What :func:`~mmcnnmod.checkpoints.read_checkpoint` gave.
+        versions (Mapping[str, str]): Of the packages.
+        metrics (Mapping[str, float], optional): Defaults to None, :func:`metrics_of` it.
+        average (bool): Take the moving average of the weights, if EMAHook kept one; if not, the
+            weights themselves. Defaults to True.
+
+    Returns:
+        dict: ``state_dict``; and ``meta`` of texts, numbers, lists and dicts, with ``cfg``,
+        ``dataset_meta``, ``epoch``, ``iter``, ``versions``, ``metrics``, ``published`` ...
+
+    Raises:
+        UserError: If it holds no weights, or no average where ``average=False`` would undo one.
+    """
+    weights = weights_of(content, 'to publish')
+    if not average:
+        weights = without_average(weights, content)
+    meta = content.get('meta') or {}
+    record = {key: meta[key] for key in KEPT if key in meta}
+    record.update(
+        versions=versions,
+        metrics=metrics_of(content) if metrics is None else metrics,
+        average_of_weights=average and 'ema_state_dict' in content,
+        published=datetime.now(timezone.utc).isoformat(timespec='seconds'),
+    )
+    # Clones: a view would bring along all that it looks at.
+    state_dict = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in weights.items()
+    }
+    return dict(state_dict=state_dict, meta=plain(record))
+
+
+def without_average(weights: dict, content: dict) -> dict:
+    """The weights themselves: mmengine saves their average in ``state_dict`` and them apart."""
+    if 'ema_state_dict' not in content:
+        raise UserError('the checkpoint holds no average of weights (EMAHook), but the weights')
+    start = 'module.'
+    themselves = {
+        name.removeprefix(start): tensor
+        for name, tensor in content['ema_state_dict'].items()
+        if name.startswith(start)
+    }
+    return {name: themselves.get(name, tensor) for name, tensor in weights.items()}
+
+
+def metrics_of(content: dict) -> dict[str, float]:
+    """The scores of a checkpoint that was saved as the best one, or again when it became that.
+
+    mmengine saves all others before it scores them: the scores in them are of earlier weights.
+    """
+    hub = content.get('message_hub') or {}
+    if hub.get('runtime_info', {}).get('loop_stage') != 'val':
+        return {}
+    scalars = {
+        name.removeprefix('val/'): float(history.current())
+        for name, history in hub['log_scalars'].items()
+        if name.startswith('val/')
+    }
+    return without_times(scalars)
+
+
+def read_metrics(path: str | Path) -> dict[str, float]:
+    """The scores in a JSON file that a test left in its work dir."""
+    try:
+        metrics = json.loads(Path(path).read_text(encoding='utf-8'))
+        return without_times({name: float(value) for name, value in metrics.items()})
+    except (OSError, ValueError, AttributeError, TypeError) as problem:
+        raise UserError(
+            f'metrics {path} cannot be read ({problem}); give a JSON file of names and numbers, '
+            'such as tools/test.py writes into its work dir'
+        ) from problem
+
+
+def without_times(metrics: dict[str, float]) -> dict[str, float]:
+    """Scores without what the machine adds to them."""
+    return {name: value for name, value in metrics.items() if name not in ('time', 'data_time')}
+
+
+def plain(value):
+    """The same in Python's own types, which JSON and every reader of checkpoints know."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(value[key]) for key in value}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic, torch.Tensor)):
+        return value.tolist()
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def write_with_hash(content: dict, out: str | Path) -> Path:
+    """Write what :func:`published` gave; a file that is there is a whole one.
+
+    Args:
+        content (dict): ``state_dict`` and ``meta``.
+        out (str | Path): 'folder/name.pth' or 'folder/name.safetensors'.
+
+    Returns:
+        Path: 'folder/name-HASH.pth', with the first eight digits of the file's SHA-256, where
+        ``torch.hub`` looks for them.
+
+    Raises:
+        UserError: If the suffix is none of the two, the file is there, or cannot be written.
+    """
+    out = Path(out)
+    if out.suffix not in SUFFIXES:
+        raise UserError(f'{out}: published checkpoints end in {" or ".join(SUFFIXES)}')
+    partial = out.with_name(f'.partial-{os.getpid()}-{out.name}')
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, 'wb') as file:
+            serialize(content, file, out.suffix)
+        target = out.with_name(f'{out.stem}-{sha256(partial)[:8]}{out.suffix}')
+        if target.exists():
+            raise UserError(f'{target} is there already; remove it or choose another name')
+        partial.rename(target)
+    except OSError as problem:
+        raise UserError(f'{out} cannot be written ({problem.strerror})') from problem
+    finally:
+        if partial.exists():
+            partial.unlink()
+    return target
+
+
+def serialize(content: dict, file, suffix: str) -> None:
+    """Write a checkpoint into an open file."""
+    if suffix == '.pth':
+        torch.save(content, file)
+        return
+    try:
+        from safetensors.torch import save
+    except ImportError as problem:
+        raise UserError(
+            'a .safetensors file needs the package safetensors: pip install safetensors'
+        ) from problem
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in content['meta'].items()
+    }
+    file.write(save(content['state_dict'], texts))
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,132 @@
+"""The unpickler builds what checkpoints hold, and does nothing else that a pickle asks for."""
+
+import io
+import pickle
+from collections import Counter, OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+
+from mmcnnmod.checkpoints import unpickling
+
+DATA = [
+    {'a': [1, 2.5, None, True, 'text', b'bytes \xff'], 'b': ({'set'}, 1 << 70)},
+    OrderedDict(a=Counter({2: 1})),
+    ConfigDict(a=dict(b=[dict(c=1)])),
+    torch.Size([2, 3]),
+    torch.device('cpu'),
+    [torch.float16, torch.bfloat16, torch.int64, torch.bool],
+]
+ARRAYS = [
+    np.arange(6, dtype=np.uint8).reshape(2, 3),
+    np.asfortranarray(np.random.rand(3, 2)),
+    np.array([1, -2], dtype='>i2'),
+    np.array(['road', 'sky']),
+    np.array([True, False]),
+    np.float32(0.5),
+    np.int64(-3),
+]
+
+
+def load(pickled):
+    return unpickling.load(io.BytesIO(pickled))
+
+
+@pytest.mark.parametrize('protocol', [2, 3, 4, 5])
+@pytest.mark.parametrize('thing', DATA, ids=str)
+def test_data(thing, protocol):
+    loaded = load(pickle.dumps(thing, protocol))
+    assert type(loaded) is type(thing)
+    assert loaded == thing
+
+
+@pytest.mark.parametrize('array', ARRAYS, ids=repr)
+def test_arrays(array):
+    pickled = pickle.dumps(array, 2)
+    loaded, expected = load(pickled), pickle.loads(pickled)
+    assert type(loaded) is type(array)
+    assert loaded.dtype == expected.dtype
+    assert loaded.flags.f_contiguous == expected.flags.f_contiguous
+    assert np.array_equal(loaded, array)
+
+
+@pytest.mark.parametrize(('old', 'new'), [(b'numpy.core', b'numpy._core')])
+def test_arrays_of_both_numpys(old, new):
+    """numpy 2 has moved the two functions that its arrays and scalars are rebuilt by."""
+    for pickled in (pickle.dumps(np.arange(3), 2), pickle.dumps(np.float64(3), 2)):
+        one = pickled.replace(new, old)
+        for version in (one, one.replace(old, new)):
+            assert np.array_equal(load(version), pickle.loads(pickled))
+
+
+def test_a_history():
+    history = HistoryBuffer([1.0, 3.0], [1, 1])
+    pickled = pickle.dumps(history, 2)
+    loaded = load(pickled)
+    assert loaded.mean() == 2
+    assert loaded.statistics('max') == 3
+    loaded.update(5.0)
+    assert loaded.current() == 5
+
+
+def test_the_function_in_a_schedulers_state():
+    function = OneCycleParamScheduler._annealing_cos
+    assert load(pickle.dumps(function, 2)) is function
+
+
+class Reduced:
+    """Pickled as a call, with a state if one is given."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+
+    def __reduce__(self):
+        return self.parts
+
+
+def state_of_a_class(state):
+    """A pickle that puts a class on the stack and sets its state."""
+    name = b'cmmengine.logging.history_buffer\nHistoryBuffer\n'
+    return name + pickle.dumps(state, 2)[2:-1] + pickle.BUILD + pickle.STOP
+
+
+MIN = Reduced(getattr, (HistoryBuffer, 'min'))
+REFUSED = {
+    'a function': pickle.dumps(print, 2),
+    'a class': pickle.dumps(Reduced(io.StringIO, ()), 2),
+    'another attribute': pickle.dumps(Reduced(getattr, (HistoryBuffer, '__init__')), 2),
+    'an attribute of data': pickle.dumps(Reduced(getattr, (np.ndarray, 'tofile')), 2),
+    'a name with dots': b'\x80\x04\x8c\x0bcollections\x8c\x14OrderedDict.__init__\x93.',
+    'a call of a method': pickle.dumps(MIN, 2)[:-1] + b'(t' + pickle.REDUCE + pickle.STOP,
+    'another codec': b'c_codecs\nencode\n' + pickle.dumps(('a', 'rot13'), 2)[2:-1] + b'R.',
+    'objects in an array': pickle.dumps(np.array([None]), 2),
+    'an array with fields': pickle.dumps(np.zeros(1, 'f4,f4'), 2),
+    'a dtype that grows': pickle.dumps(
+        Reduced(np.dtype, ('U1', False, True), (3, '<', None, None, None, 4000, 4, 8)), 2
+    ),
+    'attributes of a class': state_of_a_class((None, {'min': 1})),
+    'state of a class': state_of_a_class({'min': 1}),
+    'attributes of a dict': pickle.dumps(Reduced(OrderedDict, (), {'items': 1}), 2),
+    'the opcode INST': b'(ios\nsystem\n.',
+    'the opcode OBJ': b'(ccollections\nOrderedDict\no.',
+    'the opcode EXT1': b'\x82\x01.',
+}
+
+
+@pytest.mark.parametrize('pickled', REFUSED.values(), ids=REFUSED)
+def test_refused(pickled):
+    before = dict(vars(HistoryBuffer))
+    with pytest.raises(unpickling.Refused, match=r'^it '):
+        load(pickled)
+    assert dict(vars(HistoryBuffer)) == before
+
+
+def test_a_history_brings_no_functions():
+    """Its class keeps a table of functions, into which mmengine's own loading would write."""
+    state = dict(HistoryBuffer([1.0], [1]).__getstate__(), statistics_methods={'mean': Counter})
+    loaded = load(pickle.dumps(Reduced(HistoryBuffer, (), state), 2))
+    assert loaded.statistics('mean') == 1

@@ -1,0 +1,107 @@
+"""publish_model.py as a program, and what it writes in the other tools."""
+
+import hashlib
+import re
+import sys
+
+import pytest
+
+from mmcnnmod.checkpoints import read_checkpoint
+from mmcnnmod.checkpoints.publishing import SUFFIXES
+from mmcnnmod.cli import publish
+from mmcnnmod.cli import test as testing
+from mmcnnmod.cli import train as training
+from mmcnnmod.version import __version__
+
+from .conftest import ROOT, TASKS, newest_json, shrink, tail
+
+TOOL = ROOT / 'tools/model_converters/publish_model.py'
+
+pytestmark = pytest.mark.filterwarnings('ignore')
+
+
+@pytest.fixture
+def publish_model(trained, tmp_path, capsys, in_process):
+    """Publish the segmentor that was trained; gives the new file."""
+    pytest.importorskip('mmseg')
+
+    def run(name, *options):
+        if name.endswith('.safetensors'):
+            pytest.importorskip('safetensors')
+        checkpoint = trained('mmseg')[0] / TASKS['mmseg'][3]
+        publish.main([str(checkpoint), str(tmp_path / name), *map(str, options)])
+        return tmp_path / capsys.readouterr().out.splitlines()[-1]
+
+    return run
+
+
+def test_as_a_program(trained, run_tool, tmp_path):
+    pytest.importorskip('mmseg')
+    work_dir, _ = trained('mmseg')
+    result = run_tool(sys.executable, TOOL, work_dir / TASKS['mmseg'][3], 'fcn.pth', cwd=tmp_path)
+    assert result.returncode == 0, tail(result)
+    assert 'epoch 0, iteration 2, the weights themselves' in result.stdout
+    assert 'metrics: none' in result.stdout
+    path = tmp_path / result.stdout.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.name == f'fcn-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth'
+
+    meta = read_checkpoint(path)['meta']
+    assert meta['cfg'] == (work_dir / 'fcn_r18-mod_street-scenes.py').read_text()
+    assert (meta['epoch'], meta['iter']) == (0, 2)
+    assert list(meta['versions']) == ['mmcnnmod', 'torch', 'mmcv', 'mmengine', 'mmseg']
+    assert meta['versions']['mmcnnmod'] == __version__
+
+
+@pytest.mark.parametrize('suffix', SUFFIXES)
+def test_it_scores_as_before(publish_model, trained, data, tmp_path, suffix):
+    """And the score goes on record in the file that is published next."""
+    config, name, _, checkpoint, metric = TASKS['mmseg']
+    published = publish_model(f'fcn{suffix}')
+    scores = []
+    for file in (published, trained('mmseg')[0] / checkpoint):
+        work_dir = tmp_path / file.stem
+        options = ['--work-dir', work_dir, '--data-root', data / name]
+        arguments = [ROOT / config, file, *options, '--cfg-options', *shrink('mmseg')]
+        testing.main([str(argument) for argument in arguments])
+        scores.append(newest_json(work_dir)[metric])
+    assert scores[0] == scores[1] > 0
+
+    json_file = next(tmp_path.glob(f'{published.stem}/*/*.json'))
+    again = publish_model(f'scored{suffix}', '--metrics', json_file)
+    assert read_checkpoint(again)['meta']['metrics'][metric] == scores[0]
+
+
+def test_it_starts_a_backbone_of_another_toolbox(publish_model, data, tmp_path):
+    pytest.importorskip('mmpretrain')
+    config, name, _, checkpoint, _ = TASKS['mmpretrain']
+    published = publish_model('fcn.pth')
+    arguments = [
+        ROOT / config, '--data-root', data / name, '--work-dir', tmp_path / 'out',
+        '--pretrained', published, '--cfg-options', *shrink('mmpretrain'),
+        'optim_wrapper.optimizer.lr=0', 'optim_wrapper.optimizer.weight_decay=0',
+    ]  # fmt: skip
+    training.main([str(argument) for argument in arguments])
+    source = read_checkpoint(published)['state_dict']
+    started = read_checkpoint(tmp_path / 'out' / checkpoint)['state_dict']
+    learnt = [key for key in source if re.fullmatch(r'backbone\..*(weight|bias)', key)]
+    assert len(learnt) > 48
+    assert all((source[key] == started[key]).all() for key in learnt)
+
+
+def test_it_cannot_be_resumed(publish_model, fails, options):
+    published = publish_model('fcn.pth')
+    line = fails(training.main, ROOT / TASKS['mmseg'][0], '--resume', published, *options)
+    assert 'no state of a training to resume' in line
+
+
+def test_bad_input(fails):
+    assert 'checkpoint no.pth is not there' in fails(publish.main, 'no.pth', 'a.pth')
+    assert 'cannot be read' in fails(publish.main, __file__, 'a.pth')
+
+
+def test_the_config_is_read_and_not_run():
+    text = 'raise SystemExit\ndefault_scope = "mmseg"\n'
+    assert publish.default_scope(text) == 'mmseg'
+    assert publish.default_scope('no = python =') is None
+    assert publish.default_scope('a = 1') is None
