@@ -1,0 +1,148 @@
+"""How often each channel is selected (Section 5.1, Fig. 4).
+
+Choices are seen by forward hooks on ``MoDBlock.selector``, whose output begins with the indices of
+the selected channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import MoDBlock
+
+
+class ChannelUsage:
+    """How often the channels of one MoD block are selected, for several groups of images.
+
+    Args:
+        block (str): The block's name, such as 'layer3.1'.
+        channels (int): C, the block's width.
+        k (int): How many channels it selects per image.
+        groups (Sequence[str]): What each group is called. An image may be in several.
+
+    Attributes:
+        images (Tensor): Images seen so far of each group, int64, shape (G,).
+        counts (Tensor): How often each channel was selected, int64, shape (G, C).
+    """
+
+    def __init__(self, block: str, channels: int, k: int, groups: Sequence[str]) -> None:
+        self.block = block
+        self.channels = channels
+        self.k = k
+        self.groups = list(groups)
+        self.images = torch.zeros(len(groups), dtype=torch.int64)
+        self.counts = torch.zeros(len(groups), channels, dtype=torch.int64)
+
+    def add(self, selections: Sequence[Tensor], members: Tensor) -> None:
+        """Count the choices for a batch.
+
+        Args:
+            selections (Sequence[Tensor]): The chosen channels, each of shape (N, k): one for each
+                forward pass, of which sliding-window inference needs several.
+            members (Tensor): To which groups the images belong, bool, shape (N, G).
+
+        Raises:
+            ValueError: If a pass saw another number of samples than there are images.
+        """
+        per_image = torch.zeros(len(members), self.channels, dtype=torch.int64)
+        for index in selections:
+            if len(index) != len(members):
+                raise ValueError(
+                    f'{self.block}: {len(index)} samples went through the block for '
+                    f'{len(members)} images; which belongs to which is not known'
+                )
+            add_selections(per_image, index.cpu())
+        self.counts += members.long().T @ per_image
+        self.images += members.sum(0)
+
+    def percentages(self) -> Tensor:
+        """Times selected in percent of all selections in the block, the measure of Fig. 4.
+
+        Returns:
+            Tensor: float64, shape (G, C). Each row adds up to 100, or to 0 without an image. No
+            channel can have more than 100 / k.
+        """
+        return 100 * self.counts.double() / self.counts.sum(1, keepdim=True).clamp(min=1)
+
+
+def mod_blocks(model: nn.Module) -> dict[str, MoDBlock]:
+    """The MoD blocks of a network, in its order.
+
+    Args:
+        model (nn.Module): A backbone or a whole model, also one wrapped for several processes.
+
+    Returns:
+        dict[str, MoDBlock]: By name, such as 'layer3.1', without the prefix of wrapper and
+        backbone.
+    """
+    return {
+        name.removeprefix('module.').removeprefix('backbone.'): module
+        for name, module in model.named_modules()
+        if isinstance(module, MoDBlock)
+    }
+
+
+@contextmanager
+def recorded_selections(block: MoDBlock) -> Iterator[list[Tensor]]:
+    """Within it, the channels that a block selects are appended to a list at every forward.
+
+    Args:
+        block (MoDBlock): The block to watch.
+
+    Yields:
+        list[Tensor]: Indices of shape (N, k), in the order of the forward passes.
+    """
+    selections = []
+    hook = block.selector.register_forward_hook(
+        lambda selector, inputs, output: selections.append(output[0])
+    )
+    try:
+        yield selections
+    finally:
+        hook.remove()
+
+
+def add_selections(counts: Tensor, index: Tensor) -> None:
+    """Count choices where they are, without making a GPU wait for the host.
+
+    Args:
+        counts (Tensor): Times selected so far, int64, shape (C,), or (N, C) to keep the samples
+            apart. Changed in place.
+        index (Tensor): The channels that a selector chose, shape (N, k).
+    """
+    if counts.dim() == 1:
+        index = index.flatten()
+    # Not `bincount`: its result's size depends on the values, so that the host waits for them.
+    counts.scatter_add_(-1, index, torch.ones_like(index))
+
+
+def share_selected(counts: Tensor) -> float:
+    """The share of channels that were selected at least once.
+
+    Args:
+        counts (Tensor): Times selected, shape (C,).
+
+    Returns:
+        float: From k / C, the same channels always, to 1.
+    """
+    return (counts > 0).double().mean().item()
+
+
+def selection_entropy(counts: Tensor) -> float:
+    """The entropy of the selections over the channels, in units of log C.
+
+    Args:
+        counts (Tensor): Times selected, shape (C,), not all 0.
+
+    Returns:
+        float: From log k / log C, the same channels always, to 1, all equally often.
+    """
+    if len(counts) == 1:
+        return 1.0
+    shares = counts.double() / counts.sum()
+    return torch.special.entr(shares).sum().item() / math.log(len(counts))
