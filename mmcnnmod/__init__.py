@@ -1,12 +1,17 @@
 """CNN Mixture-of-Depths (arXiv 2409.17016) for mmpretrain, mmsegmentation and mmdetection.
 
-Importing the package registers the MoD backbones in every toolbox that is installed; in a config:
-``custom_imports = dict(imports=['mmcnnmod'])``.
+Importing the package registers the MoD backbones in every toolbox that is installed, and the hooks
+in mmengine; in a config: ``custom_imports = dict(imports=['mmcnnmod'])``.
 """
+
+from contextlib import suppress
 
 from .toolboxes import register_all
 from .version import __version__
 
 register_all()
+# Where mmengine or mmcv are missing there is no runner to hook into; the tools say what is missing.
+with suppress(ImportError):
+    from . import engine  # noqa: F401
 
 __all__ = ['__version__']

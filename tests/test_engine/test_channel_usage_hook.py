@@ -1,0 +1,222 @@
+"""The hook that watches the selectors during training."""
+
+import json
+import math
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmcnnmod.analysis import mod_blocks
+from mmcnnmod.engine import ChannelUsageHook
+from mmcnnmod.engine.channel_usage_hook import SelectionCounter
+from mmcnnmod.errors import UserError
+from mmcnnmod.layers import MoDBlock, basic_block
+from mmcnnmod.toolboxes import MINIMUM_VERSIONS
+
+C, K = 8, 2
+HOOK = 'ChannelUsageHook'
+
+pytestmark = pytest.mark.filterwarnings('ignore')
+
+
+class Brightest(nn.Module):
+    """Stands in for a selector: takes the k channels with the largest mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.forwards = 0
+
+    def forward(self, x):
+        self.forwards += 1
+        top, index = x.mean((2, 3)).topk(K)
+        return index, top.sigmoid()
+
+
+def make_block(with_cp=False):
+    block = MoDBlock(C, basic_block, c=C // K, r=1, with_cp=with_cp)
+    block.selector = Brightest()
+    return block
+
+
+class Tiny(BaseModel):
+    """Two MoD blocks that see the images as they are: the batch decides what is selected."""
+
+    def __init__(self, with_cp=False):
+        super().__init__()
+        self.backbone = nn.ModuleDict({'one': make_block(with_cp), 'two': make_block(with_cp)})
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        inputs = inputs.requires_grad_()  # or gradient checkpointing does nothing
+        sums = [block(inputs).sum() for block in self.backbone.values()]
+        return dict(loss=sum(sums)) if mode == 'loss' else [0]
+
+
+def batches(*bright):
+    """One batch of one image for each pair of bright channels."""
+    images = [torch.zeros(C, 4, 4) for _ in bright]
+    for image, channels in zip(images, bright, strict=True):
+        image[list(channels)] = torch.rand(K, 4, 4) + 1
+    return DataLoader([dict(inputs=image) for image in images], batch_size=1)
+
+
+def train(work_dir, loader, iters, hook=None, model=None, **options):
+    """Train; gives what the hook left in scalars.json."""
+    runner = Runner(
+        model=model or Tiny(),
+        work_dir=str(work_dir),
+        train_dataloader=loader,
+        train_cfg=dict(by_epoch=False, max_iters=iters, val_interval=1),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3)),
+        custom_hooks=[dict(type=HOOK, **(hook or {}))],
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2)),
+        experiment_name=str(work_dir),
+        **options,
+    )
+    runner.train()
+    path = next((work_dir / runner.timestamp).glob('vis_data/scalars.json'))
+    scalars = [json.loads(line) for line in path.read_text().splitlines()]
+    return [entry for entry in scalars if any('channel_usage' in key for key in entry)]
+
+
+def shares(scalars):
+    """The logged share of block 'one' by step."""
+    return {entry['step']: entry['channel_usage/one/share'] for entry in scalars}
+
+
+@pytest.mark.parametrize('scope', [None, *MINIMUM_VERSIONS])
+def test_a_config_of_any_toolbox_can_name_it(tmp_path, scope):
+    if scope:
+        pytest.importorskip(scope)
+    scalars = train(tmp_path, batches((0, 1), (0, 2)), 2, dict(interval=2), default_scope=scope)
+    assert len(scalars) == 1
+    assert scalars[0].pop('step') == 2
+    # Out of 4 selections channel 0 has 2, the channels 1 and 2 have 1 each: 1.5 bit.
+    expected = {'share': 3 / C, 'entropy': pytest.approx(1.5 * math.log(2) / math.log(C))}
+    assert scalars[0] == {
+        f'channel_usage/{block}/{name}': value
+        for block in ('one', 'two')
+        for name, value in expected.items()
+    }
+
+
+def test_each_log_is_about_the_images_since_the_last(tmp_path):
+    loader = batches((0, 1), (2, 3), (4, 5), (4, 5), (6, 7))
+    scalars = train(tmp_path, loader, 5, dict(interval=2))
+    assert shares(scalars) == {2: 4 / C, 4: 2 / C, 5: 2 / C}  # 5: what is left at the end
+
+
+def test_only_the_iterations_to_record(tmp_path):
+    loader = batches((0, 1), (2, 3), (4, 5), (6, 7))
+    scalars = train(tmp_path, loader, 4, dict(interval=4, record_interval=2))
+    assert shares(scalars) == {4: 4 / C}
+
+
+def test_validation_is_not_counted(tmp_path):
+    validation = dict(
+        val_dataloader=batches((4, 5), (6, 7)),
+        val_cfg=dict(),
+        val_evaluator=dict(type='DumpResults', out_file_path=str(tmp_path / 'results.pkl')),
+    )
+    model = Tiny()
+    scalars = train(tmp_path, batches((0, 1), (0, 1)), 2, dict(interval=2), model, **validation)
+    assert shares(scalars) == {2: 2 / C}
+    assert model.backbone['one'].selector.forwards == 2 + 2 * 2
+
+
+def test_resumed_training_logs_its_own_images(tmp_path):
+    loader = batches((0, 1), (2, 3), (4, 5), (6, 7))
+    assert shares(train(tmp_path / 'first', loader, 2, dict(interval=3))) == {2: 4 / C}
+    resumed = train(
+        tmp_path / 'second', batches((0, 1), (0, 1)), 4, dict(interval=3),
+        resume=True, load_from=str(tmp_path / 'first' / 'iter_2.pth'),
+    )  # fmt: skip
+    assert shares(resumed) == {3: 2 / C, 4: 2 / C}
+
+
+def test_nothing_stays_attached(tmp_path):
+    model = Tiny()
+    train(tmp_path, batches((0, 1)), 1, model=model)
+    assert not any(block.selector._forward_hooks for block in mod_blocks(model).values())
+
+
+@pytest.mark.parametrize('with_cp', [False, True])
+def test_gradient_checkpointing_and_autocast(with_cp):
+    block = make_block(with_cp)
+    counter = SelectionCounter(block, torch.device('cpu'))
+    images = next(iter(batches((3, 6))))['inputs'].requires_grad_()
+    for listening in (True, False):
+        counter.listening = listening
+        with torch.autocast('cpu', torch.bfloat16):
+            out = block(images)
+        out.sum().backward()
+        assert counter.counts.tolist() == [0, 0, 0, 1, 0, 0, 1, 0]
+    assert block.selector.forwards == (4 if with_cp else 2)  # it did run a second time
+
+
+def test_compiled_training(tmp_path):
+    """As mmengine's `compile` option does it; the backend only traces."""
+    loader = batches((0, 1), (2, 3), (4, 5), (6, 7))
+    compiled = dict(compile=dict(backend='aot_eager'))
+    scalars = train(tmp_path, loader, 4, dict(interval=2, record_interval=2), cfg=compiled)
+    assert shares(scalars) == {2: 2 / C, 4: 2 / C}
+
+
+TWO_PROCESSES = """
+    import sys
+    for toolbox in ('mmpretrain', 'mmseg', 'mmdet'):
+        sys.modules[toolbox] = None  # not needed, and long to import
+    import torch
+    from types import SimpleNamespace
+    from mmengine.model import MMDistributedDataParallel
+    from mmengine.optim import OptimWrapper
+    from mmcnnmod.engine import ChannelUsageHook
+    from tests.test_engine.test_channel_usage_hook import Tiny, batches
+
+    rank = int(sys.argv[1])
+    torch.distributed.init_process_group('gloo', 'file://' + sys.argv[2], rank=rank, world_size=2)
+    model = MMDistributedDataParallel(Tiny(), device_ids=None)
+    visualizer = SimpleNamespace(add_scalars=lambda scalars, step: print(step, scalars))
+    runner = SimpleNamespace(model=model, visualizer=visualizer, iter=0)
+    hook = ChannelUsageHook(interval=1)
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0)
+    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    model.train_step(next(iter(batches([(0, 1), (0, 5)][rank]))), optimizer)
+    hook.after_train_iter(runner, 0)
+    torch.distributed.barrier()
+"""
+
+
+def test_two_processes_add_up(tmp_path):
+    processes = [
+        subprocess.Popen(
+            [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(TWO_PROCESSES), str(rank),
+             str(tmp_path / 'meeting-point')],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    for process in processes:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert f"1 {{'channel_usage/one/share': {3 / C}, " in out
+
+
+def test_a_network_without_mod_blocks(tmp_path):
+    model = Tiny()
+    model.backbone = nn.ModuleDict({'one': nn.Conv2d(C, C, 1)})
+    with pytest.raises(UserError, match='no MoD block; take the hook out'):
+        train(tmp_path, batches((0, 1)), 1, model=model)
+
+
+@pytest.mark.parametrize('options', [dict(interval=0), dict(record_interval=1.5)])
+def test_bad_intervals(options):
+    with pytest.raises(UserError, match=f'{next(iter(options))} must be a positive integer'):
+        ChannelUsageHook(**options)
