@@ -88,6 +88,56 @@ def test_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def channel_usage_parser() -> argparse.ArgumentParser:
+    """Options of tools/analysis_tools/channel_usage.py."""
+    parser = argparse.ArgumentParser(
+        description='Count how often an MoD block selects each of its channels, per class and '
+        'over all; write a CSV and a picture like Fig. 4 of the paper.'
+    )
+    parser.add_argument('config', help='config file, one of ours or of a toolbox')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--data',
+        '--data-root',
+        dest='data_root',
+        metavar='DIR',
+        help="where the data set lies, in place of the config's data_root",
+    )
+    parser.add_argument(
+        '--split', choices=['train', 'val', 'test'], default='val', help='default val'
+    )
+    parser.add_argument(
+        '--block',
+        metavar='NAME',
+        help='such as layer3.1; by default the first MoD block of the third stage',
+    )
+    parser.add_argument(
+        '--classes',
+        nargs='+',
+        metavar='CLASS',
+        help='names or numbers of the classes to show; by default five spread over the list',
+    )
+    parser.add_argument(
+        '--samples-per-class',
+        type=int,
+        default=50,
+        metavar='N',
+        help="images drawn of each of the data set's classes; default 50, as in the paper",
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of that drawing; default 0')
+    parser.add_argument(
+        '--out-dir',
+        '--work-dir',
+        dest='work_dir',
+        metavar='DIR',
+        help='folder of the CSV and the picture; default work_dirs/CONFIG',
+    )
+    _add_device(parser)
+    _add_cfg_options(parser)
+    parser.set_defaults(launcher='none', no_pin_memory=False)
+    return parser
+
+
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> argparse.Namespace:
     """Parse, and hand the local rank on to mmengine the way the toolboxes do."""
     args = parser.parse_args(argv)
@@ -103,15 +153,26 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help="where the data set lies, in place of the config's data_root",
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    _add_device(parser)
+    parser.add_argument(
+        '--no-pin-memory', action='store_true', help='do not pin memory in the data loaders'
+    )
+    _add_cfg_options(parser)
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    # torchrun passes the first spelling or the second, depending on its version.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--device',
         choices=['auto', 'cpu', 'cuda'],
         default='auto',
         help='auto takes the GPU if there is one; cuda refuses to run without',
     )
-    parser.add_argument(
-        '--no-pin-memory', action='store_true', help='do not pin memory in the data loaders'
-    )
+
+
+def _add_cfg_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -124,9 +185,6 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='read checkpoints that are refused because they could run any code on this machine',
     )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    # torchrun passes the first spelling or the second, depending on its version.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument(
         '--debug', action='store_true', help='show the traceback of an error as well'
     )

@@ -1,0 +1,161 @@
+"""tools/analysis_tools/channel_usage.py: how often a block selects which channel (Fig. 4)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from random import Random
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import load_checkpoint
+from rich.progress import track
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..analysis import ChannelUsage, mod_blocks, recorded_selections
+from ..analysis.usage_files import save_csv, save_picture
+from ..backbones import MoDBackbone
+from ..datasets import draw_images
+from ..errors import UserError
+from ..layers import MoDBlock, RandomSelector
+from . import preflight
+from .arguments import channel_usage_parser
+from .class_choice import choose_classes
+from .config import load_config, revert_sync_bn
+from .errors import building_from, one_line_errors
+from .labelled_data import LabelledData, choose_split
+
+ALL = 'all classes'
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Count, write and draw as the command line says.
+
+    Args:
+        argv (list[str], optional): Options. Defaults to None, those of the process.
+    """
+    args = channel_usage_parser().parse_args(argv)
+    with one_line_errors(args.debug):
+        cfg = load_config(args)
+        check(cfg, args)
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            usage, interrupted = measure(cfg, args)
+        report(usage, Path(cfg.work_dir))
+    if interrupted:
+        print('interrupted: the files hold what was counted by then', file=sys.stderr)
+        sys.exit(130)
+
+
+def check(cfg: Config, args: argparse.Namespace) -> None:
+    """Everything that can be known to go wrong before a model is built."""
+    if args.samples_per_class < 1:
+        raise UserError(f'--samples-per-class {args.samples_per_class}: at least 1 is needed')
+    cfg.optim_wrapper = None  # mixed precision in training is no reason to refuse a CPU here
+    preflight.check_device(cfg, args.device)
+    preflight.check_work_dir(cfg)
+    preflight.check_file(args.checkpoint)
+    choose_split(cfg, args.split)
+    preflight.check_data(cfg, ('test_dataloader',))
+
+
+def measure(cfg: Config, args: argparse.Namespace) -> tuple[ChannelUsage, bool]:
+    """Count as the options say; also whether that was interrupted."""
+    model = load_model(cfg, args)
+    name, block = choose_block(model, args.block)
+    data = LabelledData(cfg, args.config)
+    drawn = draw_images(data.occurrences(), args.samples_per_class, args.seed)
+    classes = choose_classes(args.classes, data.classes, list(drawn))
+
+    # In random order, so that an interrupted count is still one over all classes.
+    images = sorted(set().union(*drawn.values()))
+    Random(args.seed).shuffle(images)
+    groups = [set(images), *(set(drawn[i]) for i in classes)]
+    members = torch.tensor([[image in group for group in groups] for image in images])
+    names = [ALL, *(data.classes[i] for i in classes)]
+    usage = ChannelUsage(name, block.in_channels, block.k, names)
+    return usage, not count(model, block, data.loader(images), members, usage)
+
+
+def load_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
+    """The model with the checkpoint's weights, on its device, in evaluation mode."""
+    revert_sync_bn(cfg)
+    if cfg.get('data_preprocessor'):
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with building_from(f'config {args.config}'):
+        model = MODELS.build(cfg.model)
+    preflight.check_checkpoint(model, args.checkpoint, complete=True)
+    load_checkpoint(model, args.checkpoint, map_location='cpu')
+    gpu = args.device != 'cpu' and torch.cuda.is_available()
+    return model.to('cuda' if gpu else 'cpu').eval()
+
+
+def choose_block(model: nn.Module, name: str | None) -> tuple[str, MoDBlock]:
+    """The block by its name, or the first MoD block of the third stage."""
+    blocks = mod_blocks(model)
+    if not blocks:
+        raise UserError('this network has no MoD block; give the config of one that has')
+    name = default_block(model, blocks) if name is None else name.removeprefix('backbone.')
+    if name not in blocks:
+        raise UserError(f'--block {name}: the MoD blocks are {", ".join(blocks)}')
+    if isinstance(blocks[name].selector, RandomSelector):
+        raise UserError(
+            f"{name} selects at random (selection='random'): it has no learned selector to look at"
+        )
+    return name, blocks[name]
+
+
+def default_block(model: nn.Module, blocks: Mapping[str, MoDBlock]) -> str:
+    """The first MoD block of the third stage; where that has none, of the network."""
+    backbones = [module for module in model.modules() if isinstance(module, MoDBackbone)]
+    third_stages = chain.from_iterable(each.blocks_of_stages()[2:3] for each in backbones)
+    names = (name for name in chain.from_iterable(third_stages) if name in blocks)
+    return next(names, next(iter(blocks)))
+
+
+@torch.no_grad()
+def count(
+    model: nn.Module, block: MoDBlock, loader: DataLoader, members: Tensor, usage: ChannelUsage
+) -> bool:
+    """Count the block's choices for all images.
+
+    Args:
+        model (nn.Module): Predicts the batches, just as in testing.
+        block (MoDBlock): The block to watch.
+        loader (DataLoader): The images, batch by batch.
+        members (Tensor): To which groups each image belongs, bool, shape (images, G).
+        usage (ChannelUsage): Where to count.
+
+    Returns:
+        bool: False if the user interrupted it.
+    """
+    try:
+        with recorded_selections(block) as selections:
+            batches = zip(loader, members.split(loader.batch_size), strict=True)
+            for batch, groups in track(batches, 'Counting', total=len(loader)):
+                selections.clear()
+                model.test_step(batch)
+                usage.add(selections, groups)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def report(usage: ChannelUsage, folder: Path) -> None:
+    """Write both files and print what is in them."""
+    stem = folder / f'channel_usage_{usage.block}'
+    for save, suffix in ((save_csv, '.csv'), (save_picture, '.png')):
+        path = stem.with_name(stem.name + suffix)
+        save(usage, path)
+        print(f'written: {path}')
+    for group, images, counts in zip(usage.groups, usage.images, usage.counts, strict=True):
+        most, times = counts.sort(descending=True, stable=True).indices, int((counts > 0).sum())
+        favourites = ', '.join(map(str, most[: min(5, times)].tolist()))
+        print(
+            f'{group} ({int(images)} images): {times} of {usage.channels} channels selected at '
+            f'least once, most often {favourites}'
+        )
