@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
+from mmengine.model import PretrainedInit, initialize
 from torch import nn
 
-from ..checkpoints import refuse_foreign_checkpoints, rename_tensors
+from ..checkpoints import DensePretrained, refuse_foreign_checkpoints, rename_tensors
 from ..layers import MoDBlock, Placement
+
+# Both ways to write a type in a config.
+PRETRAINED = ('Pretrained', PretrainedInit)
+DENSE = ('DensePretrained', DensePretrained)
 
 
 class MoDBackbone:
@@ -101,24 +107,41 @@ class MoDBackbone:
         )
 
     def init_weights(self) -> None:
-        """Initialise as the toolbox does, but refuse a checkpoint of which little matches."""
+        """Initialise as the toolbox does, but refuse a checkpoint of which little matches.
+
+        Dense weights come last, or the layers' own initialisation would overwrite them.
+        """
         first_time = not self.is_init
-        with refuse_foreign_checkpoints(self):
+        with refuse_foreign_checkpoints(self), self.without_init_cfgs(*DENSE) as dense:
             super().init_weights()
-        if first_time and not self.is_pretrained():
+        if first_time and not self.init_cfgs(*PRETRAINED):
             for module in self.modules():
                 if isinstance(module, MoDBlock):
                     module.start_alive()
+        if first_time:
+            initialize(self, dense)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         """Take another toolbox's names for the same tensors; torch calls it before it compares."""
         rename_tensors(state_dict, self.state_dict(), prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def is_pretrained(self) -> bool:
-        """Whether ``init_cfg`` loads a checkpoint, whose weights are to stay as they are."""
+    def init_cfgs(self, *types: str | type) -> list[dict]:
+        """What ``init_cfg`` holds of these types of initialisers."""
         cfgs = self.init_cfg if isinstance(self.init_cfg, (list, tuple)) else [self.init_cfg]
-        return any(cfg and cfg['type'] == 'Pretrained' for cfg in cfgs)
+        return [cfg for cfg in cfgs if cfg and cfg['type'] in types]
+
+    @contextmanager
+    def without_init_cfgs(self, *types: str | type) -> Iterator[list[dict]]:
+        """Within it, ``init_cfg`` lacks those of these types, which it gives."""
+        whole, held = self.init_cfg, self.init_cfgs(*types)
+        if held:
+            cfgs = whole if isinstance(whole, (list, tuple)) else [whole]
+            self.init_cfg = [cfg for cfg in cfgs if cfg not in held]
+        try:
+            yield held
+        finally:
+            self.init_cfg = whole
 
 
 def names_below(network: nn.Module, container: str) -> list[str]:

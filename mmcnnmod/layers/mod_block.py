@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+from mmcv.cnn import is_norm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -90,6 +92,21 @@ class MoDBlock(nn.Module):
         keep_first_unit_alive(self.conv_block)
         if isinstance(self.selector, ChannelSelector):
             self.selector.start_alive()
+
+    @torch.no_grad()
+    def start_near_identity(self, factor: float) -> None:
+        """Make what the block adds smaller; after any initialisation of layers.
+
+        With ``fusion='replace'`` nothing is done: there a weak block would erase channels.
+
+        Args:
+            factor (float): For the last norm's weight and bias. Not 0: no gradient would pass the
+                ReLU behind the norm.
+        """
+        if self.fusion.mode == 'add':
+            last_norm = [layer for layer in self.conv_block.modules() if is_norm(layer)][-1]
+            for parameter in last_norm.parameters():
+                parameter.mul_(factor)
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine k channels of the map.

@@ -1,0 +1,90 @@
+"""The dense ResNet in a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..errors import UserError
+from .key_styles import BLOCK, common_names, resnet_prefixes
+
+
+@dataclass(frozen=True)
+class DenseResNet:
+    """A dense ResNet, whoever wrote it.
+
+    Attributes:
+        tensors (Mapping[str, Tensor]): By their common names, see :mod:`.key_styles`.
+        stages (tuple[int, ...]): Blocks per stage.
+    """
+
+    tensors: Mapping[str, Tensor]
+    stages: tuple[int, ...]
+
+    @property
+    def bottlenecks(self) -> bool:
+        """Whether its blocks have three convolutions; basic blocks have two."""
+        return 'layer1.0.conv3.weight' in self.tensors
+
+    @property
+    def deep_stem(self) -> bool:
+        """Whether three convolutions make up its stem, as in V1c and V1d."""
+        return 'stem.0.conv.weight' in self.tensors
+
+    def __str__(self) -> str:
+        layers = sum(self.stages) * (3 if self.bottlenecks else 2) + 2
+        return f'ResNet-{layers} of {"+".join(map(str, self.stages))} blocks'
+
+
+def find_dense_resnet(state_dict: Mapping[str, Tensor], prefix: str | None = None) -> DenseResNet:
+    """Find a dense ResNet in a state dict.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Of a backbone or of a whole model.
+        prefix (str, optional): What stands before its names. Defaults to None: found out.
+
+    Returns:
+        DenseResNet: With all that stands under the prefix.
+
+    Raises:
+        UserError: If there is none or more than one, or if it has MoD blocks already.
+    """
+    prefix = choose_prefix(state_dict, prefix)
+    inside = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state_dict.items()
+        if name.startswith(prefix)
+    }
+    if any('.conv_block.' in name for name in inside):
+        raise UserError("it holds a ResNet-MoD already: load it with type='Pretrained'")
+    tensors = {common: inside[name] for common, name in common_names(inside).items()}
+    return DenseResNet(tensors, blocks_per_stage(tensors))
+
+
+def choose_prefix(names: Iterable[str], prefix: str | None) -> str:
+    """The prefix of the one ResNet among the names, or the given one if there is a ResNet."""
+    names = list(names)
+    found = resnet_prefixes(names)
+    shown = ', '.join(map(repr, found))
+    if not found:
+        raise UserError(f'it holds no ResNet: none of its {len(names)} tensors is layer1.0.conv1')
+    if prefix is not None:
+        prefix = f'{prefix.rstrip(".")}.' if prefix else ''
+        if prefix not in found:
+            raise UserError(f'it holds no ResNet under the prefix {prefix!r}, but under {shown}')
+        return prefix
+    if len(found) == 1:
+        return found[0]
+    # Beside the backbone there may be its moving average, or a teacher.
+    if 'backbone.' in found:
+        return 'backbone.'
+    raise UserError(f'it holds {len(found)} ResNets: choose one by prefix, of {shown}')
+
+
+def blocks_per_stage(names: Iterable[str]) -> tuple[int, ...]:
+    """How many blocks each stage has, by the tensors' names."""
+    blocks = {match.groups()[:2] for match in map(BLOCK.fullmatch, names) if match}
+    stages = [int(stage) for stage, _ in blocks]
+    return tuple(stages.count(stage) for stage in range(1, max(stages) + 1))
