@@ -138,6 +138,31 @@ def channel_usage_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def visualize_parser() -> argparse.ArgumentParser:
+    """Options of tools/visualize.py."""
+    parser = argparse.ArgumentParser(
+        description='Predict for pictures and draw the classes, label maps or boxes into them.'
+    )
+    parser.add_argument('config', help='config file, one of ours or of a toolbox')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('pictures', nargs='+', metavar='PICTURE', help='image files or folders')
+    parser.add_argument(
+        '--out-dir',
+        '--work-dir',
+        dest='work_dir',
+        metavar='DIR',
+        default='work_dirs/visualize',
+        help='folder for the pictures; default work_dirs/visualize',
+    )
+    parser.add_argument(
+        '--score-thr', type=float, default=0.3, help='detectors: lowest score drawn; default 0.3'
+    )
+    _add_device(parser)
+    _add_cfg_options(parser)
+    parser.set_defaults(launcher='none', no_pin_memory=False, data_root=None)
+    return parser
+
+
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> argparse.Namespace:
     """Parse, and hand the local rank on to mmengine the way the toolboxes do."""
     args = parser.parse_args(argv)

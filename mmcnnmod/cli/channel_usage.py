@@ -11,8 +11,7 @@ from random import Random
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import load_checkpoint
+from mmengine.registry import DefaultScope
 from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -20,15 +19,17 @@ from torch.utils.data import DataLoader
 from ..analysis import ChannelUsage, mod_blocks, recorded_selections
 from ..analysis.usage_files import save_csv, save_picture
 from ..backbones import MoDBackbone
+from ..checkpoints import safe_loading
 from ..datasets import draw_images
 from ..errors import UserError
 from ..layers import MoDBlock, RandomSelector
 from . import preflight
 from .arguments import channel_usage_parser
 from .class_choice import choose_classes
-from .config import load_config, revert_sync_bn
-from .errors import building_from, one_line_errors
+from .config import load_config
+from .errors import one_line_errors
 from .labelled_data import LabelledData, choose_split
+from .model import load_trained_model
 
 ALL = 'all classes'
 
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         argv (list[str], optional): Options. Defaults to None, those of the process.
     """
     args = channel_usage_parser().parse_args(argv)
-    with one_line_errors(args.debug):
+    with one_line_errors(args.debug), safe_loading(args.trust_checkpoint):
         cfg = load_config(args)
         check(cfg, args)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -65,7 +66,7 @@ def check(cfg: Config, args: argparse.Namespace) -> None:
 
 def measure(cfg: Config, args: argparse.Namespace) -> tuple[ChannelUsage, bool]:
     """Count as the options say; also whether that was interrupted."""
-    model = load_model(cfg, args)
+    model = load_trained_model(cfg, args)
     name, block = choose_block(model, args.block)
     data = LabelledData(cfg, args.config)
     drawn = draw_images(data.occurrences(), args.samples_per_class, args.seed)
@@ -79,19 +80,6 @@ def measure(cfg: Config, args: argparse.Namespace) -> tuple[ChannelUsage, bool]:
     names = [ALL, *(data.classes[i] for i in classes)]
     usage = ChannelUsage(name, block.in_channels, block.k, names)
     return usage, not count(model, block, data.loader(images), members, usage)
-
-
-def load_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
-    """The model with the checkpoint's weights, on its device, in evaluation mode."""
-    revert_sync_bn(cfg)
-    if cfg.get('data_preprocessor'):
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with building_from(f'config {args.config}'):
-        model = MODELS.build(cfg.model)
-    preflight.check_checkpoint(model, args.checkpoint, complete=True)
-    load_checkpoint(model, args.checkpoint, map_location='cpu')
-    gpu = args.device != 'cpu' and torch.cuda.is_available()
-    return model.to('cuda' if gpu else 'cpu').eval()
 
 
 def choose_block(model: nn.Module, name: str | None) -> tuple[str, MoDBlock]:

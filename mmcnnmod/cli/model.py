@@ -1,0 +1,40 @@
+"""A trained model for the tools that look at one."""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from torch import nn
+
+from ..checkpoints import read_state_dict
+from . import preflight
+from .config import revert_sync_bn
+from .errors import building_from
+
+
+def load_trained_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
+    """Build the model of a config with the weights of a checkpoint.
+
+    Args:
+        cfg (Config): In whose default scope this is called; SyncBN in it is reverted.
+        args (argparse.Namespace): With ``config``, ``checkpoint`` and ``device``.
+
+    Returns:
+        nn.Module: On its device, in evaluation mode.
+
+    Raises:
+        UserError: If the checkpoint does not fit.
+    """
+    revert_sync_bn(cfg)
+    if cfg.get('data_preprocessor'):
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with building_from(f'config {args.config}'):
+        model = MODELS.build(cfg.model)
+    preflight.check_checkpoint(model, args.checkpoint, complete=True)
+    model.load_state_dict(read_state_dict(args.checkpoint), strict=False)
+    gpu = args.device != 'cpu' and torch.cuda.is_available()
+    model.to('cuda' if gpu else 'cpu').eval()
+    return model

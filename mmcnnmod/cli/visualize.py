@@ -1,0 +1,131 @@
+"""tools/visualize.py: pictures in, pictures with predictions out, for the three tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mmcv
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import DATASETS, TRANSFORMS, VISUALIZERS, DefaultScope
+from mmengine.structures import BaseDataElement
+from PIL import Image
+from rich.progress import track
+from torch import nn
+
+from ..checkpoints import read_checkpoint, safe_loading
+from ..datasets import CheckedLoading
+from ..errors import UserError
+from . import preflight
+from .arguments import visualize_parser
+from .config import load_config, type_name
+from .errors import building_from, one_line_errors
+from .model import load_trained_model
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Predict and draw as the command line says.
+
+    Args:
+        argv (list[str], optional): Options. Defaults to None, those of the process.
+    """
+    args = visualize_parser().parse_args(argv)
+    with one_line_errors(args.debug), safe_loading(args.trust_checkpoint):
+        pictures = find_pictures(args.pictures)
+        cfg = load_config(args)
+        cfg.optim_wrapper = None  # mixed precision in training is no reason to refuse a CPU here
+        preflight.check_device(cfg, args.device)
+        preflight.check_work_dir(cfg)
+        preflight.check_file(args.checkpoint)
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            pipeline = file_pipeline(cfg)
+            model = load_trained_model(cfg, args)
+            draw = drawing(cfg, dataset_meta(cfg, args.checkpoint), args.score_thr)
+            for picture in track(pictures, 'Drawing'):
+                out_file = unused_name(Path(cfg.work_dir), picture.stem)
+                draw(
+                    mmcv.imread(str(picture), channel_order='rgb'),
+                    predict(model, pipeline, picture),
+                    out_file,
+                )
+                print(f'written: {out_file}')
+
+
+def find_pictures(paths: list[str]) -> list[Path]:
+    """The files that are named and those in the folders that are named.
+
+    Raises:
+        UserError: If one is not there, is no picture, or a folder holds none.
+    """
+    found = []
+    for path in map(Path, paths):
+        inside = sorted(file for file in path.glob('*') if file.suffix.lower() in SUFFIXES)
+        if path.is_dir() and not inside:
+            raise UserError(f'folder {path} holds no picture ({", ".join(SUFFIXES)})')
+        found += inside or [path]
+    for path in found:
+        try:
+            Image.open(path).close()
+        except OSError as problem:  # what Pillow does not know is one, too
+            raise UserError(f'{path} is not there or is no picture; give another') from problem
+    return found
+
+
+def file_pipeline(cfg: Config) -> Compose:
+    """The test pipeline for files that have no annotations."""
+    dataset = next(preflight.innermost_datasets(cfg.test_dataloader))
+    steps = [step for step in dataset['pipeline'] if 'Annotations' not in type_name(step)]
+    if not any('LoadImage' in type_name(step) for step in steps):
+        # A data set of arrays holds RGB images (CIFAR-10); files are read as BGR.
+        steps.insert(0, dict(type='LoadImageFromFile'))
+        cfg.data_preprocessor.to_rgb = True
+    with building_from(f'config {cfg.filename}'):
+        transforms = [TRANSFORMS.build(step) for step in steps]
+    return Compose([CheckedLoading(transforms[0]), *transforms[1:]])
+
+
+def dataset_meta(cfg: Config, checkpoint: str) -> dict:
+    """Names and colours of the classes: the checkpoint's, or else the data set's."""
+    dataset = next(preflight.innermost_datasets(cfg.test_dataloader))
+    with DATASETS.switch_scope_and_registry(None) as registry:
+        own = getattr(registry.get(dataset['type']), 'METAINFO', {})
+    trained = read_checkpoint(checkpoint).get('meta', {}).get('dataset_meta') or {}
+    return {**own, **(dataset.get('metainfo') or {}), **trained}
+
+
+@torch.no_grad()
+def predict(model: nn.Module, pipeline: Compose, picture: Path) -> BaseDataElement:
+    """What a model predicts for a file."""
+    data = pipeline(dict(img_path=str(picture), img_id=0))
+    return model.test_step(pseudo_collate([data]))[0].cpu()
+
+
+def drawing(cfg: Config, meta: dict, score_thr: float) -> Callable:
+    """A function (RGB image, prediction, file to write) that draws as the toolbox does."""
+    visualizer = VISUALIZERS.build(dict(type=cfg.visualizer.type, name='visualize'))
+    visualizer.dataset_meta = meta
+    if cfg.default_scope == 'mmpretrain':
+        # Below some size its text does not fit.
+        return lambda image, prediction, out_file: visualizer.visualize_cls(
+            image,
+            prediction,
+            meta.get('classes'),
+            resize=max(224, *image.shape[:2]),
+            out_file=out_file,
+        )
+    options = dict(draw_gt=False)
+    if cfg.default_scope == 'mmdet':
+        options['pred_score_thr'] = score_thr
+    return lambda image, prediction, out_file: visualizer.add_datasample(
+        'visualize', image, prediction, out_file=out_file, **options
+    )
+
+
+def unused_name(folder: Path, stem: str) -> str:
+    """A name for a picture: those of earlier runs, and of other folders, stay."""
+    names = (f'{stem}.png', *(f'{stem}-{i}.png' for i in range(2, 10**6)))
+    return str(next(folder / name for name in names if not (folder / name).exists()))

@@ -1,0 +1,97 @@
+"""tools/visualize.py: pictures with the predictions of the three tasks."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.visualization import Visualizer
+from PIL import Image
+
+from mmcnnmod.cli.visualize import file_pipeline, main
+
+from .conftest import ROOT
+
+TOOL = ROOT / 'tools/visualize.py'
+CONFIGS = {
+    'mmpretrain': 'resnet18-mod_cifar10',
+    'mmseg': 'fcn_r18-mod_camvid',
+    'mmdet': 'faster-rcnn_r18-mod_fpn_bccd',
+}
+# The score of one class is set high, everywhere.
+FAVOURED_CLASS = 1
+FAVOURED = {'mmpretrain': 'head.fc', 'mmseg': 'decode_head.conv_seg', 'mmdet': None}
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    Image.new('RGB', (96, 64), 'gray').save(folder / 'a.png')
+    Image.new('RGB', (64, 96), 'gray').save(folder / 'b.jpg')
+    (folder / 'notes.txt').write_text('no picture')
+    return folder
+
+
+def config_path(toolbox):
+    return ROOT / f'configs/{CONFIGS[toolbox]}.py'
+
+
+def save_checkpoint(toolbox, path):
+    cfg = Config.fromfile(config_path(toolbox))
+    with DefaultScope.overwrite_default_scope(toolbox):
+        model = MODELS.build(cfg.model)
+    if FAVOURED[toolbox]:
+        with torch.no_grad():
+            model.get_submodule(FAVOURED[toolbox]).bias[FAVOURED_CLASS] = 100
+    torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+
+
+@pytest.fixture(autouse=True)
+def our_visualizers():
+    """mmengine keeps visualizers by their name for the life of a process."""
+    yield
+    Visualizer._instance_dict.pop('visualize', None)
+
+
+def test_each_task(toolbox, pictures, tmp_path):
+    save_checkpoint(toolbox, tmp_path / 'a.pth')
+    (pictures / 'more').mkdir()
+    Image.new('RGB', (64, 64), 'gray').save(pictures / 'more/a.png')
+    main([
+        str(config_path(toolbox)), str(tmp_path / 'a.pth'), str(pictures), str(pictures / 'more'),
+        '--out-dir', str(tmp_path / 'out'), '--score-thr', '0',
+    ])  # fmt: skip
+    names = sorted(path.name for path in (tmp_path / 'out').iterdir())
+    assert names == ['a-2.png', 'a.png', 'b.png']
+    drawn = np.array(Image.open(tmp_path / 'out/a.png').convert('RGB'))
+    assert drawn.shape[1] / drawn.shape[0] == 96 / 64
+    assert (drawn != 128).any()  # something is drawn on the grey
+    if toolbox == 'mmseg':
+        colours, counts = np.unique(drawn.reshape(-1, 3), axis=0, return_counts=True)
+        palette = Config.fromfile(config_path(toolbox)).test_dataloader.dataset.metainfo.palette
+        distances = np.abs(np.array(palette) - colours[counts.argmax()]).sum(1)
+        assert distances.argmin() == FAVOURED_CLASS
+
+
+def test_pictures_for_networks_of_arrays_are_read_as_rgb():
+    """CIFAR-10's own images are RGB and not converted; files are read as BGR."""
+    pytest.importorskip('mmpretrain')
+    cfg = Config.fromfile(config_path('mmpretrain'))
+    assert cfg.data_preprocessor.to_rgb is False
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        steps = file_pipeline(cfg).transforms
+    assert type(steps[0].transform).__name__ == 'LoadImageFromFile'
+    assert cfg.data_preprocessor.to_rgb is True
+
+
+def test_bad_pictures(run_tool, tmp_path, capsys):
+    (tmp_path / 'empty').mkdir()
+    result = run_tool(sys.executable, TOOL, 'config.py', 'a.pth', tmp_path / 'gone', cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.strip().endswith('gone is not there or is no picture; give another')
+    with pytest.raises(SystemExit):
+        main(['config.py', 'a.pth', str(tmp_path / 'empty')])
+    assert 'empty holds no picture' in capsys.readouterr().err
