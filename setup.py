@@ -72,6 +72,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mmcnnmod', 'mmcnnmod.*']),
+    package_data={'mmcnnmod.analysis': ['paper_tables.json']},
     python_requires='>=3.10',
     install_requires=[],
     # torch and the build tools stand in requirements/*-torch.txt, and so in no extra.

@@ -99,9 +99,10 @@ def test_wheel_holds_only_the_package(built):
     tree, wheel, _, _ = built
     tops = {name.split('/')[0] for name in wheel if '.dist-info/' not in name}
     assert tops == {'mmcnnmod'}
-    modules = {path.relative_to(tree).as_posix() for path in (tree / 'mmcnnmod').rglob('*.py')
-               if '.mim' not in path.parts}  # fmt: skip
-    assert modules <= set(wheel)
+    files = {path.relative_to(tree).as_posix() for path in (tree / 'mmcnnmod').rglob('*.*')
+             if path.suffix in ('.py', '.json') and '.mim' not in path.parts}  # fmt: skip
+    assert 'mmcnnmod/analysis/paper_tables.json' in files
+    assert files <= set(wheel)
 
 
 def test_wheel_from_sdist_is_equal(built):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from .channel_usage import ChannelUsage
+from .files import whole_file
 
 CSV_HEADER = ('class', 'images', 'channel', 'times_selected', 'percent_of_all_selections')
 PANEL_INCHES = (5.0, 1.9)
@@ -66,14 +65,3 @@ def save_picture(usage: ChannelUsage, path: Path) -> None:
     figure.supylabel('% of all selections in the block', fontsize=10)
     with whole_file(path) as partial:
         figure.savefig(partial, format='png', dpi=150)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to; the file gets its name when it is complete."""
-    partial = path.with_name(f'.partial-{path.name}')
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from mmcnnmod.analysis import (
     selection_entropy,
     share_selected,
 )
-from mmcnnmod.analysis.usage_files import save_csv, save_picture, whole_file
+from mmcnnmod.analysis.usage_files import save_csv, save_picture
 from mmcnnmod.layers import MoDBlock, basic_block
 
 C, K = 8, 2
@@ -151,18 +151,3 @@ def test_picture(tmp_path, groups):
         picture.load()
         pixels = picture.convert('L')
     assert pixels.getextrema() == (0, 255)
-
-
-def test_a_file_is_whole_or_not_there(tmp_path):
-    path = tmp_path / 'file'
-    path.write_text('before')
-
-    def interrupted():
-        with whole_file(path) as partial:
-            partial.write_text('half')
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert [file.name for file in tmp_path.iterdir()] == ['file']
-    assert path.read_text() == 'before'

@@ -1,0 +1,120 @@
+"""Whether the counts of built models agree with what the paper prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from fnmatch import fnmatch
+
+from .counting import Count
+from .paper import Row, Table
+
+UNITS = {'M': 1e6, 'G': 1e9, 'T': 1e12}
+
+
+class Verdict(Enum):
+    """How a printed value and ours stand to each other; the value is the mark in the tables."""
+
+    AGREES = '✓'  # to the last printed digit
+    CLOSE = '≈'  # as near as another convention of counting explains
+    MISPRINT = '†'  # agrees with what should have been printed
+    DISAGREES = '✗'
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A printed value beside ours.
+
+    Attributes:
+        printed (str): With the printed digits.
+        ours (str): In the same unit, with two digits more.
+        verdict (Verdict): How they compare.
+        why (str): Why they differ, where that is known. Defaults to nothing.
+    """
+
+    printed: str
+    ours: str
+    verdict: Verdict
+    why: str = ''
+
+
+def compare(table: Table, row: Row, counts: Mapping[str, Count]) -> dict[str, Comparison]:
+    """Set what a row prints beside what was counted.
+
+    Args:
+        table (Table): A table of the paper.
+        row (Row): One of its rows.
+        counts (Mapping[str, Count]): By config; of this row, and of the dense one for a ratio.
+
+    Returns:
+        dict[str, Comparison]: Of 'params', and of 'macs' unless only ratios compare and the row
+        is the dense one.
+    """
+    count = counts[row.config]
+    found = {'params': compare_digits(row, 'params', count.params / 1e6)}
+    if table.dense is None:
+        found['macs'] = compare_macs(table, row, count)
+    elif table.dense != row.config:
+        dense = next(other for other in table.rows if other.config == table.dense)
+        ratio = count.macs / counts[table.dense].macs
+        found['macs'] = compare_ratio(row, dense.printed['macs'], ratio)
+    return found
+
+
+def compare_digits(row: Row, name: str, value: float) -> Comparison:
+    """Compare to the printed digit, a misprint with what should have been printed."""
+    printed, expected = row.printed[name], row.expected(name)
+    ours = with_digits(value, printed, more=2)
+    if with_digits(value, printed) == printed:
+        return Comparison(printed, ours, Verdict.AGREES)
+    if with_digits(value, expected) == expected:
+        return Comparison(printed, ours, Verdict.MISPRINT, row.why(name))
+    return Comparison(printed, ours, Verdict.DISAGREES)
+
+
+def compare_macs(table: Table, row: Row, count: Count) -> Comparison:
+    """Compare to the printed digit, or to what the table's own convention explains."""
+    unit = UNITS[table.macs_unit]
+    found = compare_digits(row, 'macs', count.macs / unit)
+    own = table.convention
+    if found.verdict is not Verdict.DISAGREES or not own or not fnmatch(row.config, own.configs):
+        return found
+    expected = row.expected('macs')
+    share = count.macs / unit / float(expected) - 1
+    if abs(share) > own.within:
+        return found
+    once = with_digits((count.macs - count.relu_macs) / unit, expected, more=2)
+    why = f'{share:+.2%} from {expected}; {once} with every ReLU counted once'
+    if misprint := row.why('macs'):
+        return Comparison(found.printed, found.ours, Verdict.MISPRINT, f'{misprint}; ours is {why}')
+    return Comparison(found.printed, found.ours, Verdict.CLOSE, why)
+
+
+def compare_ratio(row: Row, dense: str, ratio: float) -> Comparison:
+    """Compare MACs as a ratio to the dense row's.
+
+    The ratio of two rounded numbers is known within bounds; ours agrees where it lies in them.
+    """
+    macs = row.expected('macs')
+    low = (float(macs) - half_digit(macs)) / (float(dense) + half_digit(dense))
+    high = (float(macs) + half_digit(macs)) / (float(dense) - half_digit(dense))
+    printed, why = f'{macs} / {dense} = {low:.3f} to {high:.3f}', row.why('macs')
+    if not low <= ratio <= high:
+        return Comparison(printed, f'{ratio:.3f}', Verdict.DISAGREES)
+    return Comparison(printed, f'{ratio:.3f}', Verdict.MISPRINT if why else Verdict.AGREES, why)
+
+
+def with_digits(value: float, printed: str, more: int = 0) -> str:
+    """A value with as many digits behind the point as a printed one, or some more."""
+    return f'{value:.{decimals(printed) + more}f}'
+
+
+def half_digit(printed: str) -> float:
+    """How far a printed number may be from the one that was rounded."""
+    return 0.5 * 10 ** -decimals(printed)
+
+
+def decimals(printed: str) -> int:
+    """How many digits stand behind the point."""
+    return len(printed.partition('.')[2])
