@@ -1,0 +1,116 @@
+"""The paper's tables, printed beside counted or measured, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from .comparison import Comparison, Verdict
+from .measurements import Speed
+from .paper import Row, Table
+
+# 'params' and 'macs' of a row.
+Comparisons = Mapping[str, Comparison]
+NOT_THERE = '-'
+NAMES = {'params': 'parameters', 'macs': 'MACs'}
+# What the paper calls a device.
+PAPER_DEVICES = {'cpu': 'cpu', 'cuda': 'gpu'}
+
+
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
+    return [f'| {" | ".join(line)} |' for line in (head, ['---'] * len(head), *rows)]
+
+
+def paper_table(table: Table, comparisons: Mapping[str, Comparisons]) -> list[str]:
+    """A table of the paper, printed beside counted, with its notes.
+
+    Args:
+        table (Table): The table.
+        comparisons (Mapping[str, Comparisons]): By config.
+
+    Returns:
+        list[str]: Lines.
+    """
+    macs = 'MACs / dense' if table.dense else f'{table.macs_unit}MAC'
+    head = ['network', 'params (M), printed', 'counted', '', f'{macs}, printed', 'counted', '']
+    rows = []
+    for row in table.rows:
+        found = comparisons[row.config]
+        rows.append([row.name, *cells(found.get('params')), *cells(found.get('macs'))])
+    title = f'### Table {table.number}: {table.title}'
+    return [title, '', *grid(head, rows), *notes(table, comparisons)]
+
+
+def cells(found: Comparison | None) -> list[str]:
+    """Printed, counted and mark of one value."""
+    return [found.printed, found.ours, found.verdict.value] if found else [NOT_THERE] * 2 + ['']
+
+
+def notes(table: Table, comparisons: Mapping[str, Comparisons]) -> Iterator[str]:
+    """Why values differ, where that is known; an empty line before."""
+    reasons = [
+        f'- {found.verdict.value} {row.name}, {NAMES[value]}: {found.why}.'
+        for row in table.rows
+        for value, found in comparisons[row.config].items()
+        if found.why
+    ]
+    if reasons:
+        yield ''
+    yield from reasons
+    if table.convention:
+        within = f'within {table.convention.within:.1%}'
+        yield f'- {Verdict.CLOSE.value} ({within}): {table.convention.why}.'
+
+
+def speed_table(table: Table, speed: Speed, paper_machine: Mapping[str, str]) -> list[str]:
+    """Measured times of a table's networks beside the paper's, a table for each setting.
+
+    Args:
+        table (Table): The table.
+        speed (Speed): What was measured.
+        paper_machine (Mapping[str, str]): The paper's 'cpu' and 'gpu'.
+
+    Returns:
+        list[str]: Lines; none if no network of the table was measured.
+    """
+    lines = []
+    for setting, times in speed.times.items():
+        rows = [row for row in table.rows if row.config in times]
+        if not rows:
+            continue
+        device = PAPER_DEVICES[setting.device]
+        head = ['network', 'ms', 'speed-up', f'ms on {paper_machine[device]}', 'speed-up, printed']
+        cells = [
+            [
+                row.name,
+                f'{times[row.config]:.2f}',
+                speed_up(row, times),
+                row.printed[f'{device}_ms'],
+                row.printed.get(f'{device}_speedup', NOT_THERE),
+            ]
+            for row in rows
+        ]
+        where = f'{speed.machine}, {speed.date}'
+        lines += ['', f'Table {table.number}, {setting} ({where}):', '', *grid(head, cells)]
+    return lines
+
+
+def speed_up(row: Row, times: Mapping[str, float]) -> str:
+    """How many times as fast as its baseline a network is."""
+    if row.baseline not in times:
+        return NOT_THERE
+    return f'{times[row.baseline] / times[row.config]:.2f}'
+
+
+def summary(comparisons: Sequence[Comparison]) -> str:
+    """How many values agree, and what the others are."""
+    number = dict.fromkeys(Verdict, 0)
+    for found in comparisons:
+        number[found.verdict] += 1
+    return (
+        f'{number[Verdict.AGREES]}/{len(comparisons)} values agree to the printed digit '
+        f'({Verdict.AGREES.value}); {number[Verdict.CLOSE]} are as near as another way of counting '
+        f'explains ({Verdict.CLOSE.value}), {number[Verdict.MISPRINT]} are misprints of the paper '
+        f'({Verdict.MISPRINT.value}), {number[Verdict.DISAGREES]} disagree '
+        f'({Verdict.DISAGREES.value}).'
+    )

@@ -1,0 +1,148 @@
+"""Measured speed and accuracy, as JSON files hold them.
+
+Speed (a benchmark writes it; more fields may stand beside these)::
+
+    {"machine": "2 cores, Debian 12", "date": "2026-11-21", "versions": {"torch": "2.11.0"},
+     "results": [{"config": "resnet50_in1k", "device": "cpu", "runtime": "eager",
+                  "batch_size": 1, "dtype": "float32", "median_ms": 37.1}]}
+
+A result is the inference of the config's network as it is. One of anything else (a training step,
+the network without its MoD blocks) says so in ``"what"`` and is passed over here.
+
+Accuracy of one's own runs::
+
+    {"results": [{"config": "resnet50_in1k", "top1": 76.1}]}
+
+or a ``seeds.json`` of tools/train_seeds.py, of which the mean counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import UserError
+from .files import check_fields, read_json
+
+INFERENCE = 'inference'
+DEVICES = ('cpu', 'cuda')
+SPEED_FIELDS = {'machine': str, 'date': str, 'versions': dict, 'results': list}
+RESULT_FIELDS = {
+    'config': str,
+    'device': str,
+    'runtime': str,
+    'batch_size': int,
+    'dtype': str,
+    'median_ms': float,
+}
+
+
+class Setting(NamedTuple):
+    """How speed was measured; times compare within one setting.
+
+    Attributes:
+        device (str): 'cpu' or 'cuda'.
+        runtime (str): Such as 'eager'.
+        batch_size (int): Images at a time.
+        dtype (str): Such as 'float32'.
+    """
+
+    device: str
+    runtime: str
+    batch_size: int
+    dtype: str
+
+    def __str__(self) -> str:
+        return f'{self.device}, {self.runtime}, batch {self.batch_size}, {self.dtype}'
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a benchmark measured.
+
+    Attributes:
+        machine (str): On which machine.
+        date (str): When.
+        versions (dict[str, str]): Of which packages.
+        times (dict[Setting, dict[str, float]]): Milliseconds by setting and config.
+    """
+
+    machine: str
+    date: str
+    versions: dict[str, str]
+    times: dict[Setting, dict[str, float]]
+
+
+def read_speed(path: Path) -> Speed:
+    """Read a benchmark's JSON.
+
+    Args:
+        path (Path): The file.
+
+    Returns:
+        Speed: The inference times in it.
+
+    Raises:
+        UserError: If it is not as the head of this module says.
+    """
+    content = read_json(path, SPEED_FIELDS)
+    times: dict[Setting, dict[str, float]] = {}
+    for i, result in enumerate(content['results']):
+        where = f'{path}: results[{i}]'
+        check_fields(where, result, RESULT_FIELDS)
+        if result.get('what', INFERENCE) != INFERENCE:
+            continue
+        if result['device'] not in DEVICES:
+            raise UserError(f'{where}: device {result["device"]!r} is none of {", ".join(DEVICES)}')
+        check_positive(where, 'median_ms', result['median_ms'])
+        setting = Setting(*(result[name] for name in Setting._fields))
+        if result['config'] in times.setdefault(setting, {}):
+            raise UserError(f'{where}: {result["config"]} is there twice ({setting})')
+        times[setting][result['config']] = result['median_ms']
+    return Speed(content['machine'], content['date'], content['versions'], times)
+
+
+def read_accuracies(paths: Sequence[Path]) -> dict[str, float]:
+    """Read the top-1 accuracies of one's own runs.
+
+    Args:
+        paths (Sequence[Path]): Files of results, and ``seeds.json`` files.
+
+    Returns:
+        dict[str, float]: In percent, by config.
+
+    Raises:
+        UserError: If a file is not as the head of this module says.
+    """
+    found: dict[str, float] = {}
+    for path in paths:
+        content = read_json(path, {})
+        if 'seeds' in content:
+            results = [mean_of_seeds(path, content)]
+        else:
+            check_fields(str(path), content, {'results': list})
+            results = content['results']
+        for i, result in enumerate(results):
+            where = f'{path}: results[{i}]'
+            check_fields(where, result, {'config': str, 'top1': float})
+            check_positive(where, 'top1', result['top1'])
+            if result['config'] in found:
+                raise UserError(f'{where}: {result["config"]} is there twice')
+            found[result['config']] = result['top1']
+    return found
+
+
+def mean_of_seeds(path: Path, content: dict) -> dict:
+    """A result from the record of tools/train_seeds.py."""
+    check_fields(str(path), content, {'config': str, 'mean': dict})
+    check_fields(f'{path}: mean', content['mean'], {'accuracy/top1': float})
+    return {'config': Path(content['config']).stem, 'top1': content['mean']['accuracy/top1']}
+
+
+def check_positive(where: str, name: str, value: float) -> None:
+    """Refuse what cannot have been measured."""
+    if not (isfinite(value) and value > 0):
+        raise UserError(f'{where}: {name!r} must be above 0, it is {value}')

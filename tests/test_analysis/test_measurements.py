@@ -1,0 +1,95 @@
+"""Files of speed and accuracy: what they hold, and what is said of wrong ones."""
+
+import json
+import re
+
+import pytest
+
+from mmcnnmod.analysis.measurements import Setting, read_accuracies, read_speed
+from mmcnnmod.errors import UserError
+
+RESULT = dict(
+    config='resnet50_in1k', device='cpu', runtime='eager', batch_size=1, dtype='float32',
+    median_ms=37.1,
+)  # fmt: skip
+SPEED = dict(machine='2 cores', date='2026-11-21', versions={'torch': '2.11.0'}, results=[RESULT])
+SETTING = Setting('cpu', 'eager', 1, 'float32')
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content, name='file.json'):
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return write
+
+
+def test_times_are_kept_by_setting(write):
+    results = [
+        RESULT,
+        {**RESULT, 'config': 'other', 'median_ms': 30, 'spread': 0.1},
+        {**RESULT, 'batch_size': 8},
+        {**RESULT, 'what': 'skip bound', 'median_ms': 9},
+        {**RESULT, 'what': 'inference', 'device': 'cuda'},
+    ]
+    speed = read_speed(write({**SPEED, 'results': results}))
+    assert speed.times == {
+        SETTING: {'resnet50_in1k': 37.1, 'other': 30},
+        Setting('cpu', 'eager', 8, 'float32'): {'resnet50_in1k': 37.1},
+        Setting('cuda', 'eager', 1, 'float32'): {'resnet50_in1k': 37.1},
+    }
+    assert str(SETTING) == 'cpu, eager, batch 1, float32'
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('{', 'is no JSON'),
+        ([1], r'must be an object, it is \[1\]'),
+        ({**SPEED, 'results': 3}, "'results' must be a list, it is 3"),
+        ({'results': []}, "has no 'machine', which must be a text"),
+        ({**SPEED, 'results': [3]}, r'results\[0\] must be an object'),
+        ({**SPEED, 'results': [{**RESULT, 'median_ms': '3'}]}, "'median_ms' must be a number"),
+        ({**SPEED, 'results': [{**RESULT, 'median_ms': -3}]}, "'median_ms' must be above 0"),
+        ({**SPEED, 'results': [{**RESULT, 'batch_size': True}]}, 'must be an integer, it is True'),
+        ({**SPEED, 'results': [{**RESULT, 'device': 'gpu'}]}, "device 'gpu' is none of cpu, cuda"),
+        ({**SPEED, 'results': [RESULT, RESULT]}, r'results\[1\]: resnet50_in1k is there twice'),
+    ],
+)
+def test_wrong_speed_gets_one_line(write, content, message):
+    with pytest.raises(UserError, match=message) as caught:
+        read_speed(write(content))
+    assert re.match(r'.*file\.json', str(caught.value))
+    assert '\n' not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r'none\.json cannot be read: No such file'):
+        read_speed(tmp_path / 'none.json')
+
+
+def test_accuracies_come_from_results_and_from_seeds(write):
+    results = write({'results': [{'config': 'resnet50_in1k', 'top1': 76}]})
+    record = {
+        'config': 'configs/resnet50-mod_in1k.py',
+        'seeds': {},
+        'mean': {'accuracy/top1': 74.5},
+    }
+    seeds = write(record, 'seeds.json')
+    assert read_accuracies([results, seeds]) == {'resnet50_in1k': 76, 'resnet50-mod_in1k': 74.5}
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ({}, "has no 'results'"),
+        ({'results': [{'config': 'a'}]}, r"results\[0\] has no 'top1'"),
+        ({'results': [{'config': 'a', 'top1': 1}] * 2}, 'a is there twice'),
+        ({'seeds': {}, 'config': 'a.py', 'mean': {}}, "mean has no 'accuracy/top1'"),
+    ],
+)
+def test_wrong_accuracies_get_one_line(write, content, message):
+    with pytest.raises(UserError, match=message):
+        read_accuracies([write(content)])
