@@ -1,0 +1,125 @@
+"""Accuracy against cost: a figure like the paper's Fig. 3."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# 'mobilenet-v2-mod-l': the family, perhaps a depth, and the variant.
+NETWORK = re.compile(r'(?P<family>[^\d-]*(?:-v\d+)?)(?P<depth>\d*)(?P<variant>.*)')
+FAMILIES = {
+    'resnet': 'ResNet',
+    'vgg': 'VGG',
+    'mobilenet-v2': 'MobileNetV2',
+    'convnext': 'ConvNeXt',
+}
+COLOURS = {False: 'tab:gray', True: 'tab:blue'}
+MARKERS = 'osD^v'
+# Where labels stand, in points from their marker: on different sides, because the points of a
+# dense network and an MoD network are often near each other.
+LABELS = {False: dict(xytext=(4, -10), ha='left'), True: dict(xytext=(-3, 5), ha='right')}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network in the plot.
+
+    Attributes:
+        config (str): Name of its config.
+        top1 (float): Accuracy in percent.
+        costs (Mapping[str, float]): By panel; a panel that is not in it does not show the network.
+    """
+
+    config: str
+    top1: float
+    costs: Mapping[str, float]
+
+    @property
+    def parts(self) -> tuple[str, str, list[str]]:
+        """Family, depth and the words of the variant: ('resnet', '50', ['mod', 'random'])."""
+        match = NETWORK.fullmatch(self.config.rpartition('_')[0] or self.config)
+        return match['family'], match['depth'], [x for x in match['variant'].split('-') if x]
+
+    @property
+    def is_mod(self) -> bool:
+        """Whether it has MoD blocks."""
+        return 'mod' in self.parts[2]
+
+    @property
+    def family(self) -> str:
+        """The family as people write it."""
+        return FAMILIES.get(self.parts[0], self.parts[0])
+
+    @property
+    def label(self) -> str:
+        """What tells it from the others of its series: '50', '50-random', 'L'."""
+        _, depth, words = self.parts
+        words = [word.upper() if len(word) == 1 else word for word in words if word != 'mod']
+        return '-'.join([depth, *words] if depth else words)
+
+
+def tradeoff(
+    networks: Sequence[Network], panels: Mapping[str, str], title: str, accuracy: str
+) -> Figure:
+    """Draw accuracy against each cost.
+
+    Args:
+        networks (Sequence[Network]): The points; all have the first panel's cost.
+        panels (Mapping[str, str]): The axis labels of the four costs.
+        title (str): Of the whole figure.
+        accuracy (str): Label of the accuracy axes.
+
+    Returns:
+        Figure: With a panel for each cost.
+    """
+    figure = Figure(figsize=(10, 7.2), layout='constrained')
+    axes = list(figure.subplots(2, 2, sharey=True).flat)
+    for panel, (cost, label), letter in zip(axes, panels.items(), 'abcd', strict=True):
+        panel.set_title(f'({letter})', loc='left', fontsize=10)
+        panel.set_xlabel(label, fontsize=9)
+        panel.grid(color='0.92')
+        panel.set_axisbelow(True)
+        panel.margins(x=0.08, y=0.08)
+        panel.spines[['top', 'right']].set_visible(False)
+        if not any(cost in network.costs for network in networks):
+            panel.text(0.5, 0.5, 'not measured', transform=panel.transAxes, ha='center')
+    for family, marker in zip(sorted({x.family for x in networks}), cycle(MARKERS)):
+        for is_mod in (False, True):
+            series = [x for x in networks if (x.family, x.is_mod) == (family, is_mod)]
+            name = f'{family}-MoD' if is_mod else family
+            style = dict(color=COLOURS[is_mod], marker=marker, label=name)
+            for panel, cost in zip(axes, panels, strict=True):
+                draw_series(panel, [x for x in series if cost in x.costs], cost, **style)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc='outside lower center', ncols=4, frameon=False)
+    figure.supylabel(accuracy, fontsize=10)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def draw_series(panel: Axes, series: Sequence[Network], cost: str, color: str, **style) -> None:
+    """Draw the points of one family, dense or with MoD, with their labels, if there are any."""
+    if not series:
+        return
+    series = sorted(series, key=lambda network: network.costs[cost])
+    # The line joins the depths; a variant, such as random selection, stands beside it.
+    for networks, look in (
+        ([network for network in series if network.label.isdigit()], dict(linewidth=1)),
+        (series, dict(linestyle='', markersize=5, **style)),
+    ):
+        x = [network.costs[cost] for network in networks]
+        panel.plot(x, [network.top1 for network in networks], color=color, **look)
+    for network in series:
+        panel.annotate(
+            network.label,
+            (network.costs[cost], network.top1),
+            textcoords='offset points',
+            fontsize=8,
+            color=color,
+            **LABELS[network.is_mod],
+        )

@@ -1,0 +1,24 @@
+"""Accuracy against cost (Fig. 3): python tools/analysis_tools/plot_tradeoff.py PICTURE.png.
+
+Four panels: top-1 accuracy against GMAC, parameters, CPU and GPU time. Without options the
+accuracies and times are those that the paper prints, and the picture says so:
+
+    plot_tradeoff.py tradeoff.png --results FILE  # accuracies of your own runs
+    plot_tradeoff.py tradeoff.png --speed FILE    # times of a benchmark
+    plot_tradeoff.py tradeoff.png --counts FILE   # of paper_tables.py --json; builds no models
+
+mmcnnmod/analysis/measurements.py says how these files look.
+"""
+
+import os
+import sys
+
+# Read when torch is loaded: threads that wait must not spin.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+if __name__ == '__main__':
+    try:
+        from mmcnnmod.cli import launch
+    except ModuleNotFoundError as problem:
+        sys.exit(f'error: {problem}; activate the environment that has it, or run "make setup"')
+    launch('plot_tradeoff')
