@@ -1,0 +1,148 @@
+"""Write configs/metafile.yml, the model index for MIM: counts of built models, facts of configs.
+
+    python tools/misc/write_metafile.py                    # every config (some minutes)
+    python tools/misc/write_metafile.py CONFIG [...]       # these only, the others stay as they are
+    python tools/misc/write_metafile.py [CONFIG ...] --check   # write nothing, name what is stale
+
+It can be interrupted: what was counted by then is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import torch
+import yaml
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DefaultScope
+from rich.console import Console
+from rich.progress import track
+from torch import nn
+
+import mmcnnmod  # noqa: F401  (registers the backbones)
+from mmcnnmod.analysis.counting import count_by_mmengine, count_params, input_size
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+METAFILE = CONFIGS / 'metafile.yml'
+HEADER = """\
+# Written by tools/misc/write_metafile.py.
+# FLOPs: multiply-adds of one image through the whole model in eval mode, counted by
+# mmengine.analysis ({counter}): 3x224x224 for ImageNet, 3x32x32 for CIFAR,
+# 3x600x1000 for VOC (with up to 1000 regions), 3x512x1024 for Cityscapes, and what the small ones
+# crop or resize to. Parameters: all of the model; FCN without the auxiliary head, as in Table 3.
+# Neither weights nor results: nothing here has been trained yet.
+"""
+PAPER = {'Title': 'CNN Mixture-of-Depths', 'URL': 'https://arxiv.org/abs/2409.17016'}
+COLLECTIONS = ('CNN-MoD', 'CNN-MoD-Baseline')
+# By the folder of the data and by the first letters of a backbone's type.
+TRAINING_DATA = {
+    'imagenet': 'ImageNet-1k',
+    'cifar10': 'CIFAR-10',
+    'cifar100': 'CIFAR-100',
+    'cityscapes': 'Cityscapes',
+    'VOCdevkit': 'Pascal VOC 2007 + 2012',
+    'camvid': 'CamVid',
+    'bccd': 'BCCD',
+    'street-scenes': 'Generated street scenes',
+}
+BACKBONES = ('ResNet', 'MobileNetV2', 'VGG', 'ConvNeXt')
+METHODS = {'EncoderDecoder': ['FCN'], 'FasterRCNN': ['FPN', 'Faster R-CNN']}
+
+
+def main() -> None:
+    """Write or check; exit code 1 if an entry is stale."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('configs', nargs='*', type=Path, help='by default all')
+    parser.add_argument('--check', action='store_true', help='only name the stale entries')
+    args = parser.parse_args()
+    written = read_entries(METAFILE)
+    names = {path.stem for path in CONFIGS.glob('*.py')}
+    entries = {name: entry for name, entry in written.items() if name in names}
+    console = Console(stderr=True)
+    try:
+        for path in track(
+            args.configs or sorted(CONFIGS.glob('*.py')), 'counting', console=console
+        ):
+            entries[path.stem] = make_entry(path)
+    finally:
+        if not args.check:
+            write_entries(entries, METAFILE)
+    if not args.check:
+        print(f'{METAFILE}: {len(entries)} entries')
+    elif stale := sorted(n for n in entries | written if entries.get(n) != written.get(n)):
+        print('\n'.join(f'{name} is stale' for name in stale))
+        sys.exit('error: write them with tools/misc/write_metafile.py')
+
+
+def read_entries(path: Path) -> dict[str, dict]:
+    """The entries of the file by name, none if it is not there."""
+    if not path.exists():
+        return {}
+    return {entry['Name']: entry for entry in yaml.safe_load(path.read_text())['Models']}
+
+
+def make_entry(path: Path) -> dict:
+    """The entry of a config."""
+    cfg = Config.fromfile(path)
+    mod = 'MoD' in cfg.model.backbone.type
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.no_grad():
+        model = build_model(cfg)
+        params = count_params(model)
+        flops = count_by_mmengine(model, input_size(cfg))
+    return {
+        'Name': path.stem,
+        'In Collection': 'CNN-MoD' if mod else 'CNN-MoD-Baseline',
+        'Config': f'configs/{path.name}',
+        'Metadata': {
+            'Training Data': TRAINING_DATA[Path(cfg.data_root).name],
+            'Architecture': architecture(cfg),
+            # The last digits differ with the version of the counter.
+            'FLOPs': round(flops, -6),
+            'Parameters': params,
+        },
+    }
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """The model in eval mode, with random weights."""
+    torch.manual_seed(0)  # a detector's regions depend on its weights
+    registry = import_module(f'{cfg.default_scope}.registry')
+    return revert_sync_batchnorm(registry.MODELS.build(cfg.model)).eval()
+
+
+def architecture(cfg: Config) -> list[str]:
+    """The parts of a config's network by name."""
+    kind = cfg.model.backbone.type
+    (backbone,) = [name for name in BACKBONES if kind.startswith(name)]
+    parts = ['Mixture-of-Depths', backbone] if 'MoD' in kind else [backbone]
+    return parts + METHODS.get(cfg.model.type, [])
+
+
+class Indented(yaml.SafeDumper):
+    """Indents the items of a list below its key."""
+
+    def increase_indent(self, flow=False, indentless=False):
+        """Never without an indent."""
+        return super().increase_indent(flow, False)
+
+
+def write_entries(entries: dict[str, dict], path: Path) -> None:
+    """Write the file; a file that is there is a whole one."""
+    distribution = packages_distributions()['mmengine'][0]
+    content = {
+        'Collections': [{'Name': name, 'Paper': dict(PAPER)} for name in COLLECTIONS],
+        'Models': [entries[name] for name in sorted(entries)],
+    }
+    header = HEADER.format(counter=f'{distribution} {version(distribution)}')
+    partial = path.with_name(f'.partial-{path.name}')
+    partial.write_text(header + yaml.dump(content, Dumper=Indented, sort_keys=False))
+    partial.replace(path)
+
+
+if __name__ == '__main__':
+    main()
