@@ -18,9 +18,9 @@ from numbers import Real
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import CheckpointLoader
 from rich.console import Console
 
+from ..checkpoints import read_checkpoint, safe_loading
 from ..errors import UserError
 from . import preflight, train
 from .arguments import parse, seeds_parser
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     hide_gpus(args)
     # A terminated program ends its child as an interrupted one does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with one_line_errors(args.debug):
+    with one_line_errors(args.debug), safe_loading(args.trust_checkpoint):
         cfg = resolve(args)
         work_dir = Path(cfg.work_dir).resolve()
         record = SeedRecord(work_dir / 'seeds.json', args.config)
@@ -139,7 +139,8 @@ def run_one(
 ) -> None:
     """Train a seed unless it is trained, test it, and record the result."""
     config, folder, start = work_dir / 'seeds.py', work_dir / f'seed-{seed}', time.monotonic()
-    options = ['--device', args.device, *(['--debug'] if args.debug else [])]
+    options = ['--device', args.device]
+    options += ['--debug'] * args.debug + ['--trust-checkpoint'] * args.trust_checkpoint
     in_one_go = not checkpoints(folder)
     if 'checkpoint' not in record[seed]:
         resume = newest_readable(folder)
@@ -152,7 +153,7 @@ def run_one(
     scores.unlink(missing_ok=True)
     run_program(
         'test', args.gpus, config, folder / record[seed]['checkpoint'], '--work-dir', scores.parent,
-        '--out', scores, '--out-item', 'metrics', *options, *(['--tta'] if args.tta else []),
+        '--out', scores, '--out-item', 'metrics', *options, *(['--tta'] * args.tta),
     )  # fmt: skip
     metrics = json.loads(scores.read_text())
     record.update(
@@ -207,21 +208,28 @@ def choose_checkpoint(folder: Path, cfg: Config) -> str:
     # mmengine keeps a record of the best by each of several metrics; the first one counts.
     several = isinstance(save_best, (list, tuple)) and len(save_best) > 1
     key = f'best_ckpt_{save_best[0]}' if several else 'best_ckpt'
-    content = CheckpointLoader.load_checkpoint(str(last), map_location='cpu', logger='silent')
-    best = content['message_hub']['runtime_info'].get(key)
+    best = read_checkpoint(last)['message_hub']['runtime_info'].get(key)
     if best is None:
         raise SeedFailed(f'has no best checkpoint: {last} was never evaluated; see val_interval')
     return Path(best).name
 
 
 def newest_readable(folder: Path) -> Path | None:
-    """The checkpoint to resume from; one that was half-written when the run was killed is not."""
+    """The checkpoint to resume from; one that was half-written when the run was killed is not.
+
+    Raises:
+        SeedFailed: If there are some and none can be read.
+    """
+    problem = None
     for path in checkpoints(folder):
         try:
-            preflight.read_state_dict(str(path))
-        except UserError:
-            continue
-        return path
+            read_checkpoint(path)
+        except UserError as error:
+            problem = problem or error
+        else:
+            return path
+    if problem:
+        raise SeedFailed(f'cannot resume: {problem}')
     return None
 
 

@@ -193,6 +193,16 @@ def test_an_interrupted_seed_resumes(programs, run, tmp_path):
     assert 'seconds' in content['2']
 
 
+def test_a_seed_without_a_readable_checkpoint_is_not_trained_anew(programs, run, tmp_path):
+    (tmp_path / 'out/seed-0').mkdir(parents=True)
+    (tmp_path / 'out/seed-0/epoch_5.pth').write_bytes(b'PK')
+    code, _, err = run('--seeds', 0, '--resume')
+    assert code == 1
+    assert 'error: seed 0 cannot resume: checkpoint' in err
+    assert 'epoch_5.pth cannot be read' in err
+    assert not programs.runs
+
+
 @pytest.mark.parametrize('options', [['--cfg-options', 'model.backbone.c=32'], ['--tta']])
 def test_results_of_different_settings_are_not_mixed(programs, run, options):
     run('--seeds', 0)

@@ -1,6 +1,7 @@
 """Training and testing as programs: ours, the toolboxes' own, and several processes."""
 
 import importlib.util
+import json
 import re
 import socket
 import sys
