@@ -524,6 +524,11 @@ def test_cifar10_is_normalised_in_rgb_whatever_it_is_read_from():
     assert files.default_hooks.checkpoint.save_best is None
 
 
+def test_the_readme_links_every_config_once():
+    text = (ROOT / 'configs/README.md').read_text()
+    assert sorted(re.findall(r'\]\(([^)/]+)\.py\)', text)) == sorted([*NAMES, 'resnet50-mod_in1k'])
+
+
 def metafiles():
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
     return [yaml.safe_load((ROOT / path).read_text()) for path in index['Import']]

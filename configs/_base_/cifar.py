@@ -8,7 +8,8 @@ _base_ = [
 custom_imports = dict(imports=['mmcnnmod'], allow_failed_imports=False)
 
 optim_wrapper = dict(type='OptimWrapper')
-# The best model on the validation images goes to the test (appendix D).
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best='auto'))
-# The paper averages five seeds: tools/train_seeds.py.
+# The best model on the validation images goes to the test (appendix D). Of the others two are kept,
+# so that one is whole if a run is killed while it saves.
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2, save_best='auto'))
+# A fixed seed makes a run repeatable. The paper averages five: tools/train_seeds.py.
 randomness = dict(seed=0)
