@@ -9,6 +9,7 @@ import textwrap
 import pytest
 import torch
 from mmengine.model import BaseModel
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -24,6 +25,12 @@ C, K = 8, 2
 HOOK = 'ChannelUsageHook'
 
 pytestmark = pytest.mark.filterwarnings('ignore')
+
+
+@pytest.fixture(autouse=True)
+def _keep_scope(monkeypatch):
+    """A runner sets the scope for whatever is built later in this process: not for other tests."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
 
 
 class Brightest(nn.Module):

@@ -234,7 +234,8 @@ def fails(run, folders, capsys):
 def test_default_block(backbone, name):
     """The first of the third stage, in every family."""
     registry = pytest.importorskip('mmpretrain.registry')
-    model = torch.nn.ModuleDict({'backbone': registry.MODELS.build(backbone)})
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = torch.nn.ModuleDict({'backbone': registry.MODELS.build(backbone)})
     assert tool.choose_block(model, None) == (name, model.backbone.get_submodule(name))
 
 
