@@ -105,7 +105,10 @@ def draw_predictions(
     """Picture, truth and prediction side by side, for some validation scenes."""
     from mmseg.apis import inference_model, init_model
 
-    model = init_model(str(config), str(checkpoint), device='cpu')
+    from mmcnnmod.checkpoints import safe_loading
+
+    with safe_loading():
+        model = init_model(str(config), str(checkpoint), device='cpu')
     palette = np.zeros((IGNORED + 1, 3), np.uint8)
     colours = np.array(model.dataset_meta['palette'], np.uint8)
     palette[: len(colours)] = colours[:, ::-1]  # RGB to OpenCV's BGR

@@ -32,6 +32,7 @@ def mark(tmp_path):
     return tmp_path / 'mark'
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize('kind', KINDS)
 def test_payloads_are_refused(tmp_path, mark, kind):
     path = write_payload(tmp_path / 'evil.pth', mark, kind)
@@ -210,6 +211,7 @@ def test_trust_is_for_all_that_is_inside(tmp_path, mark):
 # --- what mmengine writes ---
 
 
+@pytest.mark.smoke
 def test_what_mmengine_writes(tmp_path):
     """Every kind of scheduler, the average, a palette, scores: read whole, and resumed."""
     runner(tmp_path).train()

@@ -18,17 +18,25 @@ PAIRS = [
         'ResNetMoD': ('mmpretrain', 'mmseg', 'mmdet'),
         'ResNetV1cMoD': ('mmpretrain', 'mmseg'),
         'ResNetV1dMoD': ('mmpretrain', 'mmseg', 'mmdet'),
+        'MobileNetV2MoD': ('mmpretrain', 'mmdet'),  # mmseg's is another network, see below
     }.items()
     for source, target in permutations(toolboxes, 2)
 ]
+
+
+SIZES = {
+    'ResNet': dict(depth=50, base_channels=16, stem_channels=16, c=16),
+    'MobileNet': dict(widen_factor=0.5, out_indices=(6,)),
+}
 
 
 def backbone(toolbox, kind, seed, **kwargs):
     if is_absent(toolbox):
         pytest.skip(f'{toolbox} is not installed')
     torch.manual_seed(seed)
+    size = next(size for family, size in SIZES.items() if kind.startswith(family))
     network = getattr(importlib.import_module(f'mmcnnmod.toolboxes.{toolbox}'), kind)(
-        **{**dict(depth=50, base_channels=16, stem_channels=16, c=16), **kwargs}
+        **{**size, **kwargs}
     )
     for name, buffer in network.named_buffers():  # tell each norm from the others
         if name.endswith('running_mean'):
@@ -40,7 +48,8 @@ def backbone(toolbox, kind, seed, **kwargs):
 def outputs(network):
     torch.manual_seed(0)
     with torch.no_grad():
-        return network(torch.rand(1, 3, 64, 64))[-1]
+        out = network(torch.rand(1, 3, 64, 64))
+    return out if isinstance(out, torch.Tensor) else out[-1]
 
 
 class Segmentor(BaseModel):
@@ -52,6 +61,7 @@ class Segmentor(BaseModel):
         return self.backbone(inputs)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(('kind', 'source', 'target'), PAIRS)
 def test_strictly_and_alone(kind, source, target):
     trained, network = backbone(source, kind, 1), backbone(target, kind, 2)
@@ -91,6 +101,16 @@ def test_other_strides_number_the_pooling_otherwise():
     back = backbone('mmseg', 'ResNetV1dMoD', 3)
     back.load_state_dict(network.state_dict(), strict=True)
     torch.testing.assert_close(outputs(back), outputs(trained))
+
+
+@pytest.mark.parametrize('toolbox', ['mmpretrain', 'mmdet'])
+def test_mobilenet_v2_with_and_without_its_last_convolution(toolbox):
+    """mmsegmentation's has none: all else is taken over."""
+    trained, network = (backbone(t, 'MobileNetV2MoD', i) for i, t in enumerate((toolbox, 'mmseg')))
+    result = network.load_state_dict(trained.state_dict(), strict=False)
+    assert not result.missing_keys
+    assert all(name.startswith('conv2.') for name in result.unexpected_keys)
+    torch.testing.assert_close(outputs(network), outputs(trained))
 
 
 def test_strictness_stays(toolbox):
