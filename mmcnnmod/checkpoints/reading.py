@@ -10,7 +10,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,9 +79,20 @@ def read_state_dict(path: str | Path, trusted: bool = False) -> dict[str, torch.
     return weights_of(read_checkpoint(path, trusted=trusted), path)
 
 
-def weights_of(content: dict, path: str | Path) -> dict[str, torch.Tensor]:
-    """The weights in what :func:`read_checkpoint` gave; ``path`` is for the error."""
-    found = next((content[key] for key in WEIGHTS if isinstance(content.get(key), dict)), content)
+def weights_of(
+    content: dict, path: str | Path, keys: Sequence[str] = WEIGHTS
+) -> dict[str, torch.Tensor]:
+    """The weights in what :func:`read_checkpoint` gave.
+
+    Args:
+        content (dict): They stand there under one of the ``keys``, or are all of it.
+        path (str | Path): For the error.
+        keys (Sequence[str]): Defaults to ('state_dict', 'model').
+
+    Returns:
+        dict[str, torch.Tensor]: As of :func:`read_state_dict`, with its error.
+    """
+    found = next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
     tensors = {
         name.removeprefix('module.'): value
         for name, value in found.items()
@@ -159,14 +170,15 @@ def our_own_rules() -> Iterator[None]:
 
 def refuse_other_formats(file: io.IOBase) -> None:
     """Refuse what torch.load would give to other loaders: TorchScript and the tar files of 2016."""
+    start = file.tell()
     is_zip = file.read(4) == b'PK\x03\x04'
-    file.seek(0)
+    file.seek(start)
     if is_zip:
         if 'constants.pkl' in torch._C.PyTorchFileReader(file).get_all_records():
             raise unpickling.Refused('it is in the TorchScript format')
-    elif tarfile.is_tarfile(file):
+    elif start == 0 and tarfile.is_tarfile(file):
         raise unpickling.Refused('it is in the tar format of torch 0.1')
-    file.seek(0)
+    file.seek(start)
 
 
 def load_safetensors(file: str | Path, map_location=None) -> dict:

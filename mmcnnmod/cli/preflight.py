@@ -107,7 +107,7 @@ def check_checkpoint(
         UserError: With the counts, and if it cannot be read or resumed.
     """
     content = read_checkpoint(checkpoint)
-    state_dict = weights_of(content, checkpoint)
+    state_dict = weights_of(content, checkpoint, keys=['state_dict'])  # mmengine knows no other
     # Testing on several GPUs with augmentation, there are two wrappers.
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module

@@ -186,6 +186,16 @@ def test_readers_that_know_nothing_of_this(tmp_path, mark):
     assert not mark.exists()
 
 
+def test_several_things_in_one_file(tmp_path):
+    """torch.load reads from where the file stands."""
+    with open(tmp_path / 'two.pth', 'w+b') as file:
+        for i in range(2):
+            torch.save(dict(i=i), file, _use_new_zipfile_serialization=False)
+        file.seek(0)
+        with safe_loading():
+            assert [torch.load(file)['i'], torch.load(file)['i']] == [0, 1]
+
+
 def test_it_ends_with_the_block(tmp_path, mark):
     before = torch.load
     assert before.__module__ == 'torch.serialization'  # importing the package changes nothing

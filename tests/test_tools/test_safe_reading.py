@@ -101,6 +101,13 @@ def test_a_text_that_resuming_would_run(fails, options, content, tmp_path):
     assert not mark.exists()
 
 
+def test_weights_where_mmengine_does_not_look(fails, options, content, tmp_path):
+    """It would load nothing and only warn."""
+    torch.save({'model': content['state_dict']}, tmp_path / 'a.pth')
+    line = fails(testing.main, SCENES, tmp_path / 'a.pth', *options)
+    assert 'it holds no tensors' in line
+
+
 def test_weights_cannot_be_resumed(fails, options, content, tmp_path):
     torch.save({'state_dict': content['state_dict']}, tmp_path / 'a.pth')
     line = fails(training.main, SCENES, '--resume', tmp_path / 'a.pth', *options)
