@@ -24,7 +24,6 @@ from torch import nn
 from ..errors import UserError
 from .files import check_fields, read_json
 
-CIFAR_SIZE = (32, 32)
 COUNT_FIELDS = dict(params=int, macs=int, size=list, counter=str, relu_macs=int)
 
 
@@ -84,15 +83,13 @@ def count_config(path: Path) -> Count:
     if cfg.get('default_scope') is None:
         raise UserError('it has no default_scope; set mmpretrain, mmseg or mmdet')
     size = input_size(cfg)
-    torch.manual_seed(0)  # a detector's regions depend on its weights
     # The counters and mmengine's log write to stdout, which is for results.
     with (
         contextlib.redirect_stdout(sys.stderr),
         DefaultScope.overwrite_default_scope(cfg.default_scope),
         torch.no_grad(),
     ):
-        registry = import_module(f'{cfg.default_scope}.registry')
-        model = revert_sync_batchnorm(registry.MODELS.build(cfg.model)).eval()
+        model = build_model(cfg)
         params = count_params(model)
         if cfg.default_scope == 'mmpretrain':
             macs, relu_macs = count_by_ptflops(model, size)
@@ -100,12 +97,19 @@ def count_config(path: Path) -> Count:
         return Count(params, count_by_mmengine(model, size), size, 'mmengine')
 
 
+def build_model(cfg: Config) -> nn.Module:
+    """A config's model in eval mode, on one device, as its constructor leaves the weights."""
+    torch.manual_seed(0)  # a detector's regions depend on its weights
+    registry = import_module(f'{cfg.default_scope}.registry')
+    return revert_sync_batchnorm(registry.MODELS.build(cfg.model)).eval()
+
+
 def input_size(cfg: Config) -> tuple[int, int]:
     """Height and width of the images that a config is for.
 
     mmseg: what its data preprocessor crops or pads to. mmdet: the scale that the test images are
-    resized to fit, lying. mmpretrain: the crop of the test images; CIFAR's have none and are
-    32x32.
+    resized to fit, lying. mmpretrain: the crop of the test images, or of the training images where
+    those are taken whole (CIFAR).
 
     Args:
         cfg (Config): The config.
@@ -118,15 +122,14 @@ def input_size(cfg: Config) -> tuple[int, int]:
     """
     if cfg.default_scope == 'mmseg' and cfg.model.data_preprocessor.get('size'):
         return tuple(cfg.model.data_preprocessor.size)
-    dataset = cfg.test_dataloader.dataset
-    for transform in reversed(dataset.get('pipeline', [])):
-        if cfg.default_scope == 'mmdet' and transform.get('scale'):
-            return tuple(sorted(transform.scale))
-        if cfg.default_scope == 'mmpretrain' and transform.get('crop_size'):
-            return to_2tuple(transform.crop_size)
-    if dataset.type in ('CIFAR10', 'CIFAR100'):
-        return CIFAR_SIZE
-    raise UserError('its test pipeline tells no image size to count at')
+    key = 'scale' if cfg.default_scope == 'mmdet' else 'crop_size'
+    for loader in ('test_dataloader', 'train_dataloader'):
+        dataset = cfg.get(loader, {}).get('dataset', {})
+        for transform in reversed(dataset.get('pipeline', [])):
+            if transform.get(key):
+                size = to_2tuple(transform[key])
+                return tuple(sorted(size)) if key == 'scale' else size
+    raise UserError('its pipelines tell no image size to count at')
 
 
 def count_params(model: nn.Module) -> int:

@@ -11,21 +11,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from importlib import import_module
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import torch
 import yaml
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 from rich.console import Console
 from rich.progress import track
-from torch import nn
 
 import mmcnnmod  # noqa: F401  (registers the backbones)
-from mmcnnmod.analysis.counting import count_by_mmengine, count_params, input_size
+from mmcnnmod.analysis.counting import build_model, count_by_mmengine, count_params, input_size
+from mmcnnmod.cli.errors import building_from, one_line_errors
+from mmcnnmod.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 METAFILE = CONFIGS / 'metafile.yml'
@@ -51,7 +50,7 @@ TRAINING_DATA = {
     'street-scenes': 'Generated street scenes',
 }
 BACKBONES = ('ResNet', 'MobileNetV2', 'VGG', 'ConvNeXt')
-METHODS = {'EncoderDecoder': ['FCN'], 'FasterRCNN': ['FPN', 'Faster R-CNN']}
+METHODS = {'FCNHead': ['FCN'], 'FasterRCNN': ['FPN', 'Faster R-CNN']}
 
 
 def main() -> None:
@@ -60,19 +59,27 @@ def main() -> None:
     parser.add_argument('configs', nargs='*', type=Path, help='by default all')
     parser.add_argument('--check', action='store_true', help='only name the stale entries')
     args = parser.parse_args()
+    with one_line_errors():
+        run(args.configs or sorted(CONFIGS.glob('*.py')), args.check)
+
+
+def run(configs: list[Path], check: bool) -> None:
+    """Count the configs, then write or check the file."""
     written = read_entries(METAFILE)
     names = {path.stem for path in CONFIGS.glob('*.py')}
+    for path in configs:
+        if path.stem not in names:
+            raise UserError(f'{path} is none of {CONFIGS}/*.py, which the model index is about')
     entries = {name: entry for name, entry in written.items() if name in names}
     console = Console(stderr=True)
     try:
-        for path in track(
-            args.configs or sorted(CONFIGS.glob('*.py')), 'counting', console=console
-        ):
-            entries[path.stem] = make_entry(path)
+        for path in track(configs, 'counting', console=console):
+            with building_from(f'config {path}'):
+                entries[path.stem] = make_entry(path)
     finally:
-        if not args.check:
+        if not check:
             write_entries(entries, METAFILE)
-    if not args.check:
+    if not check:
         print(f'{METAFILE}: {len(entries)} entries')
     elif stale := sorted(n for n in entries | written if entries.get(n) != written.get(n)):
         print('\n'.join(f'{name} is stale' for name in stale))
@@ -90,6 +97,9 @@ def make_entry(path: Path) -> dict:
     """The entry of a config."""
     cfg = Config.fromfile(path)
     mod = 'MoD' in cfg.model.backbone.type
+    data = Path(cfg.data_root).name
+    if data not in TRAINING_DATA:
+        raise UserError(f'name the data of {data}/ in TRAINING_DATA of {__file__}')
     with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.no_grad():
         model = build_model(cfg)
         params = count_params(model)
@@ -99,7 +109,7 @@ def make_entry(path: Path) -> dict:
         'In Collection': 'CNN-MoD' if mod else 'CNN-MoD-Baseline',
         'Config': f'configs/{path.name}',
         'Metadata': {
-            'Training Data': TRAINING_DATA[Path(cfg.data_root).name],
+            'Training Data': TRAINING_DATA[data],
             'Architecture': architecture(cfg),
             # The last digits differ with the version of the counter.
             'FLOPs': round(flops, -6),
@@ -108,19 +118,12 @@ def make_entry(path: Path) -> dict:
     }
 
 
-def build_model(cfg: Config) -> nn.Module:
-    """The model in eval mode, with random weights."""
-    torch.manual_seed(0)  # a detector's regions depend on its weights
-    registry = import_module(f'{cfg.default_scope}.registry')
-    return revert_sync_batchnorm(registry.MODELS.build(cfg.model)).eval()
-
-
 def architecture(cfg: Config) -> list[str]:
     """The parts of a config's network by name."""
     kind = cfg.model.backbone.type
     (backbone,) = [name for name in BACKBONES if kind.startswith(name)]
     parts = ['Mixture-of-Depths', backbone] if 'MoD' in kind else [backbone]
-    return parts + METHODS.get(cfg.model.type, [])
+    return parts + METHODS.get(cfg.model.get('decode_head', cfg.model).type, [])
 
 
 class Indented(yaml.SafeDumper):

@@ -1,0 +1,87 @@
+"""The model index: entries are what the tool writes today, and it knows which are not."""
+
+import importlib.util
+import sys
+
+import pytest
+import yaml
+
+from .conftest import ROOT
+
+TOOL = ROOT / 'tools/misc/write_metafile.py'
+METAFILE = ROOT / 'configs/metafile.yml'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('write_metafile', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(tool, monkeypatch, tmp_path, capsys):
+    """Run the tool on a copy of the file; gives its exit code and what it printed."""
+    copy = tmp_path / 'metafile.yml'
+    copy.write_text(METAFILE.read_text())
+    monkeypatch.setattr(tool, 'METAFILE', copy)
+
+    def run(*options):
+        monkeypatch.setattr(sys, 'argv', ['write_metafile.py', *map(str, options)])
+        try:
+            tool.main()
+        except SystemExit as end:
+            return end.code, capsys.readouterr().out
+        return 0, capsys.readouterr().out
+
+    run.copy = copy
+    return run
+
+
+@pytest.mark.parametrize(
+    ('toolbox', 'name', 'collection', 'data', 'architecture'),
+    [
+        ('mmpretrain', 'mobilenet-v2-mod_in1k', 'CNN-MoD', 'ImageNet-1k', 'MobileNetV2'),
+        ('mmpretrain', 'vgg16-bn_cifar100', 'CNN-MoD-Baseline', 'CIFAR-100', 'VGG'),
+        ('mmseg', 'fcn_r18-mod_street-scenes', 'CNN-MoD', 'Generated street scenes', 'FCN'),
+        ('mmdet', 'faster-rcnn_r18-mod_fpn_bccd', 'CNN-MoD', 'BCCD', 'Faster R-CNN'),
+    ],
+)
+def test_the_committed_entries_are_todays(tool, toolbox, name, collection, data, architecture):
+    pytest.importorskip(toolbox)
+    entry = tool.make_entry(ROOT / f'configs/{name}.py')
+    assert entry == tool.read_entries(METAFILE)[name]
+    assert entry['In Collection'] == collection
+    assert entry['Metadata']['Training Data'] == data
+    assert architecture in entry['Metadata']['Architecture']
+    assert ('Mixture-of-Depths' in entry['Metadata']['Architecture']) is ('-mod' in name)
+
+
+def test_stale_entries_are_named_and_written(run):
+    pytest.importorskip('mmpretrain')
+    name = 'vgg16-bn-mod_cifar10'
+    config = ROOT / f'configs/{name}.py'
+    text = run.copy.read_text()
+    assert run(config, '--check') == (0, '')
+
+    content = yaml.safe_load(text)
+    (entry,) = [entry for entry in content['Models'] if entry['Name'] == name]
+    entry['Metadata']['Parameters'] += 1
+    content['Models'].append({**entry, 'Name': 'gone_in1k'})
+    run.copy.write_text(yaml.safe_dump(content))
+    changed = run.copy.read_text()
+    code, printed = run(config, '--check')
+    assert 'write_metafile.py' in code
+    assert printed.splitlines() == ['gone_in1k is stale', f'{name} is stale']
+    assert run.copy.read_text() == changed
+
+    assert run(config)[0] == 0
+    # The header names the version of the counter, which differs between the stacks.
+    assert yaml.safe_load(run.copy.read_text()) == yaml.safe_load(text)
+
+
+def test_a_config_of_elsewhere_is_refused(run, capsys):
+    code, _ = run('elsewhere/x_in1k.py')
+    assert code == 1
+    assert yaml.safe_load(run.copy.read_text()) == yaml.safe_load(METAFILE.read_text())
