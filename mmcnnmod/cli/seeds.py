@@ -99,7 +99,8 @@ def freeze(cfg: Config, path: Path) -> None:
     """Write the config that every seed runs; refuse to mix results of different ones."""
     cfg = Config({key: cfg[key] for key in cfg if key not in ('work_dir', 'launcher')})
     text = cfg.pretty_text
-    if path.exists() and path.read_text() != text:
+    begun = any(checkpoints(folder) for folder in path.parent.glob('seed-*'))
+    if begun and path.exists() and path.read_text() != text:
         raise UserError(
             f'the seeds in {path.parent} were trained with other settings, see {path.name} there: '
             f'choose another --work-dir, or remove {path} if the difference does not matter'

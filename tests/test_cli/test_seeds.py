@@ -213,6 +213,15 @@ def test_results_of_different_settings_are_not_mixed(programs, run, options):
     assert ('train', 1) not in programs.runs
 
 
+def test_settings_that_no_seed_could_begin_with_may_be_changed(programs, run):
+    def fail(folder):
+        raise SeedFailed('failed in train (exit code 1): out of memory')
+
+    programs.disturb['train', 0] = fail
+    assert run('--seeds', 0)[0] == 1
+    assert run('--seeds', 0, '--cfg-options', 'train_dataloader.batch_size=8')[0] == 0
+
+
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
