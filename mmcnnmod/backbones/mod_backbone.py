@@ -126,6 +126,18 @@ class MoDBackbone:
         rename_tensors(state_dict, self.state_dict(), prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    def _freeze_stages(self) -> None:
+        """Freeze as the toolbox does; but what no checkpoint fills has to learn.
+
+        The stages and norms that a config freezes are those that come from dense weights. The MoD
+        blocks among them are fresh then: they would stay as they were drawn for ever.
+        """
+        super()._freeze_stages()
+        if self.init_cfgs(*DENSE):
+            for module in self.modules():
+                if isinstance(module, MoDBlock):
+                    module.requires_grad_(True).train(self.training)
+
     def init_cfgs(self, *types: str | type) -> list[dict]:
         """What ``init_cfg`` holds of these types of initialisers."""
         cfgs = self.init_cfg if isinstance(self.init_cfg, (list, tuple)) else [self.init_cfg]

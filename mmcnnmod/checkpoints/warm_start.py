@@ -172,14 +172,14 @@ def summary(
         ' '.join(str(block) for (stage, _), block in plan.items() if stage == number)
         for number in range(1, len(dense.stages) + 1)
     ]
+    again = len(repeated(plan))
+    near = f', {again} of them near identity' if again else ''
     fresh = sum(isinstance(module, MoDBlock) for module in network.modules())
     text = (
-        f'{match.matched} tensors of a {dense} start {describe(network)}; standard blocks from '
-        f'its blocks {" | ".join(blocks)} ({mapping!r}); {fresh} MoD blocks fresh'
+        f'{match.matched} tensors of a {dense} start {describe(network)}; its standard blocks are '
+        f'dense blocks {" | ".join(blocks)} ({mapping!r}){near}; {fresh} MoD blocks are fresh'
     )
-    if again := repeated(plan):
-        text += f', {len(again)} standard block(s) near identity'
     if not match.complete:
         names = (*match.missing, *match.clashing)
-        text += f'; fresh as well: {len(names)} tensors such as {names[0]}'
+        text += f', and {len(names)} tensors such as {names[0]}'
     return text

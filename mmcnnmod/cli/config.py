@@ -29,25 +29,32 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         UserError: If it cannot be read or names a toolbox that is not there.
     """
-    if not Path(args.config).is_file():
-        raise UserError(f'config {args.config} is not there')
-    with building_from(f'config {args.config}'):
-        cfg = Config.fromfile(args.config)
-        cfg.merge_from_dict(args.cfg_options or {})
-        # New-style configs hold classes; as names they can be changed and written like any other.
-        cfg = Config(cfg.to_dict(), filename=cfg.filename)
-    if cfg.get('default_scope') is None:
-        raise UserError(
-            f'config {args.config} has no default_scope; set mmpretrain, mmseg or mmdet'
-        )
-    require(cfg.default_scope)
-
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}'
     add_custom_import(cfg)
     if args.data_root:
         set_data_root(cfg, args.data_root)
     set_loader_defaults(cfg, args)
+    return cfg
+
+
+def read_config(path: str, options: dict | None = None) -> Config:
+    """Read a config and apply ``--cfg-options``.
+
+    Raises:
+        UserError: If it cannot be read or names a toolbox that is not there.
+    """
+    if not Path(path).is_file():
+        raise UserError(f'config {path} is not there')
+    with building_from(f'config {path}'):
+        cfg = Config.fromfile(path)
+        cfg.merge_from_dict(options or {})
+        # New-style configs hold classes; as names they can be changed and written like any other.
+        cfg = Config(cfg.to_dict(), filename=cfg.filename)
+    if cfg.get('default_scope') is None:
+        raise UserError(f'config {path} has no default_scope; set mmpretrain, mmseg or mmdet')
+    require(cfg.default_scope)
     return cfg
 
 

@@ -1,0 +1,134 @@
+"""tools/model_converters/dense_to_mod.py: dense weights become a checkpoint of an MoD model."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.logging import MMLogger
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from ..checkpoints import read_checkpoint, weights_of
+from ..checkpoints.block_mapping import MAPPINGS
+from ..checkpoints.whole_model import start_model_from_dense
+from ..errors import UserError
+from .config import map_tree, read_config, type_name
+from .errors import building_from, one_line_errors
+
+LOADING = ('Pretrained', 'PretrainedInit', 'DensePretrained')
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Convert as the command line says.
+
+    Args:
+        argv (list[str], optional): Options. Defaults to None, those of the process.
+    """
+    args = dense_to_mod_parser().parse_args(argv)
+    with one_line_errors(args.debug):
+        check_out(args.out)
+        content = read_checkpoint(args.checkpoint, trusted=args.trust_checkpoint)
+        weights = weights_of(content, args.checkpoint)
+        cfg = read_config(args.config, args.cfg_options)
+        model = build_model(cfg, args)
+        try:
+            lines = start_model_from_dense(model, weights, args.prefix, mapping=args.mapping)
+        except UserError as problem:
+            raise UserError(f'checkpoint {args.checkpoint}: {problem}') from problem
+        meta = dict(cfg=cfg.pretty_text, started_from=Path(args.checkpoint).name)
+        # The names of the classes, by which mmseg and mmdet label what they find.
+        old_meta = content.get('meta') or {}
+        meta.update({key: old_meta[key] for key in ('dataset_meta',) if key in old_meta})
+        write(dict(state_dict=model.state_dict(), meta=meta), args.out)
+    print('\n'.join([*lines, args.out]))
+
+
+def dense_to_mod_parser() -> argparse.ArgumentParser:
+    """Options of tools/model_converters/dense_to_mod.py."""
+    parser = argparse.ArgumentParser(
+        description='Turn dense weights into a checkpoint of an MoD model: the standard blocks of '
+        'its backbone and all its other parts get them, its MoD blocks start near identity.'
+    )
+    parser.add_argument('config', help='config of the MoD model')
+    parser.add_argument('checkpoint', help='of a dense ResNet, or of a whole model that has one')
+    parser.add_argument('out', help='the checkpoint of the whole MoD model to be written')
+    parser.add_argument(
+        '--prefix',
+        help="what stands before the dense backbone's names; found out if there is only one",
+    )
+    parser.add_argument(
+        '--mapping',
+        choices=list(MAPPINGS),
+        default='spread',
+        help='which dense block each standard block starts from (docs/warm_start.md)',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='for what is drawn: the MoD blocks')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings, such as model.backbone.depth=75',
+    )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='read a checkpoint that is refused because it could run any code on this machine',
+    )
+    parser.add_argument(
+        '--debug', action='store_true', help='show the traceback of an error as well'
+    )
+    return parser
+
+
+def check_out(out: str) -> None:
+    """Fail early where nothing can be written."""
+    if not os.access(Path(out).absolute().parent, os.W_OK):
+        raise UserError(f'{out} cannot be written: its folder is not there or not writable')
+    if Path(out).is_dir():
+        raise UserError(f'{out} is a folder; name a file, such as {out.rstrip("/")}/mod.pth')
+
+
+def build_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
+    """Build and initialise a config's model, without the weights that it would load."""
+    model = map_tree(cfg.model, without_weights)
+    if cfg.get('data_preprocessor'):
+        model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    torch.manual_seed(args.seed)
+    init_default_scope(cfg.default_scope)
+    # At its usual level it lists how each parameter was initialised.
+    MMLogger.get_instance('mmengine', log_level='WARNING')
+    with building_from(f'config {args.config}'):
+        network = MODELS.build(model)
+        network.init_weights()
+    return network
+
+
+def without_weights(node):
+    """A node of a config without what loads checkpoints."""
+    if not isinstance(node, dict):
+        return node
+    if node.get('pretrained'):
+        node['pretrained'] = None
+    init_cfg = node.get('init_cfg')
+    if isinstance(init_cfg, dict) and type_name(init_cfg) in LOADING:
+        del node['init_cfg']
+    elif isinstance(init_cfg, (list, tuple)):
+        node['init_cfg'] = [cfg for cfg in init_cfg if type_name(cfg) not in LOADING]
+    return node
+
+
+def write(content: dict, out: str) -> None:
+    """Write a checkpoint; a file that is there is a whole one."""
+    partial = Path(out).with_name(f'.partial-{os.getpid()}-{Path(out).name}')
+    try:
+        torch.save(content, partial)
+        partial.replace(out)
+    except OSError as problem:
+        raise UserError(f'{out} cannot be written ({problem.strerror})') from problem
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,156 @@
+"""Dense checkpoints, of backbones and of whole models, become checkpoints of MoD models."""
+
+import logging
+import sys
+
+import pytest
+import torch
+import torchvision
+from mmengine.registry import MODELS, init_default_scope
+
+from mmcnnmod.cli import dense_to_mod, preflight
+from mmcnnmod.cli.config import read_config
+
+from .conftest import ROOT, TASKS, shrink, tail
+
+# Options that make the model small, and a tensor outside the backbone.
+SMALL_DETECTOR = [option for option in TASKS['mmdet'][2] if option.startswith('model.')]
+OUTSIDE = {
+    'mmpretrain': 'head.fc.weight',
+    'mmseg': 'decode_head.conv_seg.weight',
+    'mmdet': 'roi_head.bbox_head.fc_cls.weight',
+}
+
+pytestmark = pytest.mark.filterwarnings('ignore')
+
+
+@pytest.fixture(autouse=True)
+def closed_streams(monkeypatch):
+    # mmengine's loggers keep the captured streams of earlier tests.
+    monkeypatch.setattr(logging, 'raiseExceptions', False)
+
+
+def arguments(toolbox, checkpoint, out, *options):
+    cfg_options = [*(SMALL_DETECTOR if toolbox == 'mmdet' else []), *options]
+    more = ['--cfg-options', *cfg_options] if cfg_options else []
+    return [str(arg) for arg in (ROOT / TASKS[toolbox][0], checkpoint, out, *more)]
+
+
+def build(toolbox, *options):
+    args = dense_to_mod.dense_to_mod_parser().parse_args(arguments(toolbox, '', '', *options))
+    cfg = read_config(args.config, args.cfg_options)
+    init_default_scope(toolbox)
+    torch.manual_seed(1)
+    return MODELS.build(cfg.model)
+
+
+def save(model, path):
+    meta = dict(dataset_meta=dict(classes=['x']), cfg='')
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+    return path
+
+
+def fails(capsys, *args):
+    with pytest.raises(SystemExit) as end:
+        dense_to_mod.main(list(map(str, args)))
+    assert end.value.code == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith('error: ')
+    return lines[-1]
+
+
+def test_a_whole_model_keeps_its_other_parts(toolbox, tmp_path, capsys):
+    dense = build(toolbox, 'model.backbone.type=ResNet')
+    out = tmp_path / 'b.pth'
+    dense_to_mod.main(arguments(toolbox, save(dense, tmp_path / 'a.pth'), out))
+    content, old = torch.load(out, weights_only=True), dense.state_dict()
+    rest = [name for name in old if not name.startswith('backbone.')]
+    assert OUTSIDE[toolbox] in rest
+    for name in (*rest, 'backbone.conv1.weight', 'backbone.layer4.0.conv2.weight'):
+        assert torch.equal(content['state_dict'][name], old[name]), name
+    assert content['meta']['dataset_meta'] == dict(classes=['x'])
+    assert 'ResNetMoD' in content['meta']['cfg']
+    assert {path.name for path in tmp_path.iterdir()} == {'a.pth', 'b.pth'}
+
+    printed = capsys.readouterr().out
+    assert 'backbone: 60 tensors of a ResNet-18' in printed
+    counted = len([name for name in rest if not name.endswith('num_batches_tracked')])
+    assert f'other parts: {counted} of {counted} tensors kept\n' in printed
+    # As tools/test.py checks it.
+    preflight.check_checkpoint(build(toolbox), str(out), complete=True)
+
+
+def test_a_backbone_alone_fills_the_backbone(tmp_path, capsys):
+    """The rest starts afresh and is named; twice the same."""
+    pytest.importorskip('mmpretrain')
+    dense = torchvision.models.resnet18()
+    torch.save(dense.state_dict(), tmp_path / 'a.pth')
+    outs = [tmp_path / name for name in ('b.pth', 'c.pth')]
+    for out in outs:
+        dense_to_mod.main(arguments('mmpretrain', tmp_path / 'a.pth', out))
+    one, two = (torch.load(out, weights_only=True)['state_dict'] for out in outs)
+    assert torch.equal(one['backbone.layer2.0.conv1.weight'], dense.layer2[0].conv1.weight)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    line = 'other parts: 0 of 2 tensors kept; fresh, not in the checkpoint: head.fc.weight, head.'
+    assert line in capsys.readouterr().out
+
+
+def test_another_number_of_classes(tmp_path, capsys):
+    pytest.importorskip('mmpretrain')
+    dense = build('mmpretrain', 'model.backbone.type=ResNet', 'model.head.num_classes=7')
+    dense_to_mod.main(arguments('mmpretrain', save(dense, tmp_path / 'a.pth'), tmp_path / 'b.pth'))
+    assert 'fresh, other shape: head.fc.weight, head.fc.bias' in capsys.readouterr().out
+
+
+def test_weights_that_the_config_would_load_are_not_looked_for(tmp_path):
+    """They may be the very checkpoint, and far away."""
+    pytest.importorskip('mmseg')
+    dense = save(build('mmseg', 'model.backbone.type=ResNet'), tmp_path / 'a.pth')
+    for name, options in (
+        ('b.pth', ['model.pretrained=nowhere.pth']),
+        ('c.pth', ['model.init_cfg.type=Pretrained', 'model.init_cfg.checkpoint=nowhere.pth']),
+        (
+            'd.pth',
+            [
+                'model.backbone.init_cfg.type=DensePretrained',
+                'model.backbone.init_cfg.checkpoint=nowhere.pth',
+            ],
+        ),
+    ):
+        dense_to_mod.main(arguments('mmseg', dense, tmp_path / name, *options))
+        assert (tmp_path / name).is_file()
+
+
+def test_training_starts_from_it(data, run_tool, tmp_path):
+    pytest.importorskip('mmpretrain')
+    config, name, *_ = TASKS['mmpretrain']
+    dense = build('mmpretrain', 'model.backbone.type=ResNet')
+    dense_to_mod.main(arguments('mmpretrain', save(dense, tmp_path / 'a.pth'), tmp_path / 'b.pth'))
+    result = run_tool(
+        sys.executable, ROOT / 'tools/train.py', ROOT / config, '--data-root', data / name,
+        '--work-dir', tmp_path / 'out', '--cfg-options', *shrink('mmpretrain'),
+        'load_from=b.pth', 'optim_wrapper.optimizer.lr=0', cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, tail(result)
+    trained = torch.load(tmp_path / 'out' / 'epoch_1.pth', weights_only=False)['state_dict']
+    assert torch.equal(trained['backbone.conv1.weight'], dense.backbone.conv1.weight)
+
+
+def test_errors(tmp_path, capsys):
+    pytest.importorskip('mmpretrain')
+    config = ROOT / TASKS['mmpretrain'][0]
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / 'a.pth')
+    torch.save(torchvision.models.resnet50().state_dict(), tmp_path / 'r50.pth')
+    out = tmp_path / 'b.pth'
+    for args, words in [
+        ((config, 'no.pth', out), ['checkpoint no.pth is not there']),
+        (('no.py', tmp_path / 'a.pth', out), ['config no.py is not there']),
+        ((ROOT / 'configs/resnet18_in1k.py', tmp_path / 'a.pth', out), ['no ResNet with MoD']),
+        ((config, tmp_path / 'r50.pth', out), ['r50.pth: ResNetMoD 18 needs', 'is a ResNet-50']),
+        ((config, tmp_path / 'a.pth', tmp_path / 'no' / 'b.pth'), ['its folder is not there']),
+        ((config, tmp_path / 'a.pth', tmp_path), ['is a folder']),
+        ((config, tmp_path / 'a.pth', out, '--prefix', 'x'), ["under the prefix 'x.'"]),
+    ]:
+        line = fails(capsys, *args)
+        assert all(word in line for word in words), line
+        assert not out.exists()
