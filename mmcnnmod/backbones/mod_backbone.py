@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from mmengine.model import PretrainedInit, initialize
+from mmengine.model import initialize
 from torch import nn
 
-from ..checkpoints import DensePretrained, refuse_foreign_checkpoints, rename_tensors
+from ..checkpoints import refuse_foreign_checkpoints, rename_tensors
 from ..layers import MoDBlock, Placement
 
-# Both ways to write a type in a config.
-PRETRAINED = ('Pretrained', PretrainedInit)
-DENSE = ('DensePretrained', DensePretrained)
+# The names of the class and of its entry in the registry.
+PRETRAINED = ('Pretrained', 'PretrainedInit')
+DENSE = ('DensePretrained',)
 
 
 class MoDBackbone:
@@ -138,13 +138,13 @@ class MoDBackbone:
                 if isinstance(module, MoDBlock):
                     module.requires_grad_(True).train(self.training)
 
-    def init_cfgs(self, *types: str | type) -> list[dict]:
+    def init_cfgs(self, *types: str) -> list[dict]:
         """What ``init_cfg`` holds of these types of initialisers."""
         cfgs = self.init_cfg if isinstance(self.init_cfg, (list, tuple)) else [self.init_cfg]
-        return [cfg for cfg in cfgs if cfg and cfg['type'] in types]
+        return [cfg for cfg in cfgs if cfg and type_name(cfg) in types]
 
     @contextmanager
-    def without_init_cfgs(self, *types: str | type) -> Iterator[list[dict]]:
+    def without_init_cfgs(self, *types: str) -> Iterator[list[dict]]:
         """Within it, ``init_cfg`` lacks those of these types, which it gives."""
         whole, held = self.init_cfg, self.init_cfgs(*types)
         if held:
@@ -154,6 +154,12 @@ class MoDBackbone:
             yield held
         finally:
             self.init_cfg = whole
+
+
+def type_name(cfg: dict) -> str:
+    """The name of a config's type, a class or a text with or without scope or module."""
+    kind = cfg['type']
+    return kind.__name__ if isinstance(kind, type) else kind.rsplit('.', 1)[-1]
 
 
 def names_below(network: nn.Module, container: str) -> list[str]:

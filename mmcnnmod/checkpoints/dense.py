@@ -26,7 +26,7 @@ class DensePretrained:
         mapping (str): Which dense block each standard block starts from: 'spread', 'first' or
             'same', see :mod:`mmcnnmod.checkpoints.block_mapping`. Defaults to 'spread'.
         strength (float): How much the MoD blocks add at first, against blocks that start from
-            scratch. Defaults to 0.1, see docs/warm_start.md.
+            scratch. Defaults to 0.01, see docs/warm_start.md.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from .key_styles import BLOCK, common_names
 from .matching import MAX_CLASHES, Match, match_state_dicts
 
 # How strong a block that the dense network lacks is at first, see docs/warm_start.md.
-NEAR_IDENTITY = 0.1
+NEAR_IDENTITY = 0.01
 # Of the tensors that every ResNet has; a checkpoint with fewer is of another network.
 MIN_SHARE = 0.9
 # Not so are deformable convolutions' offsets and plugins, which a dense network starts afresh too.
@@ -45,7 +45,7 @@ def start_from_dense(
         state_dict (Mapping[str, Tensor]): Of a dense ResNet, alone or in a whole model.
         prefix (str, optional): See :class:`DensePretrained`. Defaults to None.
         mapping (str): See :class:`DensePretrained`. Defaults to 'spread'.
-        strength (float): See :class:`DensePretrained`. Defaults to 0.1.
+        strength (float): See :class:`DensePretrained`. Defaults to 0.01.
 
     Returns:
         str: One line that says what was done.
@@ -170,7 +170,7 @@ def summary(
     """One line on what came from where and what is fresh."""
     blocks = [
         ' '.join(str(block) for (stage, _), block in plan.items() if stage == number)
-        for number in range(1, len(dense.stages) + 1)
+        for number in sorted({stage for stage, _ in plan})
     ]
     again = len(repeated(plan))
     near = f', {again} of them near identity' if again else ''

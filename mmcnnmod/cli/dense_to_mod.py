@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import argparse
 import os
+from itertools import islice
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+from rich.progress import track
 from torch import nn
 
 from ..checkpoints import read_checkpoint, weights_of
 from ..checkpoints.block_mapping import MAPPINGS
+from ..checkpoints.warm_start import NEAR_IDENTITY
 from ..checkpoints.whole_model import start_model_from_dense
+from ..engine.norm_statistics import images, reestimate_norms
 from ..errors import UserError
-from .config import map_tree, read_config, type_name
+from . import preflight
+from .config import map_tree, read_config, set_data_root, type_name
 from .errors import building_from, one_line_errors
 
 LOADING = ('Pretrained', 'PretrainedInit', 'DensePretrained')
@@ -36,9 +42,13 @@ def main(argv: list[str] | None = None) -> None:
         cfg = read_config(args.config, args.cfg_options)
         model = build_model(cfg, args)
         try:
-            lines = start_model_from_dense(model, weights, args.prefix, mapping=args.mapping)
+            lines = start_model_from_dense(
+                model, weights, args.prefix, mapping=args.mapping, strength=args.strength
+            )
         except UserError as problem:
             raise UserError(f'checkpoint {args.checkpoint}: {problem}') from problem
+        if args.calibrate:
+            calibrate(model, cfg, args)
         meta = dict(cfg=cfg.pretty_text, started_from=Path(args.checkpoint).name)
         # The names of the classes, by which mmseg and mmdet label what they find.
         old_meta = content.get('meta') or {}
@@ -66,6 +76,20 @@ def dense_to_mod_parser() -> argparse.ArgumentParser:
         default='spread',
         help='which dense block each standard block starts from (docs/warm_start.md)',
     )
+    parser.add_argument(
+        '--strength',
+        type=float,
+        default=NEAR_IDENTITY,
+        help='how much the MoD blocks add at first (docs/warm_start.md)',
+    )
+    parser.add_argument(
+        '--calibrate',
+        type=int,
+        metavar='N',
+        help="estimate the norms' statistics from N batches of the config's training data; without "
+        'it they are those of the dense network, which do not fit',
+    )
+    parser.add_argument('--data-root', metavar='DIR', help='where those data are')
     parser.add_argument('--seed', type=int, default=0, help='for what is drawn: the MoD blocks')
     parser.add_argument(
         '--cfg-options',
@@ -106,6 +130,17 @@ def build_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
         network = MODELS.build(model)
         network.init_weights()
     return network
+
+
+def calibrate(model: nn.Module, cfg: Config, args: argparse.Namespace) -> None:
+    """Let the backbone's norms see training data."""
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
+    preflight.check_data(cfg, ('train_dataloader',))
+    with building_from(f'config {args.config}'):
+        loader = Runner.build_dataloader(cfg.train_dataloader, seed=args.seed)
+    batches = islice(loader, args.calibrate)
+    reestimate_norms(model.backbone, images(model, track(batches, 'Calibrating', args.calibrate)))
 
 
 def without_weights(node):

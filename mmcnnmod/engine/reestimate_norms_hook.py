@@ -1,0 +1,52 @@
+"""Norm statistics that fit a network after its warm start from dense weights."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from ..errors import UserError
+from .norm_statistics import images, reestimate_norms
+
+
+@HOOKS.register_module()
+class ReestimateNormsHook(Hook):
+    """Estimates the running statistics of the backbone's batch norms before training begins.
+
+    The statistics in dense weights are those of all dense blocks in a row. In a ResNet-MoD half of
+    them are missing, and ``norm_eval=True``, mmdetection's default, would keep the wrong ones for
+    ever. In a config: ``custom_hooks = [dict(type='ReestimateNormsHook')]``. A resumed run is left
+    alone.
+
+    Args:
+        batches (int): Batches of the training data to look at. Defaults to 50.
+
+    Raises:
+        UserError: If ``batches`` is no positive integer, or the model has no ``backbone``.
+    """
+
+    def __init__(self, batches: int = 50) -> None:
+        if isinstance(batches, bool) or not isinstance(batches, int) or batches < 1:
+            raise UserError(
+                f'ReestimateNormsHook: batches must be a positive integer, got {batches!r}'
+            )
+        self.batches = batches
+
+    def before_train(self, runner: Runner) -> None:
+        """Look at the batches, unless training goes on from a checkpoint of its own."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if runner.iter > 0:
+            return
+        if not hasattr(model, 'backbone'):
+            raise UserError(
+                f'ReestimateNormsHook: {type(model).__name__} has no backbone; take it out of '
+                'custom_hooks'
+            )
+        count = min(self.batches, len(runner.train_dataloader))
+        batches = islice(runner.train_dataloader, count)
+        reestimate_norms(model.backbone, images(model, batches))
+        runner.logger.info(f'norm statistics of the backbone: estimated from {count} batches')
