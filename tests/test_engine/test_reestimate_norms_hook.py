@@ -1,0 +1,104 @@
+"""After a warm start the norms get statistics that fit the network, frozen norms as well."""
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmcnnmod.engine import ReestimateNormsHook
+from mmcnnmod.engine.norm_statistics import reestimate_norms
+from mmcnnmod.errors import UserError
+
+SMALL = dict(depth=18, base_channels=16, stem_channels=16)
+
+pytestmark = pytest.mark.filterwarnings('ignore')
+
+
+def statistics(network):
+    return {n: b.clone() for n, b in network.named_buffers() if 'running' in n}
+
+
+def test_statistics_are_those_of_the_batches_frozen_or_not(backbones):
+    """All BatchNorms, in the order of the network: each sees what those before it make."""
+    torch.manual_seed(0)
+    network = backbones.ResNetMoD(**SMALL, frozen_stages=1, norm_eval=True)
+    network.train()
+    modes = {name: module.training for name, module in network.named_modules()}
+    trainable = {name: p.requires_grad for name, p in network.named_parameters()}
+    batches = [torch.rand(8, 3, 64, 64), torch.rand(8, 3, 64, 64)]
+    before = statistics(network)
+    reestimate_norms(network, batches)
+
+    after = statistics(network)
+    assert not any(torch.equal(after[name], before[name]) for name in after)
+    with torch.no_grad():
+        stem = torch.stack([network.conv1(batch).mean((0, 2, 3)) for batch in batches]).mean(0)
+    torch.testing.assert_close(network.bn1.running_mean, stem)
+    # What follows a norm with the right statistics is centred and scaled.
+    network.eval()
+    seen = []
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # At once: a ReLU that follows works in place.
+            module.register_forward_hook(lambda m, i, out: seen.append((out.mean(), out.std())))
+    with torch.no_grad():
+        network(torch.cat(batches))
+    assert len(seen) == len(after) / 2
+    for mean, std in seen:
+        assert abs(mean) < 0.2
+        assert abs(std - 1) < 0.2
+
+    network.train()
+    assert modes == {name: module.training for name, module in network.named_modules()}
+    assert trainable == {name: p.requires_grad for name, p in network.named_parameters()}
+
+
+class Model(BaseModel):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return dict(loss=self.backbone(inputs)[-1].mean())
+
+
+def train(network, work_dir, seed, epochs=1, **options):
+    torch.manual_seed(seed)
+    images = [dict(inputs=torch.rand(3, 32, 32)) for _ in range(8)]
+    Runner(
+        model=Model(network),
+        work_dir=str(work_dir),
+        train_dataloader=DataLoader(images, batch_size=4),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
+        custom_hooks=[dict(type='ReestimateNormsHook')],
+        experiment_name=f'{work_dir}-{seed}',
+        **options,
+    ).train()
+
+
+def test_before_training_but_not_when_it_goes_on(backbones, tmp_path):
+    """Other images would give other statistics."""
+    network = backbones.ResNetMoD(**SMALL, norm_eval=True)
+    before = statistics(network)
+    train(network, tmp_path, 0)
+    after = statistics(network)
+    assert not any(torch.equal(after[name], before[name]) for name in after)
+
+    resumed = backbones.ResNetMoD(**SMALL, norm_eval=True)
+    train(resumed, tmp_path, 1, 2, resume=True, load_from=str(tmp_path / 'epoch_1.pth'))
+    assert all(torch.equal(t, after[name]) for name, t in statistics(resumed).items())
+
+
+@pytest.mark.parametrize('batches', [0, -1, 1.5, True])
+def test_bad_number_of_batches(batches):
+    with pytest.raises(UserError, match='batches must be a positive integer'):
+        ReestimateNormsHook(batches)
+
+
+def test_a_model_without_backbone():
+    runner = type('Runner', (), dict(model=nn.Linear(1, 1), iter=0))
+    with pytest.raises(UserError, match='Linear has no backbone'):
+        ReestimateNormsHook().before_train(runner)
