@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
@@ -51,5 +53,12 @@ class DensePretrained:
         except UserError as problem:
             raise UserError(f'DensePretrained {self.checkpoint}: {problem}') from None
         print_log(f'DensePretrained {self.checkpoint}: {report}', logger='current')
+        if getattr(module, 'norm_eval', False):
+            print_log(
+                'norm_eval: the norms keep the statistics of the whole dense network, which do not '
+                'fit half of it, unless custom_hooks has ReestimateNormsHook (docs/warm_start.md)',
+                logger='current',
+                level=logging.WARNING,
+            )
         if hasattr(module, '_params_init_info'):  # mmengine's record of who initialised what
             update_init_info(module, f'DensePretrained: from {self.checkpoint}')

@@ -22,7 +22,7 @@ from ..checkpoints.whole_model import start_model_from_dense
 from ..engine.norm_statistics import images, reestimate_norms
 from ..errors import UserError
 from . import preflight
-from .config import map_tree, read_config, set_data_root, type_name
+from .config import map_tree, read_config, set_data_root, set_loader_defaults, type_name
 from .errors import building_from, one_line_errors
 
 LOADING = ('Pretrained', 'PretrainedInit', 'DensePretrained')
@@ -136,6 +136,7 @@ def calibrate(model: nn.Module, cfg: Config, args: argparse.Namespace) -> None:
     """Let the backbone's norms see training data."""
     if args.data_root:
         set_data_root(cfg, args.data_root)
+    set_loader_defaults(cfg, argparse.Namespace(no_pin_memory=True, no_persistent_workers=True))
     preflight.check_data(cfg, ('train_dataloader',))
     with building_from(f'config {args.config}'):
         loader = Runner.build_dataloader(cfg.train_dataloader, seed=args.seed)

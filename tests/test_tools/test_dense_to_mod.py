@@ -121,6 +121,23 @@ def test_weights_that_the_config_would_load_are_not_looked_for(tmp_path):
         assert (tmp_path / name).is_file()
 
 
+def test_calibration(toolbox, data, tmp_path):
+    """The norms see the training data; frozen ones too."""
+    name = TASKS[toolbox][1]
+    dense = save(build(toolbox, 'model.backbone.type=ResNet'), tmp_path / 'a.pth')
+    args = arguments(toolbox, dense, tmp_path / 'b.pth', *shrink(toolbox))
+    dense_to_mod.main([*args[:3], '--calibrate', '2', '--data-root', str(data / name), *args[3:]])
+    weights = torch.load(tmp_path / 'b.pth', weights_only=True)['state_dict']
+    means = [
+        tensor
+        for name, tensor in weights.items()
+        if name.startswith('backbone.') and name.endswith('running_mean')
+    ]
+    # Two for each of the 8 blocks, the shortcuts and the stem.
+    assert len(means) == 2 * 8 + 3 + 1
+    assert all(mean.any() for mean in means)
+
+
 def test_training_starts_from_it(data, run_tool, tmp_path):
     pytest.importorskip('mmpretrain')
     config, name, *_ = TASKS['mmpretrain']
@@ -150,6 +167,7 @@ def test_errors(tmp_path, capsys):
         ((config, tmp_path / 'a.pth', tmp_path / 'no' / 'b.pth'), ['its folder is not there']),
         ((config, tmp_path / 'a.pth', tmp_path), ['is a folder']),
         ((config, tmp_path / 'a.pth', out, '--prefix', 'x'), ["under the prefix 'x.'"]),
+        ((config, tmp_path / 'a.pth', out, '--calibrate', '1'), ['is not there', '--data-root']),
     ]:
         line = fails(capsys, *args)
         assert all(word in line for word in words), line
