@@ -10,12 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 
-def spread(places: Sequence[int], blocks: int) -> list[int]:
-    """First from first, last from last, those between from evenly spread blocks."""
-    gaps = max(len(places) - 1, 1)
-    return [round(i * (blocks - 1) / gaps) for i in range(len(places))]
-
-
 def first(places: Sequence[int], blocks: int) -> list[int]:
     """First from first, second from second and so on; once they run out, from the last."""
     return [min(i, blocks - 1) for i in range(len(places))]
@@ -26,10 +20,16 @@ def same(places: Sequence[int], blocks: int) -> list[int]:
     return [min(place, blocks - 1) for place in places]
 
 
+def spread(places: Sequence[int], blocks: int) -> list[int]:
+    """First from first, last from last, those between from evenly spread blocks."""
+    gaps = max(len(places) - 1, 1)
+    return [round(i * (blocks - 1) / gaps) for i in range(len(places))]
+
+
 MAPPINGS: dict[str, Callable[[Sequence[int], int], list[int]]] = {
-    'spread': spread,
     'first': first,
     'same': same,
+    'spread': spread,
 }
 
 

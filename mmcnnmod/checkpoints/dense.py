@@ -25,8 +25,8 @@ class DensePretrained:
             in a whole model.
         prefix (str, optional): What stands before the ResNet's names, such as 'backbone.'.
             Defaults to None: found out.
-        mapping (str): Which dense block each standard block starts from: 'spread', 'first' or
-            'same', see :mod:`mmcnnmod.checkpoints.block_mapping`. Defaults to 'spread'.
+        mapping (str): Which dense block each standard block starts from: 'first', 'same' or
+            'spread', see :mod:`mmcnnmod.checkpoints.block_mapping`. Defaults to 'first'.
         strength (float): How much the MoD blocks add at first, against blocks that start from
             scratch. Defaults to 0.01, see docs/warm_start.md.
     """
@@ -35,7 +35,7 @@ class DensePretrained:
         self,
         checkpoint: str,
         prefix: str | None = None,
-        mapping: str = 'spread',
+        mapping: str = 'first',
         strength: float = NEAR_IDENTITY,
     ) -> None:
         self.checkpoint = checkpoint

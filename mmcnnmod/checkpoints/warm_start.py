@@ -35,7 +35,7 @@ def start_from_dense(
     network: nn.Module,
     state_dict: Mapping[str, Tensor],
     prefix: str | None = None,
-    mapping: str = 'spread',
+    mapping: str = 'first',
     strength: float = NEAR_IDENTITY,
 ) -> str:
     """Give a ResNet-MoD the weights of a dense ResNet; its MoD blocks start near identity.
@@ -44,7 +44,7 @@ def start_from_dense(
         network (nn.Module): A ResNet-MoD, initialised; changed in place.
         state_dict (Mapping[str, Tensor]): Of a dense ResNet, alone or in a whole model.
         prefix (str, optional): See :class:`DensePretrained`. Defaults to None.
-        mapping (str): See :class:`DensePretrained`. Defaults to 'spread'.
+        mapping (str): See :class:`DensePretrained`. Defaults to 'first'.
         strength (float): See :class:`DensePretrained`. Defaults to 0.01.
 
     Returns:

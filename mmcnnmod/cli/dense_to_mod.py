@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from rich.progress import track
 from torch import nn
@@ -40,15 +40,11 @@ def main(argv: list[str] | None = None) -> None:
         content = read_checkpoint(args.checkpoint, trusted=args.trust_checkpoint)
         weights = weights_of(content, args.checkpoint)
         cfg = read_config(args.config, args.cfg_options)
-        model = build_model(cfg, args)
-        try:
-            lines = start_model_from_dense(
-                model, weights, args.prefix, mapping=args.mapping, strength=args.strength
-            )
-        except UserError as problem:
-            raise UserError(f'checkpoint {args.checkpoint}: {problem}') from problem
-        if args.calibrate:
-            calibrate(model, cfg, args)
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            model = build_model(cfg, args)
+            lines = start(model, weights, args)
+            if args.calibrate:
+                calibrate(model, cfg, args)
         meta = dict(cfg=cfg.pretty_text, started_from=Path(args.checkpoint).name)
         # The names of the classes, by which mmseg and mmdet label what they find.
         old_meta = content.get('meta') or {}
@@ -73,7 +69,7 @@ def dense_to_mod_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--mapping',
         choices=list(MAPPINGS),
-        default='spread',
+        default='first',
         help='which dense block each standard block starts from (docs/warm_start.md)',
     )
     parser.add_argument(
@@ -123,13 +119,22 @@ def build_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
     if cfg.get('data_preprocessor'):
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     torch.manual_seed(args.seed)
-    init_default_scope(cfg.default_scope)
     # At its usual level it lists how each parameter was initialised.
     MMLogger.get_instance('mmengine', log_level='WARNING')
     with building_from(f'config {args.config}'):
         network = MODELS.build(model)
         network.init_weights()
     return network
+
+
+def start(model: nn.Module, weights: dict, args: argparse.Namespace) -> list[str]:
+    """Give the model the dense weights; says what was done."""
+    try:
+        return start_model_from_dense(
+            model, weights, args.prefix, mapping=args.mapping, strength=args.strength
+        )
+    except UserError as problem:
+        raise UserError(f'checkpoint {args.checkpoint}: {problem}') from problem
 
 
 def calibrate(model: nn.Module, cfg: Config, args: argparse.Namespace) -> None:

@@ -19,8 +19,8 @@ SMALL = dict(base_channels=16, stem_channels=16, out_indices=(0, 1, 2, 3))
 # For each standard block of each stage the dense block that it starts from.
 BLOCKS = {
     # MoD depth, dense depth, mapping
-    (18, 18, 'spread'): [[0], [0], [0], [0]],
-    (34, 34, 'spread'): [[0, 2], [0, 3], [0, 2, 5], [0, 2]],
+    (18, 18, 'first'): [[0], [0], [0], [0]],
+    (34, 34, 'first'): [[0, 1], [0, 1], [0, 1, 2], [0, 1]],
     (50, 50, 'spread'): [[0, 2], [0, 3], [0, 2, 5], [0, 2]],
     (50, 50, 'first'): [[0, 1], [0, 1], [0, 1, 2], [0, 1]],
     (50, 50, 'same'): [[0, 2], [0, 2], [0, 2, 4], [0, 2]],
@@ -227,7 +227,7 @@ def test_all_styles_of_names_give_the_same_network(toolbox, backbones, tmp_path,
         renamed = {**renamed, 'fc.weight': torch.zeros(10, 512)}
         init_cfg = save(tmp_path / 'a.pth', renamed, prefix)
         network = started(getattr(backbones, f'{variant}MoD'), init_cfg, depth=50)
-        assert torch.equal(network.layer3[4].conv2.weight, dense.layer3[5].conv2.weight)
+        assert torch.equal(network.layer3[4].conv2.weight, dense.layer3[2].conv2.weight)
         state_dict = network.state_dict()
         expected = expected or state_dict
         for name, tensor in state_dict.items():
@@ -273,8 +273,8 @@ def test_torchvision(backbones, tmp_path, depth, tensors, monkeypatch):
     # mmdetection freezes norms by default.
     assert ['ReestimateNormsHook' in line for line in lines] == [False] + [True] * network.norm_eval
     assert f'{tensors} tensors of a ResNet-{depth}' in lines[0]
-    blocks = '0 | 0 | 0 | 0' if depth == 18 else '0 2 | 0 3 | 0 2 5 | 0 2'
-    assert f"{blocks} ('spread')" in lines[0]
+    blocks = '0 | 0 | 0 | 0' if depth == 18 else '0 1 | 0 1 | 0 1 2 | 0 1'
+    assert f"{blocks} ('first')" in lines[0]
     assert f'{4 if depth == 18 else 7} MoD blocks are fresh' in lines[0]
 
 
@@ -363,7 +363,7 @@ def test_fewer_stages(backbones, tmp_path, monkeypatch):
         backbones.ResNetMoD, save(tmp_path / 'a.pth', dense.state_dict()), depth=50,
         num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2,),
     )  # fmt: skip
-    assert "0 2 | 0 3 | 0 2 5 ('spread'); 6 MoD blocks are fresh" in lines[0]
+    assert "0 1 | 0 1 | 0 1 2 ('first'); 6 MoD blocks are fresh" in lines[0]
 
 
 def dense_weights(depth=50, **kwargs):
@@ -405,7 +405,7 @@ def resnext(weights):
         (dense_weights, {'prefix': 'backbone.'}, ["prefix 'backbone.'", "but under ''"]),
         (lambda: {f'{p}.{k}': v for k, v in dense_weights().items() for p in 'qk'}, {},
          ['2 ResNets', "'q.', 'k.'"]),
-        (dense_weights, {'mapping': 'every'}, ["mapping 'every'", 'spread, first, same']),
+        (dense_weights, {'mapping': 'every'}, ["mapping 'every'", 'first, same, spread']),
         (dense_weights, {'strength': 0}, ['strength must be positive']),
     ],
 )  # fmt: skip

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 import torchvision
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, DefaultScope
 
 from mmcnnmod.cli import dense_to_mod, preflight
 from mmcnnmod.cli.config import read_config
@@ -39,9 +39,9 @@ def arguments(toolbox, checkpoint, out, *options):
 def build(toolbox, *options):
     args = dense_to_mod.dense_to_mod_parser().parse_args(arguments(toolbox, '', '', *options))
     cfg = read_config(args.config, args.cfg_options)
-    init_default_scope(toolbox)
     torch.manual_seed(1)
-    return MODELS.build(cfg.model)
+    with DefaultScope.overwrite_default_scope(toolbox):
+        return MODELS.build(cfg.model)
 
 
 def save(model, path):

@@ -63,8 +63,8 @@ WARM = [f'{INIT}.type=DensePretrained', f'{INIT}.checkpoint={{source}}']
 CONVERSIONS = {
     'dense source': None,
     'MoD': ['--calibrate', '50'],
-    'MoD, mapping first': ['--calibrate', '50', '--mapping', 'first'],
     'MoD, mapping same': ['--calibrate', '50', '--mapping', 'same'],
+    'MoD, mapping spread': ['--calibrate', '50', '--mapping', 'spread'],
     'MoD, old norm statistics': [],
     'MoD, old norm statistics, strength 0.1': ['--strength', '0.1'],
     'MoD, old norm statistics, strength 1': ['--strength', '1'],
@@ -77,8 +77,7 @@ ARMS = {
     'MoD, scratch': [],
     'MoD, warm': WARM,
     'MoD, warm, strength 0.1': [*WARM, f'{INIT}.strength=0.1'],
-    'MoD, warm, mapping first': [*WARM, f'{INIT}.mapping=first'],
-    'MoD, warm, mapping same': [*WARM, f'{INIT}.mapping=same'],
+    'MoD, warm, mapping spread': [*WARM, f'{INIT}.mapping=spread'],
     # As mmdetection's configs freeze.
     'MoD, warm, frozen': [*WARM, *FREEZE],
     'MoD, warm, frozen, hook': [*WARM, *FREEZE, 'default_hooks.norms.type=ReestimateNormsHook'],
