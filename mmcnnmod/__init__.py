@@ -6,6 +6,7 @@ in mmengine; in a config: ``custom_imports = dict(imports=['mmcnnmod'])``.
 
 from contextlib import suppress
 
+from .swap import swap_backbone
 from .toolboxes import register_all
 from .version import __version__
 
@@ -14,4 +15,4 @@ register_all()
 with suppress(ImportError):
     from . import engine  # noqa: F401
 
-__all__ = ['__version__']
+__all__ = ['__version__', 'swap_backbone']

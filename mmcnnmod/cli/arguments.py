@@ -170,12 +170,31 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> arg
     return args
 
 
+class ModOptions(DictAction):
+    """KEY=VALUE pairs, with a word of its own for anything else, such as CONFIG standing here."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Parse the values of the option."""
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{option_string} takes KEY=VALUE only, got {value}; put it before')
+        super().__call__(parser, namespace, values, option_string)
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and scores')
     parser.add_argument(
         '--data-root',
         metavar='DIR',
         help="where the data set lies, in place of the config's data_root",
+    )
+    parser.add_argument(
+        '--mod',
+        nargs='*',
+        action=ModOptions,
+        metavar='KEY=VALUE',
+        help='give a dense config MoD backbones that start from its dense weights; with another '
+        'depth or MoD options if you like: --mod depth=75 c=32',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     _add_device(parser)

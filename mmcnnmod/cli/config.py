@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from ..errors import UserError
+from ..swap import add_custom_import, swap_backbone
 from ..toolboxes import require
 from .errors import building_from
 
@@ -33,6 +35,10 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}'
     add_custom_import(cfg)
+    if args.mod is not None:
+        first = os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'
+        with building_from(f'config {args.config}'):
+            swap_backbone(cfg, log=print if first else lambda line: None, **args.mod)
     if args.data_root:
         set_data_root(cfg, args.data_root)
     set_loader_defaults(cfg, args)
@@ -56,16 +62,6 @@ def read_config(path: str, options: dict | None = None) -> Config:
         raise UserError(f'config {path} has no default_scope; set mmpretrain, mmseg or mmdet')
     require(cfg.default_scope)
     return cfg
-
-
-def add_custom_import(cfg: Config) -> None:
-    """Let the copy of the config in the work dir run anywhere the package is installed.
-
-    mmengine imports custom_imports only while it reads a file; the tools have imported the package.
-    """
-    imports = cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
-    names = [imports['imports']] if is_text(imports['imports']) else imports['imports']
-    cfg.custom_imports = {**imports, 'imports': list(dict.fromkeys([*names, 'mmcnnmod']))}
 
 
 def set_data_root(cfg: Config, root: str) -> None:

@@ -47,6 +47,20 @@ def require(toolbox: str) -> None:
         raise ImportError(_describe(toolbox)) from _problems[toolbox]
 
 
+def mod_versions() -> dict[type, tuple[str, type]]:
+    """Dense backbones with an MoD version: the toolbox that has it registered, and its class.
+
+    An MoD class says by its bases what it is a version of: they are mixins, then that class.
+    """
+    versions = {}
+    for toolbox, problem in _problems.items():
+        module = None if problem else importlib.import_module(f'{__name__}.{toolbox}')
+        for cls in vars(module).values() if module else ():
+            if isinstance(cls, type) and cls.__module__ == module.__name__:
+                versions[cls.__bases__[-1]] = (toolbox, cls)
+    return versions
+
+
 def _import(toolbox: str) -> Exception | None:
     try:
         importlib.import_module(toolbox)

@@ -146,3 +146,62 @@ def test_paths_that_a_config_needs():
     datasets[0].backend_args = dict(backend='petrel')
     assert data_paths(datasets[0]) == []
     assert data_paths(dict(type='CIFAR10', data_root='data/cifar10')) == []
+
+
+def test_mod_swaps_and_the_dumped_copy_needs_no_switch(tmp_path, capsys):
+    path = tmp_path / 'dense.py'
+    path.write_text(
+        "default_scope = 'mmseg'\n"
+        "model = dict(pretrained='open-mmlab://resnet50_v1c',\n"
+        "    backbone=dict(type='ResNetV1c', depth=50))\n"
+    )
+    pytest.importorskip('mmseg')
+    options = [str(path), '--mod', 'depth=75', 'c=32', 'mod_stages=[1,2]']
+    cfg = edits.load_config(train_parser().parse_args(options))
+    assert cfg.model.backbone == dict(
+        type='ResNetV1cMoD',
+        depth=75,
+        c=32,
+        mod_stages=[1, 2],
+        init_cfg=dict(type='DensePretrained', checkpoint='open-mmlab://resnet50_v1c'),
+    )
+    assert 'model.backbone.depth: 50 -> 75' in capsys.readouterr().out.splitlines()
+    cfg.dump(tmp_path / 'dumped.py')
+    again = edits.load_config(train_parser().parse_args([str(tmp_path / 'dumped.py')]))
+    assert again.model == cfg.model
+    assert again.custom_imports.imports == ['mmcnnmod']
+
+
+@pytest.mark.parametrize(
+    ('options', 'word'),
+    [
+        (['--mod'], 'config .*: no backbone to swap: model.backbone is ResNeXt'),
+        (['--mod', 'depth=75'], 'no backbone to swap'),
+        (['--mod', 'cfg=1'], "got multiple values for .*argument 'cfg'"),
+    ],
+)
+def test_mod_where_it_does_not_fit(options, word, tmp_path):
+    path = tmp_path / 'dense.py'
+    path.write_text("default_scope = 'mmdet'\nmodel = dict(backbone=dict(type='ResNeXt'))\n")
+    pytest.importorskip('mmdet')
+    with pytest.raises(UserError, match=word):
+        edits.load_config(train_parser().parse_args([str(path), *options]))
+
+
+def test_a_config_after_mod_is_no_option(capsys):
+    with pytest.raises(SystemExit):
+        train_parser().parse_args(['--mod', 'configs/fcn.py'])
+    assert (
+        '--mod takes KEY=VALUE only, got configs/fcn.py; put it before' in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize('variable', ['RANK', 'SLURM_PROCID'])
+def test_only_the_first_process_says_what_mod_changes(variable, tmp_path, capsys, monkeypatch):
+    path = tmp_path / 'dense.py'
+    path.write_text("default_scope = 'mmdet'\nmodel = dict(backbone=dict(type='ResNet'))\n")
+    pytest.importorskip('mmdet')
+    for rank, lines in (('0', 1), ('1', 0)):
+        monkeypatch.setenv(variable, rank)
+        edits.load_config(train_parser().parse_args([str(path), '--mod']))
+        assert len(capsys.readouterr().out.splitlines()) == lines

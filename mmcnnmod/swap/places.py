@@ -1,0 +1,87 @@
+"""Where a model's config has its backbones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
+
+from ..toolboxes import mod_versions
+
+Node = MutableMapping
+
+
+@dataclass(frozen=True)
+class Place:
+    """A node of the config that builds a backbone.
+
+    Attributes:
+        path (str): Where it stands, such as 'model.backbone'.
+        node (Node): The node itself.
+        parents (tuple[tuple[str, Node], ...]): The nodes around it and their paths, from the
+            innermost to the model.
+        old (type): The class that it names.
+        new (type | None): The MoD version of that class, None if it is MoD already.
+        name (str): How the config is to name the MoD class.
+    """
+
+    path: str
+    node: Node
+    parents: tuple[tuple[str, Node], ...]
+    old: type
+    new: type | None
+    name: str
+
+    @property
+    def teaches(self) -> bool:
+        """Whether it is the network that a student learns from, by the name of its place."""
+        return any(part.startswith('teacher') for part in self.path.split('.'))
+
+
+def find_places(cfg: Node) -> Iterator[Place]:
+    """All nodes of ``cfg.model`` that build a backbone that is MoD or has an MoD version."""
+    versions = mod_versions()
+    mod = {new for _, new in versions.values()}
+    names = {cls.__name__ for cls in (*versions, *mod)}
+    scope = cfg.get('default_scope')
+    for path, node, parents in walk(cfg.get('model'), 'model'):
+        old = class_of(node.get('type'), scope, names)
+        if old in mod:
+            yield Place(path, node, parents, old, None, type_text(node))
+        elif old in versions:
+            toolbox, new = versions[old]
+            # A name with a scope keeps one; 'ResNet' of another toolbox has to get one.
+            bare = toolbox == scope and '.' not in type_text(node)
+            name = new.__name__ if bare else f'{toolbox}.{new.__name__}'
+            yield Place(path, node, parents, old, new, name)
+
+
+def walk(node, path: str, parents: tuple = ()) -> Iterator[tuple[str, Node, tuple]]:
+    """Nested dicts, each with its path and with the dicts around it."""
+    if isinstance(node, MutableMapping):
+        yield path, node, parents
+        for key in list(node):
+            yield from walk(node[key], f'{path}.{key}', ((path, node), *parents))
+    elif isinstance(node, (list, tuple)):
+        for i, value in enumerate(node):
+            yield from walk(value, f'{path}.{i}', parents)
+
+
+def class_of(kind, scope: str | None, names: set[str]) -> type | None:
+    """The class that a ``type`` in a config means; None unless its name is among ``names``."""
+    if isinstance(kind, type):
+        return kind
+    if not isinstance(kind, str) or kind.rsplit('.', 1)[-1] not in names:
+        return None
+    from mmengine.registry import MODELS
+
+    with MODELS.switch_scope_and_registry(scope) as registry:
+        try:
+            return registry.get(kind)
+        except RuntimeError:  # some versions of mmengine return None
+            return None
+
+
+def type_text(node: Node) -> str:
+    """A node's type as a text; in new-style configs it is the class itself."""
+    kind = node.get('type')
+    return f'{kind.__module__}.{kind.__qualname__}' if isinstance(kind, type) else str(kind)

@@ -1,0 +1,129 @@
+"""Exchanging the backbones of a config."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+from ..errors import UserError
+from ..toolboxes import mod_versions
+from .places import Node, Place, find_places, type_text, walk
+from .weights import swap_weights
+
+
+def swap_backbone(
+    cfg: Node, depth: int | None = None, log: Callable[[str], None] = print, **options
+) -> Node:
+    """Give a config of mmpretrain, mmsegmentation or mmdetection MoD backbones.
+
+    Every backbone of which there is an MoD version changes its type, wherever in ``cfg.model`` it
+    stands. The dense weights from which it starts become a warm start (``DensePretrained``), see
+    :func:`mmcnnmod.swap.weights.swap_weights`. A teacher in distillation stays as it is, because
+    its weights do. Nothing else changes, but ``custom_imports`` gains this package. A config that
+    has MoD backbones already stays as it is.
+
+    Args:
+        cfg (Config): With a ``model`` and a ``default_scope``; changed in place.
+        depth (int, optional): Another depth of the same widths, such as 75 in place of 50.
+            Defaults to None, the config's own.
+        log (Callable[[str], None]): Gets one line for each change. Defaults to ``print``.
+        **options: The MoD options of :class:`mmcnnmod.backbones.MoDBackbone`, such as ``c=32``.
+
+    Returns:
+        Config: ``cfg``.
+
+    Raises:
+        UserError: If there is no backbone to swap, or for an option that it does not have; then
+            ``cfg`` is as it was.
+    """
+    if depth is not None:
+        options['depth'] = depth
+    places = list(find_places(cfg))
+    dense = [place for place in places if place.new and not place.teaches]
+    check_places(cfg, places, dense, options)
+    for place in places:
+        if place not in dense:
+            why = 'a teacher keeps its weights' if place.new else 'nothing to change'
+            log(f'{place.path} stays {place.old.__name__}: {why}')
+    for place in dense:
+        change(place, 'type', place.name, log)
+        for key, value in options.items():
+            change(place, key, value, log)
+        swap_weights(cfg, place, log)
+    if dense:
+        add_custom_import(cfg)
+    return cfg
+
+
+def change(place: Place, key: str, value, log: Callable[[str], None]) -> None:
+    """Set a value of a backbone's node."""
+    old = type_text(place.node) if key == 'type' else place.node.get(key)
+    log(f'{place.path}.{key}: {value}' if old is None else f'{place.path}.{key}: {old} -> {value}')
+    place.node[key] = value
+
+
+def check_places(cfg: Node, places: list[Place], dense: list[Place], options: dict) -> None:
+    """Fail if there is nothing to swap, or if a backbone does not have one of the options."""
+    done = [place for place in places if place.new is None]
+    if not dense and not done:
+        raise UserError(f'no backbone to swap: {found_instead(cfg)}')
+    if not dense and options:
+        name = next(iter(options))
+        raise UserError(
+            f'{done[0].path} is {done[0].old.__name__} already; set {name} in the config or by '
+            f'--cfg-options {done[0].path}.{name}=...'
+        )
+    known = ['depth', *mod_options()]
+    for name in options:
+        if name not in known:
+            raise UserError(f'{name} is no MoD option; choose from {", ".join(known)}')
+    if 'depth' in options:
+        for place in dense:
+            check_depth(place, options['depth'])
+
+
+def mod_options() -> list[str]:
+    """The names of the options that every MoD backbone has."""
+    from ..backbones import MoDBackbone  # not above: it needs mmcv
+
+    parameters = inspect.signature(MoDBackbone.__init__).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind == parameter.KEYWORD_ONLY]
+
+
+def check_depth(place: Place, depth: int) -> None:
+    """Fail if a backbone has no depths, or not this one, or not with the widths it has now."""
+    archs = getattr(place.new, 'arch_settings', None)
+    old = place.node.get('depth')
+    if not isinstance(archs, dict) or old not in archs:
+        raise UserError(f'{place.path}: {place.new.__name__} has no depth to choose')
+    # The kind of block decides on the widths, and those are what necks and heads expect.
+    fitting = [known for known in sorted(archs) if archs[known][0] == archs[old][0]]
+    if depth not in fitting:
+        depths = ', '.join(map(str, fitting))
+        raise UserError(
+            f'{place.path}: depth {depth} does not fit where {old} did; choose from {depths}'
+        )
+
+
+def found_instead(cfg: Node) -> str:
+    """What a config without anything to swap has, and what it could have."""
+    dense = sorted({cls.__name__ for cls in mod_versions()})
+    found = [
+        f'{path} is {type_text(node)}'
+        for path, node, _ in walk(cfg.get('model'), 'model')
+        if 'backbone' in path.rsplit('.', 1)[-1] and 'type' in node
+    ]
+    return (
+        f'{", ".join(found) or "the model has none"}; there are MoD versions of {", ".join(dense)}'
+    )
+
+
+def add_custom_import(cfg: Node) -> None:
+    """Let a copy of the config run wherever this package is installed.
+
+    mmengine imports custom_imports only while it reads a file.
+    """
+    imports = cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
+    names = imports['imports']
+    names = [names] if isinstance(names, str) else names
+    cfg['custom_imports'] = {**imports, 'imports': list(dict.fromkeys([*names, 'mmcnnmod']))}

@@ -1,0 +1,120 @@
+"""What becomes of the dense weights that a backbone starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .places import Node, Place, type_text
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Dense weights that a config names.
+
+    Attributes:
+        source (str): Where it names them.
+        settings (dict): ``checkpoint``, and ``prefix`` if it is given.
+    """
+
+    source: str
+    settings: dict
+
+    def __str__(self) -> str:
+        return f'{self.source} ({self.settings["checkpoint"]!r})'
+
+
+def swap_weights(cfg: Node, place: Place, log: Callable[[str], None]) -> None:
+    """Turn the dense weights that a backbone starts from into a warm start.
+
+    They are its own (``pretrained``, or a ``Pretrained`` in ``init_cfg``) or part of a whole dense
+    model's (in an ``init_cfg`` around it, or ``load_from``), which stay for the model's other
+    parts. A family without a warm start loses its own, and then nothing of it stays frozen.
+
+    Args:
+        cfg (Config): The config.
+        place (Place): The backbone; its node and the nodes around it are changed in place.
+        log (Callable[[str], None]): Gets one line for each change.
+    """
+    own = take_own_weights(place)
+    whole = whole_model_weights(cfg, place)
+    if not has_warm_start(place):
+        if own:
+            log(f'warning: {own} removed: there is no warm start for {place.new.__name__} yet')
+            thaw(place, log)
+    elif whole:
+        log(f'{whole} stays: it fills the other parts, and the tensors of equal names')
+        # Those are the blocks in the same places, so the warm start goes by places too.
+        start_warm(place, whole, dict(checkpoint=whole.settings['checkpoint'], mapping='same'), log)
+    elif own:
+        start_warm(place, own, own.settings, log)
+
+
+def has_warm_start(place: Place) -> bool:
+    """Whether ``DensePretrained`` knows the backbone's family."""
+    from ..backbones import MoDResNet  # not above: it needs mmcv
+
+    return issubclass(place.new, MoDResNet)
+
+
+def start_warm(place: Place, weights: Weights, settings: dict, log: Callable[[str], None]) -> None:
+    """Give the backbone a warm start."""
+    place.node['init_cfg'] = dict(type='DensePretrained', **settings)
+    shown = ''.join(f', {key}={value!r}' for key, value in settings.items())
+    log(f"{place.path}.init_cfg: type='DensePretrained'{shown}, from {weights.source}")
+
+
+def take_own_weights(place: Place) -> Weights | None:
+    """Take a backbone's own dense weights out of the config."""
+    own = pretrained_init(place.node, place.path)
+    if own:
+        del place.node['init_cfg']
+    path, parent = place.parents[0]
+    holders = [(place.path, place.node)]
+    if parent.get('backbone') is place.node and not loads_all_from_pretrained(place):
+        holders.append((path, parent))
+    for path, holder in holders:
+        if checkpoint := holder.get('pretrained'):
+            holder['pretrained'] = None
+            own = Weights(f'{path}.pretrained', dict(checkpoint=checkpoint))
+    return own
+
+
+def whole_model_weights(cfg: Node, place: Place) -> Weights | None:
+    """The dense weights of a model around a backbone; the outermost are loaded last."""
+    found = [pretrained_init(node, path) for path, node in place.parents]
+    path, parent = place.parents[0]
+    if parent.get('pretrained') and loads_all_from_pretrained(place):
+        found.append(Weights(f'{path}.pretrained', dict(checkpoint=parent['pretrained'])))
+    # A run that goes on has a checkpoint with MoD blocks.
+    if cfg.get('load_from') and not cfg.get('resume'):
+        found.append(Weights('load_from', dict(checkpoint=cfg['load_from'])))
+    return next((weights for weights in reversed(found) if weights), None)
+
+
+def pretrained_init(node: Node, path: str) -> Weights | None:
+    """The checkpoint that the ``init_cfg`` of a node loads."""
+    init_cfgs = node.get('init_cfg') or []
+    for init_cfg in [init_cfgs] if isinstance(init_cfgs, dict) else init_cfgs:
+        if type_text(init_cfg).rsplit('.', 1)[-1] in ('Pretrained', 'PretrainedInit'):
+            settings = {key: init_cfg[key] for key in ('checkpoint', 'prefix') if key in init_cfg}
+            return Weights(f'{path}.init_cfg', settings)
+    return None
+
+
+def loads_all_from_pretrained(place: Place) -> bool:
+    """Whether ``pretrained`` beside a backbone fills the whole model, as mmpretrain's models do."""
+    return place.new.__module__.endswith('mmpretrain')
+
+
+def thaw(place: Place, log: Callable[[str], None]) -> None:
+    """With random weights nothing may be frozen."""
+    free = {'frozen_stages': -1, 'norm_eval': False}
+    for key, value in free.items():
+        if place.node.get(key, value) != value:
+            log(f'{place.path}.{key}: {place.node[key]} -> {value}')
+            place.node[key] = value
+    norm = place.node.get('norm_cfg') or {}
+    if norm.get('requires_grad') is False:
+        log(f'{place.path}.norm_cfg.requires_grad: False -> True')
+        norm['requires_grad'] = True

@@ -1,0 +1,274 @@
+"""swap_backbone on configs that the toolboxes ship."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from mmcnnmod import swap_backbone
+from mmcnnmod.errors import UserError
+from mmcnnmod.layers import MoDBlock
+
+FCN = 'mmseg/fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py'
+FASTER_RCNN = 'mmdet/faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+RESNET18 = 'mmpretrain/resnet/resnet18_8xb32_in1k.py'
+
+
+def upstream(path):
+    """A config of an installed toolbox."""
+    toolbox, _, name = path.partition('/')
+    package = pytest.importorskip(toolbox)
+    importlib.import_module('mmcnnmod')
+    return Config.fromfile(Path(package.__file__).parent / '.mim' / 'configs' / name)
+
+
+def leaves(node, path=''):
+    """Every value of nested dicts and lists, by its path."""
+    if isinstance(node, dict):
+        items = node.items()
+    elif isinstance(node, (list, tuple)):
+        items = enumerate(node)
+    else:
+        return {path.lstrip('.'): node}
+    return {key: leaf for k, v in items for key, leaf in leaves(v, f'{path}.{k}').items()}
+
+
+def changes(cfg, **options):
+    """What swapping sets, removes (None) or leaves alone (absent), and what it says."""
+    said = []
+    before = leaves(cfg.to_dict())
+    assert swap_backbone(cfg, log=said.append, **options) is cfg
+    after = leaves(cfg.to_dict())
+    changed = {
+        key: after.get(key)
+        for key in before.keys() | after.keys()
+        if before.get(key) != after.get(key) or (key in before) != (key in after)
+    }
+    assert changed.pop('custom_imports.imports.0', 'mmcnnmod') == 'mmcnnmod'
+    assert changed.pop('custom_imports.allow_failed_imports', False) is False
+    return changed, said
+
+
+@pytest.mark.parametrize(
+    ('config', 'path', 'expected'),
+    [
+        (
+            FCN,
+            'model.backbone',
+            dict(type='ResNetV1cMoD', checkpoint='open-mmlab://resnet50_v1c'),
+        ),
+        (
+            'mmseg/icnet/icnet_r50-d8-in1k-pre_4xb2-80k_cityscapes-832x832.py',
+            'model.backbone.backbone_cfg',
+            dict(type='ResNetV1cMoD', checkpoint='open-mmlab://resnet50_v1c'),
+        ),
+        (
+            FASTER_RCNN,
+            'model.backbone',
+            dict(type='ResNetMoD', checkpoint='torchvision://resnet50'),
+        ),
+        (
+            'mmdet/soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py',
+            'model.detector.backbone',
+            dict(type='ResNetMoD', checkpoint='open-mmlab://detectron2/resnet50_caffe'),
+        ),
+        (RESNET18, 'model.backbone', dict(type='ResNetMoD')),
+        (
+            'mmpretrain/resnet/resnet18_8xb16_cifar10.py',
+            'model.backbone',
+            dict(type='ResNetMoD_CIFAR'),
+        ),
+    ],
+)
+def test_only_the_backbone_and_its_start_change(config, path, expected):
+    changed, said = changes(upstream(config))
+    wanted = {f'{path}.type': expected['type']}
+    if 'checkpoint' in expected:
+        wanted[f'{path}.init_cfg.type'] = 'DensePretrained'
+        wanted[f'{path}.init_cfg.checkpoint'] = expected['checkpoint']
+        wanted['model.pretrained'] = None
+    # Where the dense weights stood in init_cfg already, less changes.
+    assert {**wanted, **changed} == wanted
+    assert changed[f'{path}.type'] == expected['type']
+    assert changed.get(f'{path}.init_cfg.type') == wanted.get(f'{path}.init_cfg.type')
+    assert len(said) == (2 if 'checkpoint' in expected else 1)
+    assert said[0].startswith(f'{path}.type: ')
+
+
+def test_a_backbone_of_another_toolbox_keeps_its_scope():
+    cfg = upstream('mmdet/reid/reid_r50_8xb32-6e_mot15train80_test-mot15val20.py')
+    swap_backbone(cfg, log=str)
+    assert cfg.model.backbone.type == 'mmpretrain.ResNetMoD'
+
+
+def test_a_backbone_in_a_list():
+    cfg = upstream('mmpretrain/arcface/resnet50-arcface_8xb32_inshop.py')
+    old = cfg.model.image_encoder[0].init_cfg.to_dict()
+    swap_backbone(cfg, log=str)
+    backbone, pooling = cfg.model.image_encoder
+    assert (backbone.type, pooling.type) == ('ResNetMoD', 'GlobalAveragePooling')
+    assert backbone.init_cfg == {**old, 'type': 'DensePretrained'}
+
+
+def test_depth_and_options():
+    cfg = upstream(FASTER_RCNN)
+    changed, said = changes(cfg, depth=75, c=32, mod_stages=[1, 2])
+    assert cfg.model.backbone.depth == 75
+    assert cfg.model.backbone.c == 32
+    assert cfg.model.backbone.mod_stages == [1, 2]
+    assert 'model.backbone.depth: 50 -> 75' in said
+    assert not [key for key in changed if not key.startswith('model.backbone.')]
+    init_default_scope('mmdet')
+    cfg.model.backbone.init_cfg = None
+    network = MODELS.build(cfg.model.backbone)
+    assert [any(isinstance(block, MoDBlock) for block in stage) for stage in stages(network)] == [
+        False, True, True, False,
+    ]  # fmt: skip
+    assert [len(stage) for stage in stages(network)] == [3, 4, 14, 3]
+
+
+def stages(network):
+    return [getattr(network, name) for name in network.res_layers]
+
+
+@pytest.mark.parametrize(
+    ('options', 'word'),
+    [
+        (dict(depth=18), 'model.backbone: depth 18 does not fit where 50 did; choose from 50, 75'),
+        (dict(depth=76), 'depth 76 does not fit'),
+        (dict(width=2), 'width is no MoD option; choose from depth, c, r, position'),
+    ],
+)
+def test_a_wrong_option_changes_nothing(options, word):
+    cfg = upstream(FCN)
+    before = cfg.to_dict()
+    with pytest.raises(UserError, match=word):
+        swap_backbone(cfg, log=str, **options)
+    assert cfg.to_dict() == before
+
+
+def test_a_depth_for_a_backbone_without():
+    cfg = upstream('mmseg/mobilenet_v2/mobilenet-v2-d8_fcn_4xb2-80k_cityscapes-512x1024.py')
+    with pytest.raises(UserError, match=r'model.backbone: MobileNetV2MoD has no depth to choose'):
+        swap_backbone(cfg, depth=75, log=str)
+
+
+def test_a_teacher_stays():
+    cfg = upstream('mmdet/lad/lad_r101-paa-r50_fpn_2xb8_coco_1x.py')
+    teacher = cfg.model.teacher_backbone.to_dict()
+    changed, said = changes(cfg)
+    assert cfg.model.teacher_backbone.to_dict() == teacher
+    assert changed['model.backbone.type'] == 'ResNetMoD'
+    assert 'model.teacher_backbone stays ResNet: a teacher keeps its weights' in said
+
+
+def test_weights_of_a_whole_dense_model_stay_for_its_other_parts():
+    config = 'deepsort/deepsort_faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval.py'
+    cfg = upstream(f'mmdet/{config}')
+    detector, reid = (cfg.model[part].init_cfg.to_dict() for part in ('detector', 'reid'))
+    swap_backbone(cfg, log=str)
+    assert cfg.model.detector.backbone.type == 'ResNetMoD'
+    assert cfg.model.reid.backbone.type == 'mmpretrain.ResNetMoD'
+    for part, before in (('detector', detector), ('reid', reid)):
+        assert cfg.model[part].init_cfg == before
+        assert cfg.model[part].backbone.init_cfg == dict(
+            type='DensePretrained', checkpoint=before['checkpoint'], mapping='same'
+        )
+
+
+@pytest.mark.parametrize('resume', [False, True])
+def test_load_from_is_of_a_dense_model_unless_a_run_goes_on(resume):
+    cfg = upstream('mmdet/cityscapes/faster-rcnn_r50_fpn_1x_cityscapes.py')
+    cfg.resume = resume
+    swap_backbone(cfg, log=str)
+    start = None if resume else dict(checkpoint=cfg.load_from, mapping='same')
+    init_cfg = cfg.model.backbone.get('init_cfg')
+    assert init_cfg == (start and dict(type='DensePretrained', **start))
+
+
+def test_mmpretrains_pretrained_is_of_the_whole_model():
+    cfg = upstream(RESNET18)
+    cfg.model.pretrained = 'dense.pth'
+    swap_backbone(cfg, log=str)
+    assert cfg.model.pretrained == 'dense.pth'
+    assert cfg.model.backbone.init_cfg.type == 'DensePretrained'
+
+
+def test_a_family_without_warm_start_says_so_and_freezes_nothing():
+    cfg = upstream('mmseg/mobilenet_v2/mobilenet-v2-d8_fcn_4xb2-80k_cityscapes-512x1024.py')
+    cfg.model.backbone.update(
+        frozen_stages=1, norm_eval=True, norm_cfg=dict(type='BN', requires_grad=False)
+    )
+    _, said = changes(cfg)
+    backbone = cfg.model.backbone
+    assert backbone.type == 'MobileNetV2MoD'
+    assert cfg.model.pretrained is None
+    assert 'init_cfg' not in backbone
+    assert (backbone.frozen_stages, backbone.norm_eval) == (-1, False)
+    assert backbone.norm_cfg == dict(type='BN', requires_grad=True)
+    assert [line for line in said if line.startswith('warning: model.pretrained')]
+
+
+def test_a_random_start_stays_one():
+    cfg = upstream(FASTER_RCNN)
+    cfg.model.backbone.init_cfg = [dict(type='Kaiming', layer='Conv2d')]
+    changed, _ = changes(cfg)
+    assert changed == {'model.backbone.type': 'ResNetMoD'}
+
+
+def test_mod_already():
+    cfg = swap_backbone(upstream(FCN), log=str)
+    before = cfg.to_dict()
+    said = []
+    swap_backbone(cfg, log=said.append)
+    assert said == ['model.backbone stays ResNetV1cMoD: nothing to change']
+    assert cfg.to_dict() == before
+    with pytest.raises(UserError, match=r'--cfg-options model.backbone.depth=\.\.\.'):
+        swap_backbone(cfg, depth=75, log=str)
+
+
+def test_nothing_to_swap_names_what_there_is():
+    cfg = upstream('mmdet/retinanet/retinanet_x101-32x4d_fpn_1x_coco.py')
+    with pytest.raises(
+        UserError, match=r'model.backbone is ResNeXt; there are MoD versions of .*Re'
+    ):
+        swap_backbone(cfg, log=str)
+    cfg.model = dict(type='YOLO')
+    with pytest.raises(UserError, match='no backbone to swap: the model has none'):
+        swap_backbone(cfg, log=str)
+
+
+def test_lines_are_printed_by_default(capsys):
+    swap_backbone(upstream(RESNET18))
+    assert capsys.readouterr().out == 'model.backbone.type: ResNet -> ResNetMoD\n'
+
+
+def test_a_new_style_config_with_classes(tmp_path):
+    pytest.importorskip('mmdet')
+    path = tmp_path / 'new_style.py'
+    path.write_text(
+        'from mmdet.models.backbones import ResNet\n'
+        'from mmengine.model import PretrainedInit\n'
+        "default_scope = 'mmdet'\n"
+        'model = dict(backbone=dict(type=ResNet, depth=18,\n'
+        "    init_cfg=dict(type=PretrainedInit, checkpoint='torchvision://resnet18')))\n"
+    )
+    cfg = swap_backbone(Config.fromfile(path), log=str)
+    cfg.dump(tmp_path / 'dumped.py')
+    for backbone in (cfg.model.backbone, Config.fromfile(tmp_path / 'dumped.py').model.backbone):
+        assert backbone.init_cfg == dict(
+            type='DensePretrained', checkpoint='torchvision://resnet18'
+        )
+        init_default_scope('mmdet')
+        network = MODELS.build({**backbone, 'init_cfg': None})
+        assert type(network).__name__ == 'ResNetMoD'
+
+
+def test_a_copy_imports_the_package(tmp_path):
+    cfg = swap_backbone(upstream(FCN), log=str)
+    cfg.dump(tmp_path / 'dumped.py')
+    copy = Config.fromfile(tmp_path / 'dumped.py')
+    assert copy.custom_imports.imports == ['mmcnnmod']
+    assert copy.model == cfg.model
