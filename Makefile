@@ -5,9 +5,10 @@
 STACK ?= onedl
 # The interpreter to set up with; empty: the first of python3, 3.11, 3.12, 3.10 that suits the stack.
 PYTHON ?=
-# More arguments for tools/demo.py and for pytest.
+# More arguments for tools/demo.py, for pytest and for the sweep.
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+SWEEP_ARGS ?= --sample 30
 
 VENV := $(if $(filter openmmlab,$(STACK)),.venv-openmmlab,.venv)
 ACTIVE = $(or $(PYTHON),$(shell command -v python || command -v python3))
@@ -18,12 +19,12 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test smoke lint format clean
+.PHONY: help setup demo test smoke sweep lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'with STACK=onedl (default), openmmlab, or none (the active Python); PYTHON=...;'
-	@echo 'DEMO_ARGS="..." and PYTEST_ARGS="..." are handed on'
+	@echo 'DEMO_ARGS="...", PYTEST_ARGS="..." and SWEEP_ARGS="..." are handed on'
 
 setup: ## a virtual environment with the stack, mmcv compiled, mmcnnmod installed
 	@PYTHON='$(PYTHON)' tools/misc/setup_env.sh '$(STACK)'
@@ -36,6 +37,9 @@ test: lint ## ruff, then every test
 
 smoke: setup ## the few tests that tell whether a stack works at all
 	"$(PY)" -m pytest -m smoke $(PYTEST_ARGS)
+
+sweep: setup ## a sample of the toolboxes' configs with MoD backbones (tools/misc/sweep_upstream_configs.py)
+	"$(PY)" tools/misc/sweep_upstream_configs.py $(SWEEP_ARGS)
 
 lint: setup ## ruff's checks, changing nothing
 	"$(PY)" -m ruff check .

@@ -117,6 +117,34 @@ def test_the_dumped_config_is_complete(trained, data, run_tool, tmp_path):
     assert result.returncode == 0, tail(result)
 
 
+def test_a_dense_config_with_mod(data, run_tool, tmp_path):
+    """It starts from the dense weights; the copy in the work dir needs no switch any more."""
+    mmpretrain = pytest.importorskip('mmpretrain')
+    dense = mmpretrain.models.ResNet(18).state_dict()
+    torch.save(dense, tmp_path / 'dense.pth')
+    _, name, _, checkpoint, metric = TASKS['mmpretrain']
+    result = run_tool(
+        sys.executable, ROOT / 'tools/train.py', ROOT / 'configs/resnet18_in1k.py', '--mod', 'c=32',
+        '--work-dir', tmp_path / 'out', '--data-root', data / name, '--cfg-options',
+        *shrink('mmpretrain'), 'optim_wrapper.optimizer.lr=0',
+        'model.backbone.init_cfg.type=Pretrained',
+        f'model.backbone.init_cfg.checkpoint={tmp_path / "dense.pth"}', cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, tail(result)
+    assert 'model.backbone.type: ResNet -> ResNetMoD' in result.stdout
+    trained = torch.load(tmp_path / 'out' / checkpoint, weights_only=False)['state_dict']
+    taken = trained['backbone.layer4.0.conv1.weight']
+    assert torch.equal(taken, dense['layer4.0.conv1.weight'])
+    assert trained['backbone.layer4.1.conv_block.0.weight'].shape[1] == 512 // 32
+
+    result = run_tool(
+        sys.executable, ROOT / 'tools/test.py', tmp_path / 'out' / 'resnet18_in1k.py',
+        tmp_path / 'out' / checkpoint, '--work-dir', tmp_path / 'test', cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, tail(result)
+    assert any(key.endswith(metric) for key in newest_json(tmp_path / 'test'))
+
+
 def toolbox_folder(toolbox):
     return Path(importlib.util.find_spec(toolbox).origin).parent / '.mim'
 

@@ -1,0 +1,141 @@
+"""How outcomes are sorted, and that upstream's configs are tried in earnest."""
+
+from pathlib import Path
+
+import pytest
+from sweep.survey import OURS, UPSTREAM, WORKS, Entry, examine, examine_all, look_at, shuffled
+from sweep.worker import Worker
+
+from .jobs import do
+
+ENTRY = Entry('mmseg', 'fcn.py', 'ResNetV1c', 'digest')
+FAILURE = {'step': 'loss', 'error': 'RuntimeError: 3 against 4 (heads/fcn.py:7)', 'seconds': 1}
+
+
+def outcome(swapped, dense):
+    return examine(ENTRY, lambda toolbox, name, swap: swapped if swap else dense)
+
+
+def test_what_works_is_not_tried_dense():
+    result = outcome({'seconds': 1}, None)
+    assert result == {'outcome': WORKS, 'seconds': 1}
+
+
+@pytest.mark.parametrize(
+    ('dense', 'expected'),
+    [
+        (FAILURE, UPSTREAM),
+        ({**FAILURE, 'step': 'predict'}, OURS),
+        ({**FAILURE, 'error': 'RuntimeError: 3 against 5 (heads/fcn.py:7)'}, OURS),
+        ({**FAILURE, 'error': 'RuntimeError: 3 against 4 (heads/fcn.py:8)'}, OURS),
+        ({'seconds': 1}, OURS),
+    ],
+)
+def test_only_the_same_failure_is_upstreams(dense, expected):
+    result = outcome(FAILURE, dense)
+    assert result['outcome'] == expected
+    assert result['error'] == FAILURE['error']
+    assert result.get('dense_error') == dense.get('error')
+
+
+def test_names_of_our_classes_and_addresses_make_no_difference():
+    ours = {**FAILURE, 'error': 'TypeError: ResNetMoD at 0x7f0a (a.py:1)'}
+    theirs = {**FAILURE, 'error': 'TypeError: ResNet at 0x7f0b (a.py:1)'}
+    assert outcome(ours, theirs)['outcome'] == UPSTREAM
+
+
+def test_every_config_is_examined_by_some_worker():
+    entries = [Entry('mmseg', str(i)) for i in range(5)]
+    used = []
+
+    def worker(number):
+        return lambda toolbox, name, swap: used.append((number, name)) or {'seconds': 0}
+
+    done = dict(examine_all(entries, [worker(0), worker(1)]))
+    assert list(done.values()) == [{'outcome': WORKS, 'seconds': 0}] * 5
+    assert set(done) == set(entries)
+    assert sorted(name for _, name in used) == list('01234')
+
+
+def test_an_error_of_the_sweep_itself_ends_it():
+    def broken(toolbox, name, swap):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(examine_all([ENTRY], [broken]))
+
+
+def test_a_seed_decides_on_the_order():
+    pytest.importorskip('mmpretrain')
+    assert shuffled(['mmpretrain'], 1) == shuffled(['mmpretrain'], 1)
+    assert shuffled(['mmpretrain'], 1) != shuffled(['mmpretrain'], 2)
+    assert sorted(shuffled(['mmpretrain'], 1)) == sorted(shuffled(['mmpretrain'], 2))
+
+
+@pytest.mark.parametrize(
+    ('toolbox', 'name', 'backbone'),
+    [
+        ('mmpretrain', 'resnet/resnet18_8xb16_cifar10.py', 'ResNet_CIFAR'),
+        ('mmseg', 'bisenetv1/bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024.py', 'ResNet'),
+        ('mmdet', 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', 'ResNet'),
+        ('mmdet', 'reid/reid_r50_8xb32-6e_mot15train80_test-mot15val20.py', 'mmpretrain.ResNet'),
+        ('mmdet', 'retinanet/retinanet_x101-32x4d_fpn_1x_coco.py', ''),
+        ('mmdet', 'common/ms_3x_coco.py', ''),
+    ],
+)
+def test_backbones_are_found(toolbox, name, backbone):
+    pytest.importorskip(toolbox)
+    entry = look_at(toolbox, name)
+    assert (entry.backbone, bool(entry.digest), entry.error) == (backbone, bool(backbone), '')
+
+
+def test_a_config_is_equal_to_another_with_other_images_only():
+    pytest.importorskip('mmseg')
+    names = [
+        'fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py',
+        'fcn/fcn_r50-d8_4xb2-80k_cityscapes-512x1024.py',
+        'fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py',
+    ]
+    first, longer, more_classes = (look_at('mmseg', name).digest for name in names)
+    assert first == longer != more_classes
+
+
+@pytest.fixture(scope='module')
+def worker():
+    """One process, because it takes seconds to import all toolboxes."""
+    worker = Worker(do, seconds=200, gigabytes=4)
+    yield worker
+    worker.stop()
+
+
+@pytest.mark.parametrize(
+    ('head', 'ours_fails', 'outcome', 'step', 'dense_step'),
+    [
+        ('dropout_ratio=0.2', False, WORKS, None, None),
+        ('in_channels=7', False, UPSTREAM, 'loss', 'loss'),
+        ('type="Nonsense"', False, UPSTREAM, 'build', 'build'),
+        ('dropout_ratio=0.2', True, OURS, 'loss', None),
+    ],
+)
+def test_configs_are_tried_in_earnest(
+    head, ours_fails, outcome, step, dense_step, tmp_path, worker
+):
+    mmseg = pytest.importorskip('mmseg')
+    base = Path(mmseg.__file__).parent / '.mim/configs/fcn'
+    (tmp_path / 'a.py').write_text(
+        f'_base_ = "{base}/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py"\n'
+        f'model = dict(decode_head=dict({head}))\n'
+    )
+    result = worker('examine_in', str(tmp_path), 'a.py', ours_fails)
+    assert (result['outcome'], result.get('step'), result.get('dense_step')) == (
+        outcome, step, dense_step,
+    )  # fmt: skip
+    if outcome == UPSTREAM:
+        assert result['error'] == result['dense_error']
+    if outcome == OURS:
+        assert result['error'].startswith('RuntimeError: a broken MoD block (')
+
+
+def test_nothing_is_downloaded(worker):
+    result = worker('download', 'torchvision://resnet18')
+    assert result['error'].startswith('a sweep downloads nothing')

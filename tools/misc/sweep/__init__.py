@@ -1,0 +1,1 @@
+"""Tries the configs that the toolboxes ship, with MoD backbones."""

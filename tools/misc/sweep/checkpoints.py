@@ -1,0 +1,50 @@
+"""Made-up weights: nothing is downloaded, and yet loading is tried.
+
+The name of such a checkpoint holds the dense backbone's config; loading it builds that backbone and
+returns its random weights. A warm start from it is thus tried in earnest, with all its checks.
+"""
+
+from __future__ import annotations
+
+import json
+
+import torch
+from mmengine.registry import MODELS
+from mmengine.runner import CheckpointLoader
+
+SCHEME = 'made-up://'
+WEIGHTS = ('init_cfg', 'pretrained')
+
+
+def made_up_name(backbone: dict | None, prefix: str | None = None) -> str:
+    """The name of a checkpoint.
+
+    Args:
+        backbone (dict, optional): Config of the dense backbone that it holds. None: it holds
+            nothing that a model has.
+        prefix (str, optional): What stands before the names in it.
+    """
+    if backbone is not None:
+        backbone = {key: value for key, value in backbone.items() if key not in WEIGHTS}
+    return SCHEME + json.dumps([backbone, prefix])
+
+
+@CheckpointLoader.register_scheme(prefixes=SCHEME)
+def make_up(name: str, map_location: str | None = None) -> dict:
+    """Load a made-up checkpoint."""
+    backbone, prefix = json.loads(name.removeprefix(SCHEME))
+    if backbone is None:
+        return {'made_up': torch.zeros(1)}
+    prefix = f'{prefix.rstrip(".")}.' if prefix else ''
+    weights = MODELS.build(backbone).state_dict()
+    return {prefix + name: tensor for name, tensor in weights.items()}
+
+
+def refuse_downloads() -> None:
+    """Let every other way to a checkpoint fail."""
+
+    def refuse(name: str, map_location: str | None = None) -> dict:
+        raise RuntimeError(f'a sweep downloads nothing, not {name} either')
+
+    prefixes = [prefix for prefix in CheckpointLoader._schemes if prefix != SCHEME]
+    CheckpointLoader.register_scheme(prefixes, loader=refuse, force=True)

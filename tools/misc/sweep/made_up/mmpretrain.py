@@ -1,0 +1,51 @@
+"""Data for classifiers, retrievers and self-supervised learning."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from mmcnnmod.cli.config import type_name
+
+from . import BATCH
+from .config import classes, transforms
+
+GALLERY = 4
+
+
+def needs(cfg: Config) -> dict:
+    """How many classes there are, whether an image has several, and of how many views it is."""
+    views = transforms(cfg).get('MultiView', {}).get('num_views', 1)
+    head = type_name(cfg.model.get('head') or {})
+    return {
+        'classes': classes(cfg),
+        'several': head.startswith('MultiLabel') or head == 'CSRAClsHead',
+        'views': sum(views) if isinstance(views, (list, tuple)) else views,
+        'labels': type_name(cfg.model.get('data_preprocessor') or {}) != 'SelfSupDataPreprocessor',
+    }
+
+
+def batch(needs: dict, training: bool) -> dict:
+    """Images with labels, or views without."""
+    return default_collate([item(needs) for _ in range(BATCH)])
+
+
+def item(needs: dict) -> dict:
+    """An image or its views, and its label."""
+    size = (3, needs['edge'], needs['edge'])
+    views = [torch.randint(256, size, dtype=torch.uint8) for _ in range(needs['views'])]
+    sample = DataSample(metainfo=dict(img_shape=size[1:]))
+    if not needs['labels']:
+        return {'inputs': views, 'data_samples': sample}
+    label = int(torch.randint(needs['classes'], ()))
+    sample.set_gt_label([label] if needs['several'] else label)
+    return {'inputs': views[0], 'data_samples': sample}
+
+
+def equip(model: nn.Module, needs: dict) -> None:
+    """Give a retriever features to compare with, in place of a gallery of images."""
+    if hasattr(model, 'prototype'):
+        model.prototype = torch.rand(GALLERY, model.head.in_channels)

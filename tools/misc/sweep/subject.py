@@ -1,0 +1,93 @@
+"""A config as it is tried: swapped or dense, with small inputs and without downloads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmcnnmod import swap_backbone
+from mmcnnmod.cli.config import map_tree
+from mmcnnmod.swap.places import find_places
+
+from . import made_up
+from .shrink import shrink
+
+# What changes numbers only, and not which operations run on which shapes.
+NUMBERS = ('init_cfg', 'pretrained', 'mean', 'std')
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is tried.
+
+    Attributes:
+        cfg (Config): The config with its model shrunk.
+        dense (dict[str, dict]): The dense nodes of the backbones to swap, by their paths.
+        changes (tuple[str, ...]): What swapping changed.
+        needs (dict): What the data must hold, see :mod:`.made_up`.
+        trains (bool): Whether the config has a training loop. Some trackers have none.
+        tests (bool): Whether it has a test loop. Self-supervised training has none.
+    """
+
+    cfg: Config
+    dense: dict[str, dict]
+    changes: tuple[str, ...]
+    needs: dict
+    trains: bool
+    tests: bool
+
+    def digest(self) -> str:
+        """Equal for two configs that do the same with data of the same kind."""
+
+        def strip(node):
+            if isinstance(node, dict):
+                return {key: value for key, value in node.items() if key not in NUMBERS}
+            return node
+
+        content = [map_tree(self.cfg.model, strip), self.needs, self.trains, self.tests]
+        text = json.dumps(content, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def config_folder(toolbox: str) -> Path:
+    """Where an installed toolbox keeps its configs."""
+    return Path(import_module(toolbox).__file__).parent / '.mim' / 'configs'
+
+
+def read(toolbox: str, name: str) -> Config:
+    """Read a config of a toolbox, with names for classes as tools/train.py does."""
+    cfg = Config.fromfile(config_folder(toolbox) / name)
+    return Config(cfg.to_dict(), filename=cfg.filename)
+
+
+def dense_backbones(cfg: Config) -> dict[str, dict]:
+    """The nodes that :func:`mmcnnmod.swap_backbone` would swap, by their paths."""
+    places = [place for place in find_places(cfg) if place.new and not place.teaches]
+    return {place.path: place.node.to_dict() for place in places}
+
+
+def prepare(cfg: Config, swapped: bool) -> Subject:
+    """Swap the backbones, or leave them as they came; then shrink.
+
+    Args:
+        cfg (Config): Changed in place.
+        swapped (bool): Whether to swap.
+    """
+    dense = dense_backbones(cfg)
+    changes: list[str] = []
+    if swapped:
+        swap_backbone(cfg, log=changes.append)
+    edge = shrink(cfg, dense)
+    return Subject(
+        cfg=cfg,
+        dense=dense,
+        changes=tuple(changes),
+        needs=made_up.needs(cfg, edge),
+        trains=bool(cfg.get('train_cfg')),
+        tests='test_cfg' in cfg and bool(cfg.get('test_dataloader')),
+    )
