@@ -135,7 +135,7 @@ def test_a_dense_config_with_mod(data, run_tool, tmp_path):
     trained = torch.load(tmp_path / 'out' / checkpoint, weights_only=False)['state_dict']
     taken = trained['backbone.layer4.0.conv1.weight']
     assert torch.equal(taken, dense['layer4.0.conv1.weight'])
-    assert trained['backbone.layer4.1.conv_block.0.weight'].shape[1] == 512 // 32
+    assert trained['backbone.layer4.1.conv_block.0.conv.weight'].shape[1] == 512 // 32
 
     result = run_tool(
         sys.executable, ROOT / 'tools/test.py', tmp_path / 'out' / 'resnet18_in1k.py',

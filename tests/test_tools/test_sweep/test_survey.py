@@ -13,7 +13,7 @@ FAILURE = {'step': 'loss', 'error': 'RuntimeError: 3 against 4 (heads/fcn.py:7)'
 
 
 def outcome(swapped, dense):
-    return examine(ENTRY, lambda toolbox, name, swap: swapped if swap else dense)
+    return examine(ENTRY, lambda toolbox, name, swap, factor: swapped if swap else dense)
 
 
 def test_what_works_is_not_tried_dense():
@@ -44,12 +44,34 @@ def test_names_of_our_classes_and_addresses_make_no_difference():
     assert outcome(ours, theirs)['outcome'] == UPSTREAM
 
 
+def test_images_that_are_too_small_are_nobodys_fault():
+    tried = []
+
+    def attempt(toolbox, name, swap, factor):
+        tried.append((swap, factor))
+        return {'seconds': 1} if factor > 1 else FAILURE
+
+    assert examine(ENTRY, attempt)['outcome'] == WORKS
+    assert tried == [(True, 1), (False, 1), (True, 3)]
+
+
+def test_images_do_not_matter_before_there_are_any():
+    tried = []
+
+    def attempt(toolbox, name, swap, factor):
+        tried.append((swap, factor))
+        return {**FAILURE, 'step': 'build'}
+
+    assert examine(ENTRY, attempt)['outcome'] == UPSTREAM
+    assert tried == [(True, 1), (False, 1)]
+
+
 def test_every_config_is_examined_by_some_worker():
     entries = [Entry('mmseg', str(i)) for i in range(5)]
     used = []
 
     def worker(number):
-        return lambda toolbox, name, swap: used.append((number, name)) or {'seconds': 0}
+        return lambda toolbox, name, swap, factor: used.append((number, name)) or {'seconds': 0}
 
     done = dict(examine_all(entries, [worker(0), worker(1)]))
     assert list(done.values()) == [{'outcome': WORKS, 'seconds': 0}] * 5
@@ -58,7 +80,7 @@ def test_every_config_is_examined_by_some_worker():
 
 
 def test_an_error_of_the_sweep_itself_ends_it():
-    def broken(toolbox, name, swap):
+    def broken(toolbox, name, swap, factor):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
@@ -25,13 +26,14 @@ from .subject import Subject, config_folder, prepare, read
 MESSAGE = 160
 
 
-def attempt(toolbox: str, name: str, swapped: bool) -> dict:
+def attempt(toolbox: str, name: str, swapped: bool, factor: int = 1) -> dict:
     """Try a config.
 
     Args:
         toolbox (str): Whose config it is.
         name (str): Its path below the toolbox's configs.
         swapped (bool): With MoD backbones, or as it came.
+        factor (int): See :func:`sweep.shrink.shrink`. Defaults to 1.
 
     Returns:
         dict: ``seconds``, and if it fails ``step`` and ``error``.
@@ -43,7 +45,7 @@ def attempt(toolbox: str, name: str, swapped: bool) -> dict:
     result = {}
     step = 'swap'
     try:
-        for begun in steps(prepare(read(toolbox, name), swapped)):
+        for begun in steps(prepare(read(toolbox, name), swapped, factor)):
             step = begun
     except Exception as problem:
         result = {'step': step, 'error': describe(problem)}
@@ -64,6 +66,10 @@ def steps(subject: Subject) -> Iterator[str]:
     """Do one step after the other, giving the name of each before it begins."""
     yield 'build'
     init_default_scope(subject.cfg.default_scope)
+    # A runner tells where it is; some losses grow with that.
+    MessageHub.get_current_instance().update_info_dict(
+        dict(iter=0, epoch=0, max_iters=1, max_epochs=1)
+    )
     model = MODELS.build(subject.cfg.model)
     blocks = [module for module in model.modules() if isinstance(module, MoDBlock)]
     if subject.changes and not blocks:

@@ -16,12 +16,13 @@ VGG_EDGE = 224
 SIZES = ('size', 'scale', 'random_size_range')
 
 
-def shrink(cfg: Config, backbones: dict[str, dict]) -> int:
+def shrink(cfg: Config, backbones: dict[str, dict], factor: int = 1) -> int:
     """Fit a config to small images, one CPU and no network.
 
     Args:
         cfg (Config): Changed in place: sizes in the data preprocessors, SyncBN, checkpoints.
         backbones (dict[str, dict]): The dense nodes of its backbones, by their paths.
+        factor (int): For images larger than usual. Defaults to 1.
 
     Returns:
         int: Height and width of the images to make up.
@@ -32,7 +33,7 @@ def shrink(cfg: Config, backbones: dict[str, dict]) -> int:
     cfg.launcher = 'none'
     revert_sync_bn(cfg)
     vgg = any('VGG' in node['type'] for node in backbones.values())
-    edge = VGG_EDGE if vgg else EDGES[cfg.default_scope]
+    edge = VGG_EDGE if vgg else factor * EDGES[cfg.default_scope]
     for path, node, _ in walk(cfg.model, 'model'):
         if 'data_preprocessor' in path:
             for key in SIZES:

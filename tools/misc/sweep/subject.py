@@ -71,18 +71,19 @@ def dense_backbones(cfg: Config) -> dict[str, dict]:
     return {place.path: place.node.to_dict() for place in places}
 
 
-def prepare(cfg: Config, swapped: bool) -> Subject:
+def prepare(cfg: Config, swapped: bool, factor: int = 1) -> Subject:
     """Swap the backbones, or leave them as they came; then shrink.
 
     Args:
         cfg (Config): Changed in place.
         swapped (bool): Whether to swap.
+        factor (int): See :func:`sweep.shrink.shrink`. Defaults to 1.
     """
     dense = dense_backbones(cfg)
     changes: list[str] = []
     if swapped:
         swap_backbone(cfg, log=changes.append)
-    edge = shrink(cfg, dense)
+    edge = shrink(cfg, dense, factor)
     return Subject(
         cfg=cfg,
         dense=dense,

@@ -15,6 +15,9 @@ from .subject import config_folder, dense_backbones, prepare, read
 WORKS = 'works'
 UPSTREAM = 'the dense original fails the same way'
 OURS = 'our fault'
+# How many times larger than usual the images get, and the steps for which that matters.
+FACTORS = (1, 3)
+ON_IMAGES = ('loss', 'predict')
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ def look_at(toolbox: str, name: str) -> Entry:
 def examine(entry: Entry, attempt: Callable[..., dict]) -> dict:
     """Try a config with MoD backbones, and if that fails as it came.
 
+    If both fail, the made-up images may be too small for the model, so larger ones are tried.
+
     Args:
         entry (Entry): The config.
         attempt (Callable): :func:`sweep.attempt.attempt`, directly or in a worker.
@@ -80,11 +85,14 @@ def examine(entry: Entry, attempt: Callable[..., dict]) -> dict:
         dict: ``outcome`` and ``seconds``; unless it works both ``step`` and ``error``, and if the
             dense original fails ``dense_step`` and ``dense_error``.
     """
-    swapped = attempt(entry.toolbox, entry.name, True)
-    if 'error' not in swapped:
-        return {'outcome': WORKS, **swapped}
-    dense = attempt(entry.toolbox, entry.name, False)
-    outcome = UPSTREAM if same_failure(swapped, dense) else OURS
+    for factor in FACTORS:
+        swapped = attempt(entry.toolbox, entry.name, True, factor)
+        if 'error' not in swapped:
+            return {'outcome': WORKS, **swapped}
+        dense = attempt(entry.toolbox, entry.name, False, factor)
+        outcome = UPSTREAM if same_failure(swapped, dense) else OURS
+        if outcome == OURS or swapped['step'] not in ON_IMAGES:
+            break
     proof = {f'dense_{key}': dense[key] for key in ('step', 'error') if key in dense}
     return {'outcome': outcome, **swapped, **proof}
 
