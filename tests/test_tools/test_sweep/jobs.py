@@ -32,12 +32,13 @@ def crash_unless_fresh(calls=[]):  # noqa: B006  (it counts the calls in one pro
     return {'pid': os.getpid()}
 
 
-def examine_in(folder, name, ours_fails):
+def examine_in(folder, name, fault):
     """Examine a config that mmseg would ship if this were its folder."""
     from sweep import attempt, subject
     from sweep.survey import examine, look_at
 
     from mmcnnmod.layers import MoDBlock
+    from mmcnnmod.swap import weights
 
     def fail(*_):
         raise RuntimeError('a broken MoD block')
@@ -45,8 +46,10 @@ def examine_in(folder, name, ours_fails):
     with ExitStack() as patches:
         for module in (attempt, subject):
             patches.enter_context(patch.object(module, 'config_folder', lambda _: Path(folder)))
-        if ours_fails:
+        if fault == 'block':
             patches.enter_context(patch.object(MoDBlock, 'forward', fail))
+        if fault == 'start':
+            patches.enter_context(patch.object(weights, 'start_warm'))
         return examine(look_at('mmseg', name), attempt.attempt)
 
 

@@ -20,7 +20,7 @@ from torch import nn
 from mmcnnmod.layers import MoDBlock
 
 from . import made_up
-from .checkpoints import refuse_downloads
+from .checkpoints import loaded, refuse_downloads
 from .subject import Subject, config_folder, prepare, read
 
 MESSAGE = 160
@@ -75,7 +75,10 @@ def steps(subject: Subject) -> Iterator[str]:
     if subject.changes and not blocks:
         raise RuntimeError('there is no MoD block in the model')
     yield 'init'
+    loaded.clear()
     model.init_weights()
+    if not subject.weights <= set(loaded):
+        raise RuntimeError('a backbone does not start from its dense weights')
     if subject.trains:
         yield 'loss'
         compute_loss(model, subject.needs).backward()
@@ -119,7 +122,6 @@ def predict(model: nn.Module, needs: dict) -> None:
 def describe(problem: Exception) -> str:
     """One line: the kind of error, its message, and where it was raised."""
     frame = traceback.extract_tb(problem.__traceback__)[-1]
-    # The file with its folder tells enough.
-    place = f'{"/".join(Path(frame.filename).parts[-3:])}:{frame.lineno}'
+    place = f'{"/".join(Path(frame.filename).parts[-3:])}, {frame.name}'
     text = ' '.join(str(problem).split()) or 'no message'
     return f'{type(problem).__name__}: {text[:MESSAGE]} ({place})'

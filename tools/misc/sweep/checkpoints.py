@@ -12,8 +12,13 @@ import torch
 from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader
 
+from mmcnnmod.swap.places import walk
+
 SCHEME = 'made-up://'
 WEIGHTS = ('init_cfg', 'pretrained')
+
+# The names of all that were loaded in this process.
+loaded: list[str] = []
 
 
 def made_up_name(backbone: dict | None, prefix: str | None = None) -> str:
@@ -32,12 +37,20 @@ def made_up_name(backbone: dict | None, prefix: str | None = None) -> str:
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
 def make_up(name: str, map_location: str | None = None) -> dict:
     """Load a made-up checkpoint."""
+    loaded.append(name)
     backbone, prefix = json.loads(name.removeprefix(SCHEME))
     if backbone is None:
         return {'made_up': torch.zeros(1)}
     prefix = f'{prefix.rstrip(".")}.' if prefix else ''
     weights = MODELS.build(backbone).state_dict()
     return {prefix + name: tensor for name, tensor in weights.items()}
+
+
+def backbone_weights(model: dict) -> set[str]:
+    """The names of all made-up checkpoints with a backbone that a model's config holds."""
+    values = [value for _, node, _ in walk(model, '') for value in node.values()]
+    names = {value for value in values if isinstance(value, str) and value.startswith(SCHEME)}
+    return {name for name in names if json.loads(name.removeprefix(SCHEME))[0] is not None}
 
 
 def refuse_downloads() -> None:

@@ -50,6 +50,8 @@ def replace_checkpoints(path: str, node: dict, backbones: dict[str, dict]) -> No
         node['pretrained'] = made_up_name(backbones.get(holder))
     if node.get('teacher_ckpt'):
         node['teacher_ckpt'] = None
+    if str(node.get('checkpoint')).startswith('http'):
+        node['checkpoint'] = made_up_name(None)
     init_cfgs = node.get('init_cfg') or []
     for init_cfg in [init_cfgs] if isinstance(init_cfgs, dict) else init_cfgs:
         if type_name(init_cfg) in ('Pretrained', 'PretrainedInit', 'DensePretrained'):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from copy import deepcopy
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ from mmcnnmod.cli.config import map_tree
 from mmcnnmod.swap.places import find_places
 
 from . import made_up
+from .checkpoints import backbone_weights
 from .shrink import shrink
 
 # What changes numbers only, and not which operations run on which shapes.
@@ -27,7 +29,7 @@ class Subject:
 
     Attributes:
         cfg (Config): The config with its model shrunk.
-        dense (dict[str, dict]): The dense nodes of the backbones to swap, by their paths.
+        weights (set[str]): The made-up checkpoints from which its backbones have to start.
         changes (tuple[str, ...]): What swapping changed.
         needs (dict): What the data must hold, see :mod:`.made_up`.
         trains (bool): Whether the config has a training loop. Some trackers have none.
@@ -35,7 +37,7 @@ class Subject:
     """
 
     cfg: Config
-    dense: dict[str, dict]
+    weights: set[str]
     changes: tuple[str, ...]
     needs: dict
     trains: bool
@@ -80,13 +82,16 @@ def prepare(cfg: Config, swapped: bool, factor: int = 1) -> Subject:
         factor (int): See :func:`sweep.shrink.shrink`. Defaults to 1.
     """
     dense = dense_backbones(cfg)
+    unswapped = deepcopy(cfg)
+    shrink(unswapped, dense, factor)
     changes: list[str] = []
     if swapped:
         swap_backbone(cfg, log=changes.append)
     edge = shrink(cfg, dense, factor)
+    cold = any(line.startswith('warning: ') for line in changes)
     return Subject(
         cfg=cfg,
-        dense=dense,
+        weights=set() if cold else backbone_weights(unswapped.model),
         changes=tuple(changes),
         needs=made_up.needs(cfg, edge),
         trains=bool(cfg.get('train_cfg')),
