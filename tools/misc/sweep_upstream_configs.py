@@ -25,13 +25,29 @@ from sweep.survey import OURS, Entry, examine_all, look_at, shuffled
 from sweep.table import failures, table
 from sweep.worker import Worker
 
-TOOLBOXES = ('mmpretrain', 'mmseg', 'mmdet')
+from mmcnnmod.cli.errors import one_line_errors
+from mmcnnmod.toolboxes import MINIMUM_VERSIONS, is_absent
+
+TOOLBOXES = [toolbox for toolbox in MINIMUM_VERSIONS if not is_absent(toolbox)]
 
 
 def main() -> None:
     """Sweep; exit with 1 if a config failed by our fault."""
     args = parse_args()
     make_calm()
+    try:
+        with one_line_errors():
+            results = sweep(args)
+    except KeyboardInterrupt:
+        hint = f'; the same command goes on from {args.json}' if args.json else ''
+        print(f'interrupted{hint}', file=sys.stderr)
+        sys.exit(130)
+    print(*table(results), *failures(results), sep='\n')
+    sys.exit(any(result['outcome'] == OURS for result in results.known.values()))
+
+
+def sweep(args: argparse.Namespace) -> Results:
+    """Read the configs and try those of which nothing is known yet."""
     columns = ('{task.description}', BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress:
         entries = read_configs(args, progress)
@@ -39,13 +55,17 @@ def main() -> None:
         todo = results.todo()
         task = progress.add_task('trying', total=len(todo))
         workers = [Worker(attempt, args.seconds, args.memory) for _ in range(args.jobs)]
-        for entry, result in examine_all(todo, workers):
-            results.add(entry, result)
-            progress.advance(task)
-            if result['outcome'] == OURS:
-                progress.print(f'{entry.toolbox}/{entry.name}: {result["step"]}: {result["error"]}')
-    print(*table(results), *failures(results), sep='\n')
-    sys.exit(any(result['outcome'] == OURS for result in results.known.values()))
+        try:
+            for entry, result in examine_all(todo, workers):
+                results.add(entry, result)
+                progress.advance(task)
+                if result['outcome'] == OURS:
+                    line = f'{result["step"]}: {result["error"]}'
+                    progress.print(f'{entry.toolbox}/{entry.name}: {line}')
+        finally:
+            for worker in workers:
+                worker.end()
+    return results
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,7 +83,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='processes; one per core')
     parser.add_argument('--seconds', type=float, default=300, help='limit for one config')
     parser.add_argument('--memory', type=float, default=8, help='limit for one process, in GB')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.json and not args.json.parent.is_dir():
+        parser.error(f'--json {args.json}: there is no folder {args.json.parent}')
+    return args
 
 
 def read_configs(args: argparse.Namespace, progress: Progress) -> list[Entry]:

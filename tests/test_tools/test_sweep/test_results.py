@@ -8,6 +8,8 @@ from sweep.results import Results
 from sweep.survey import OURS, UPSTREAM, WORKS, Entry
 from sweep.table import failures, table
 
+from mmcnnmod.errors import UserError
+
 ENTRIES = [
     Entry('mmseg', 'a.py', 'ResNet', 'one'),
     Entry('mmseg', 'b.py', 'ResNet', 'one'),
@@ -57,6 +59,15 @@ def test_another_version_begins_anew(tmp_path, versions):
     Results(ENTRIES, path).add(ENTRIES[0], WORKED)
     versions['torch'] = '3'
     assert digests(Results(ENTRIES, path)) == ['one', 'two', 'three']
+
+
+@pytest.mark.parametrize('text', ['', '[]', '{"versions": {}}'])
+def test_a_file_with_something_else_stays(text, tmp_path):
+    path = tmp_path / 'sweep.json'
+    path.write_text(text)
+    with pytest.raises(UserError, match=r'sweep\.json holds no results of a sweep'):
+        Results(ENTRIES, path)
+    assert path.read_text() == text
 
 
 def test_results_of_other_configs_are_kept(tmp_path):

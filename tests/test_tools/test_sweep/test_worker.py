@@ -37,6 +37,12 @@ def test_a_process_is_replaced(worker, what, seconds, error):
     assert worker('work')['pid'] != first['pid']
 
 
+def test_an_ended_worker_stays_so(worker):
+    worker('work')
+    worker.end()
+    assert worker('work')['error'] == 'ended with the sweep'
+
+
 def test_a_job_gets_a_second_chance_in_a_fresh_process():
     worker = Worker(crash_unless_fresh, seconds=20, gigabytes=1)
     first = worker()

@@ -8,9 +8,12 @@ from datetime import datetime, timezone
 from importlib import import_module
 from pathlib import Path
 
+from mmcnnmod.errors import UserError
+from mmcnnmod.toolboxes import MINIMUM_VERSIONS, is_absent
+
 from .survey import WORKS, Entry
 
-PACKAGES = ('torch', 'mmcv', 'mmengine', 'mmpretrain', 'mmseg', 'mmdet', 'mmcnnmod')
+PACKAGES = ('torch', 'mmcv', 'mmengine', 'mmcnnmod')
 
 
 class Results:
@@ -35,14 +38,14 @@ class Results:
         self.known: dict[str, dict] = {}
         self.configs: dict[str, str] = {}
         if path and path.exists():
-            content = json.loads(path.read_text())
-            if content['versions'] == self.versions:
+            before = read_results(path)
+            if before['versions'] == self.versions:
                 self.known = {
                     digest: result
-                    for digest, result in content['results'].items()
+                    for digest, result in before['results'].items()
                     if result['outcome'] == WORKS or not retry
                 }
-                self.configs = content['configs']
+                self.configs = before['configs']
         self.configs |= {
             f'{entry.toolbox}/{entry.name}': entry.digest or entry.error
             for entry in entries
@@ -74,9 +77,23 @@ class Results:
         partial.replace(self.path)
 
 
+def read_results(path: Path) -> dict:
+    """Read a results file.
+
+    Raises:
+        UserError: If it is none.
+    """
+    try:
+        content = json.loads(path.read_text())
+        return {key: content[key] for key in ('versions', 'results', 'configs')}
+    except (ValueError, KeyError, TypeError) as problem:
+        raise UserError(f'{path} holds no results of a sweep; give another file') from problem
+
+
 def versions() -> dict[str, str]:
     """The versions for which results hold."""
-    found = {name: import_module(name).__version__ for name in PACKAGES}
+    toolboxes = [toolbox for toolbox in MINIMUM_VERSIONS if not is_absent(toolbox)]
+    found = {name: import_module(name).__version__ for name in (*PACKAGES, *toolboxes)}
     return {'python': platform.python_version(), **found}
 
 

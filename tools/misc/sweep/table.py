@@ -70,5 +70,10 @@ def proof(result: dict) -> tuple[str, str]:
     """What went wrong with MoD backbones, and with the dense ones."""
     dense = 'works'
     if 'dense_error' in result:
-        dense = f'{result["dense_step"]}: `{result["dense_error"]}`'
-    return f'with MoD: {result["step"]}: `{result["error"]}`', f'dense: {dense}'
+        dense = f'{result["dense_step"]}: {code(result["dense_error"])}'
+    return f'with MoD: {result["step"]}: {code(result["error"])}', f'dense: {dense}'
+
+
+def code(text: str) -> str:
+    """A text that Markdown leaves as it is."""
+    return f'`{text.replace("`", chr(39))}`'

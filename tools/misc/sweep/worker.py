@@ -35,6 +35,7 @@ class Worker:
         self.gigabytes = gigabytes
         self.process = None
         self.connection = None
+        self.ended = False
 
     def __call__(self, *args) -> dict:
         """Call the function.
@@ -62,6 +63,8 @@ class Worker:
         Raises:
             Death: If the process died or had to be ended.
         """
+        if self.ended:
+            raise Death('ended with the sweep')
         if self.process is None:
             self.start()
         try:
@@ -94,6 +97,12 @@ class Worker:
         self.process = context.Process(target=serve, args=(self.function, theirs), daemon=True)
         self.process.start()
         theirs.close()
+
+    def end(self) -> None:
+        """End the process and start no other; from any thread."""
+        self.ended = True
+        if self.process is not None:
+            self.process.kill()
 
     def stop(self) -> None:
         """End the process, if there is one."""
