@@ -188,14 +188,6 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar='DIR',
         help="where the data set lies, in place of the config's data_root",
     )
-    parser.add_argument(
-        '--mod',
-        nargs='*',
-        action=ModOptions,
-        metavar='KEY=VALUE',
-        help='give a dense config MoD backbones that start from its dense weights; with another '
-        'depth or MoD options if you like: --mod depth=75 c=32',
-    )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     _add_device(parser)
     parser.add_argument(
@@ -223,6 +215,14 @@ def _add_cfg_options(parser: argparse.ArgumentParser) -> None:
         action=DictAction,
         metavar='KEY=VALUE',
         help='override settings: optim_wrapper.optimizer.lr=0.1, key="[a,b]", key=a,b',
+    )
+    parser.add_argument(
+        '--mod',
+        nargs='*',
+        action=ModOptions,
+        metavar='KEY=VALUE',
+        help='give a dense config MoD backbones that start from its dense weights; with another '
+        'depth or MoD options if you like: --mod depth=75 c=32',
     )
     parser.add_argument(
         '--trust-checkpoint',
