@@ -11,49 +11,47 @@ import argparse
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 # Read when torch is loaded, see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-TOOLS = Path(__file__).resolve().parents[1] / 'tools'
-CLASSES = ('aeroplane', 'bicycle', 'bird', 'boat')  # what is drawn
+GENERATOR = Path(__file__).resolve().parents[1] / 'tools/dataset_tools/generate_data.py'
+CLASSES = ('aeroplane', 'bicycle', 'bird', 'boat')  # what it draws
 
 
 def main() -> None:
-    """The six steps."""
+    """The five steps."""
     args = parse_args()
     work_dir = Path(args.work_dir).resolve()
 
     step(1, 'Pictures: four kinds of things, drawn')
-    run(
-        'dataset_tools/generate_data.py', 'imagenet', work_dir / 'data', '--size', '64x64',
-        '--classes', len(CLASSES), '--train', args.train, '--val', args.val, shown='done',
-    )  # fmt: skip
+    draw_pictures(work_dir / 'data', args)
 
     step(2, "Config: mmpretrain's own ResNet-18 for CIFAR, on these pictures")
     cfg = dense_config(work_dir / 'data', work_dir, args.epochs)
     print(f'model.backbone: {dict(cfg.model.backbone)}\nparameters: {parameters(cfg):,}')
 
     step(3, 'Swap: what swap_backbone changes')
-    import mmcnnmod
+    from mmcnnmod import swap_backbone
+    from mmcnnmod.cli import channel_usage, train
 
-    mmcnnmod.swap_backbone(cfg)
+    swap_backbone(cfg)
     print(f'parameters: {parameters(cfg):,}')
 
-    step(4, f'Train: {args.epochs} epochs')
+    step(4, f'Train and validate: {args.epochs} epochs; guessing gives {100 / len(CLASSES):.0f} %')
     # Two numbers for each MoD block, whenever the log is written: docs/channel_usage.md.
     cfg.custom_hooks = [dict(type='ChannelUsageHook', interval=cfg.default_hooks.logger.interval)]
     config = work_dir / 'resnet18-mod.py'
     cfg.dump(config)
-    run('train.py', config, shown='Epoch(')
+    with redirect_stdout(LinesWith('Epoch(')):
+        train.main([str(config)])  # as tools/train.py does
 
-    step(5, f'Test: guessing gives {100 / len(CLASSES):.0f} %')
+    step(5, 'Look: which channels the first MoD block of the third stage selects')
     checkpoint = work_dir / f'epoch_{args.epochs}.pth'
-    run('test.py', config, checkpoint, shown='Epoch(')
-
-    step(6, 'Look: which channels the first MoD block of the third stage selects')
-    run('analysis_tools/channel_usage.py', config, checkpoint, '--out-dir', work_dir)
+    # As tools/analysis_tools/channel_usage.py does.
+    channel_usage.main([str(config), str(checkpoint), '--out-dir', str(work_dir)])
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,38 +59,40 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--work-dir', default='work_dirs/example', help='where everything goes')
     parser.add_argument('--train', type=int, default=240, help='pictures to train on')
-    parser.add_argument('--val', type=int, default=80, help='pictures to test on')
+    parser.add_argument('--val', type=int, default=80, help='pictures to look at afterwards')
     parser.add_argument('--epochs', type=int, default=6, help='times that all are seen')
     return parser.parse_args()
 
 
 def step(number: int, title: str) -> None:
     """Announce a step."""
-    print(f'\n=== {number}/6 {title}', flush=True)
+    print(f'\n=== {number}/5 {title}', flush=True)
 
 
-def run(tool: str, *arguments: object, shown: str = '') -> None:
-    """Run one of the tools as a user would.
+class LinesWith:
+    """Prints only records with a text; the whole log, which is long, is in the work dir."""
 
-    Args:
-        tool (str): The program, below tools/.
-        *arguments (object): Its arguments.
-        shown (str): Show only lines with this text (the logs, in the work dir, are long).
-            Defaults to '', all. If the program fails, all of them are shown, and ours ends too.
-    """
-    command = [sys.executable, str(TOOLS / tool), *map(str, arguments)]
-    print('$', ' '.join(['python', f'tools/{tool}', *command[2:]]), flush=True)
-    lines = []
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        for line in process.stdout:
-            lines.append(line)
-            if shown in line:
-                print(line, end='', flush=True)
-    if process.returncode:
-        print(*lines, sep='', file=sys.stderr)
-        sys.exit(process.returncode)
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.out = sys.stdout
+
+    def write(self, record: str) -> None:
+        """Called once for each record of the log."""
+        if self.text in record:
+            self.out.write(record)
+
+    def flush(self) -> None:
+        """Part of what a stream has to offer."""
+        self.out.flush()
+
+
+def draw_pictures(folder: Path, args: argparse.Namespace) -> None:
+    """Draw a data set in ImageNet's layout; what is there already is kept."""
+    sizes = dict(size='64x64', classes=len(CLASSES), train=args.train, val=args.val)
+    options = [word for name, value in sizes.items() for word in (f'--{name}', str(value))]
+    done = subprocess.run([sys.executable, GENERATOR, 'imagenet', folder, *options], check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
 
 
 def dense_config(data: Path, work_dir: Path, epochs: int):

@@ -1,0 +1,214 @@
+"""Every command on the pages is one that its program takes.
+
+A program of ours parses it with its own options, and where it names a config, that is read with
+the options applied. Quick ones also run. What takes a training is run by the tests in ELSEWHERE.
+"""
+
+import argparse
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmcnnmod.cli.config import load_config
+
+from ..test_tools.conftest import tail
+from .pages import PAGES, ROOT, alternatives, commands
+
+# The programs that really run here, on their commands from the pages, with options that make it
+# quick.
+RUN = {'tools/dataset_tools/generate_data.py': ['--size', '64x32', '--train', '10', '--val', '10']}
+# The programs that other tests run; the file must name them.
+ELSEWHERE = {
+    'examples/swap_train_look.py': 'test_examples.py',
+    'tools/analysis_tools/channel_usage.py': 'test_tools/test_channel_usage.py',
+    'tools/analysis_tools/paper_tables.py': 'test_tools/test_paper_tables.py',
+    'tools/analysis_tools/plot_tradeoff.py': 'test_tools/test_paper_tables.py',
+    'tools/model_converters/dense_to_mod.py': 'test_tools/test_dense_to_mod.py',
+    'tools/model_converters/publish_model.py': 'test_tools/test_publish_model.py',
+    'tools/test.py': 'test_tools/test_train_and_test.py',
+    'tools/train.py': 'test_tools/test_train_and_test.py',
+    'tools/train_seeds.py': 'test_tools/test_train_and_test.py',
+    'tools/visualize.py': 'test_tools/test_visualize.py',
+}
+PLACEHOLDER = re.compile(r'[A-Z][A-Z_]*')
+# What CONFIG may stand for: a dense one, as --mod wants it.
+DENSE = ROOT / 'tests/test_docs/resnet50.py'
+COMMANDS = sorted({(line, page) for page in PAGES for line in commands(page)})
+
+
+class Parsed(BaseException):
+    """The program has parsed its command line."""
+
+
+@pytest.mark.parametrize(('line', 'page'), COMMANDS)
+def test_command(line, page, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    for i, single in enumerate(alternatives(line)):
+        check(shlex.split(single, comments=True), monkeypatch, tmp_path / str(i))
+
+
+def check(words, monkeypatch, tmp_path):
+    """Find the rule for a command and apply it; a command without a rule fails."""
+    if '&&' in words:
+        first, second = words[: words.index('&&')], words[words.index('&&') + 1 :]
+        check(first, monkeypatch, tmp_path)
+        check(second, monkeypatch, tmp_path)
+        return
+    while re.match(r'\w+=', words[0]):
+        words = words[1:]
+    program, arguments = words[0], words[1:]
+    if program.startswith('--'):  # options alone
+        check_ours('tools/train.py', ['CONFIG', *words], monkeypatch, tmp_path)
+    elif Path(program).name in ('python', 'python3'):
+        check_python(arguments, monkeypatch, tmp_path)
+    elif match := re.fullmatch(r'tools/(dist|slurm)_(train|test)\.sh', program):
+        assert (ROOT / program).is_file()
+        check_launcher(*match.groups(), arguments, monkeypatch, tmp_path)
+    elif program == 'torchrun':
+        check_torchrun(arguments, monkeypatch, tmp_path)
+    elif program == 'docker':
+        check_docker(arguments, monkeypatch, tmp_path)
+    elif program in OTHERS:
+        OTHERS[program](arguments)
+    else:
+        pytest.fail(f'no rule for {program!r}; add one to {Path(__file__).name}')
+
+
+def check_python(arguments, monkeypatch, tmp_path):
+    if arguments[0] == '-c':
+        exec(arguments[1])
+    else:
+        check_ours(arguments[0], arguments[1:], monkeypatch, tmp_path)
+
+
+def check_ours(program, arguments, monkeypatch, tmp_path):
+    """A program of this project: its options, its files, and that it is run somewhere."""
+    assert (ROOT / program).is_file(), f'{program} is not there'
+    for argument in arguments:
+        if argument.startswith(('configs/', 'tools/', 'docs/')):
+            assert (ROOT / argument).is_file(), f'{argument} is not there'
+    args = parse(program, arguments, monkeypatch)
+    if hasattr(args, 'config') and hasattr(args, 'launcher'):
+        if PLACEHOLDER.fullmatch(args.config):
+            args.config = str(DENSE)
+        load_config(args)
+    if program in RUN:
+        run(program, arguments, tmp_path)
+    else:
+        assert program in ELSEWHERE, f'{program}: add it to RUN, or to ELSEWHERE with its test'
+        test = ROOT / 'tests' / ELSEWHERE[program]
+        assert Path(program).name in test.read_text(), f'{test} does not run {program}'
+
+
+def parse(program, arguments, monkeypatch):
+    """What the program's own parser makes of the arguments; it gets no further."""
+    original = argparse.ArgumentParser.parse_args
+
+    def parse_and_stop(self, args=None, namespace=None):
+        raise Parsed(original(self, args, namespace))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, 'parse_args', parse_and_stop)
+        patch.setattr(sys, 'argv', [program, *arguments])
+        patch.setenv('OMP_WAIT_POLICY', 'PASSIVE')  # which the programs set
+        patch.syspath_prepend(str((ROOT / program).parent))
+        with pytest.raises((Parsed, SystemExit)) as caught:
+            runpy.run_path(str(ROOT / program), run_name='__main__')
+    assert caught.type is Parsed, f'{program} refuses {shlex.join(arguments)}'
+    return caught.value.args[0]
+
+
+def run(program, arguments, tmp_path):
+    """Run it with paths in a temporary folder, small."""
+    paths = [
+        str(tmp_path / argument.strip('/')) if is_path(argument) else argument
+        for argument in arguments
+    ]
+    result = subprocess.run(
+        [sys.executable, str(ROOT / program), *paths, *RUN[program]],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 0, tail(result)
+
+
+def is_path(argument):
+    return '/' in argument or bool(PLACEHOLDER.fullmatch(argument))
+
+
+def check_launcher(kind, task, arguments, monkeypatch, tmp_path):
+    """dist_*.sh takes the number of GPUs after the files, slurm_*.sh two words before them."""
+    if kind == 'slurm':
+        arguments = arguments[2:]
+    else:
+        position = 1 if task == 'train' else 2
+        assert arguments[position].isdigit()
+        arguments = arguments[:position] + arguments[position + 1 :]
+    check_ours(f'tools/{task}.py', arguments, monkeypatch, tmp_path)
+
+
+def check_torchrun(arguments, monkeypatch, tmp_path):
+    from torch.distributed.run import get_args_parser
+
+    args = get_args_parser().parse_args(arguments)
+    check_ours(args.training_script, args.training_script_args, monkeypatch, tmp_path)
+
+
+def check_docker(arguments, monkeypatch, tmp_path):
+    """An image is built with arguments that it has, and runs a command that has a rule."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('task', choices=['build', 'run'])
+    parser.add_argument('-f', default='docker/Dockerfile')
+    parser.add_argument('--build-arg', action='append', default=[])
+    for option in ('-t', '--gpus', '--shm-size', '-v'):
+        parser.add_argument(option, action='append')
+    parser.add_argument('--rm', action='store_true')
+    parser.add_argument('-it', action='store_true')
+    parser.add_argument('image')
+    parser.add_argument('command', nargs=argparse.REMAINDER)
+    args = parser.parse_args(arguments)
+    known = re.findall(r'^ARG (\w+)', (ROOT / args.f).read_text(), re.MULTILINE)
+    assert {pair.split('=')[0] for pair in args.build_arg} <= set(known)
+    if args.task == 'build':
+        assert args.image == '.'
+    else:
+        assert args.image.startswith('mmcnnmod')
+        if args.command and args.command != ['bash']:
+            check(args.command, monkeypatch, tmp_path)
+
+
+def check_make(arguments):
+    """There are such targets, and such variables."""
+    if shutil.which('make') is None:
+        pytest.skip('make is not installed')
+    makefile = (ROOT / 'Makefile').read_text()
+    for argument in arguments:
+        if '=' in argument:
+            assert re.search(rf'^{argument.split("=")[0]} \?=', makefile, re.MULTILINE), argument
+    subprocess.run(['make', '-n', *arguments], check=True, cwd=ROOT, capture_output=True)
+
+
+def check_pip(arguments):
+    """It installs this project, or what stands in a file."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('task', choices=['install'])
+    parser.add_argument('-e', action='store_true')
+    parser.add_argument('-r', type=Path)
+    parser.add_argument('what', nargs='?', choices=['.'])
+    args = parser.parse_args(arguments)
+    assert args.what or (ROOT / args.r).is_file()
+
+
+def check_source(arguments):
+    """The environment that `make setup` makes."""
+    (script,) = arguments
+    assert Path(script).parts[1:] == ('bin', 'activate')
+    assert script.split('/')[0] in (ROOT / 'Makefile').read_text()
+
+
+OTHERS = {'make': check_make, 'pip': check_pip, 'source': check_source}

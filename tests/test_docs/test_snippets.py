@@ -1,0 +1,97 @@
+"""The Python on the pages runs as it stands there."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+from mmcnnmod.layers import MoDBlock
+from mmcnnmod.toolboxes import MINIMUM_VERSIONS
+
+from .pages import PAGES, blocks
+
+FAMILY_PAGE = 'docs/adding_a_family.md'
+PACKAGED_BASE = re.compile(r"^_base_ = '(\w+)::", re.MULTILINE)
+LOCAL_BASE = re.compile(r"(?<=^_base_ = ')\./(.+)(?='$)", re.MULTILINE)
+SCOPE = re.compile(r"^default_scope = '(\w+)'", re.MULTILINE)
+
+
+def is_config(code):
+    """Whether a snippet is a whole config and not any other Python."""
+    return any(pattern.search(code) for pattern in (PACKAGED_BASE, LOCAL_BASE, SCOPE))
+
+
+def upstream(name):
+    """A config by its file name, among those in the toolboxes' packages."""
+    packages = filter(None, map(importlib.util.find_spec, MINIMUM_VERSIONS))
+    folders = [Path(package.origin).parent / '.mim/configs' for package in packages]
+    found = [path for folder in folders for path in folder.rglob(name)]
+    if not found:
+        pytest.skip(f'{name}: its toolbox is not installed')
+    return str(found[0])
+
+
+SNIPPETS = [(page, code) for page in PAGES for code in blocks(page, 'python')]
+CONFIGS = [pytest.param(code, id=page) for page, code in SNIPPETS if is_config(code)]
+PROGRAMS = [page for page in PAGES if blocks(page, 'python') and page != FAMILY_PAGE]
+
+
+@pytest.mark.parametrize('code', CONFIGS)
+def test_configs(code, tmp_path):
+    """They build, over the toolbox's own base, and have MoD blocks."""
+    toolbox = PACKAGED_BASE.search(code) or SCOPE.search(code)
+    if toolbox:
+        pytest.importorskip(toolbox[1])
+    path = tmp_path / 'config.py'
+    path.write_text(LOCAL_BASE.sub(lambda base: upstream(base[1]), code))
+    cfg = Config.fromfile(path)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+    assert any(isinstance(module, MoDBlock) for module in model.modules())
+
+
+@pytest.mark.parametrize('page', PROGRAMS)
+def test_programs(page, tmp_path, monkeypatch):
+    """The other snippets of a page run one after the other, as if in one session."""
+    pytest.importorskip('mmdet')
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code in blocks(page, 'python'):
+        if not is_config(code):
+            exec(compile(code, page, 'exec'), names)
+
+
+def test_the_worked_example_of_a_new_family():
+    mmpretrain = pytest.importorskip('mmpretrain.registry')
+    definition, config = blocks(FAMILY_PAGE, 'python')
+    names = {}
+    try:
+        exec(definition, names)
+        exec(config, names)
+        network = mmpretrain.MODELS.build(names['model']['backbone'])
+    finally:
+        mmpretrain.MODELS.module_dict.pop('RegNetMoD', None)
+    stages = [[network.get_submodule(n) for n in stage] for stage in network.blocks_of_stages()]
+    kinds = [[isinstance(block, MoDBlock) for block in stage] for stage in stages]
+    assert kinds == [[i % 2 == 1 for i in range(n)] for n in network.stage_blocks]
+    mod_blocks = [block for stage in stages for block in stage if isinstance(block, MoDBlock)]
+    assert {block.c for block in mod_blocks} == {32}
+
+    network.init_weights()
+    network.train()
+    (out,) = network(torch.rand(2, 3, 64, 64))
+    assert out.shape == (2, network.stage_widths[-1], 2, 2)
+    (out * torch.randn_like(out)).mean().backward()
+    assert all(block.selector.fc2.weight.grad.any() for block in mod_blocks)
+
+
+def test_regnets_narrow_blocks_need_no_groups():
+    regnet = pytest.importorskip('mmpretrain.models.backbones').RegNet
+    for arch in regnet.arch_settings:
+        network = regnet(arch)
+        pairs = zip(network.stage_widths, network.group_widths, strict=True)
+        assert all(width // network.stem_channels < 2 * group for width, group in pairs), arch
