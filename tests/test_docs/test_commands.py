@@ -194,14 +194,18 @@ def check_make(arguments):
 
 
 def check_pip(arguments):
-    """It installs this project, or what stands in a file."""
+    """It installs this project, what stands in a file, or a package that we have a version of."""
     parser = argparse.ArgumentParser()
     parser.add_argument('task', choices=['install'])
     parser.add_argument('-e', action='store_true')
     parser.add_argument('-r', type=Path)
-    parser.add_argument('what', nargs='?', choices=['.'])
+    parser.add_argument('what', nargs='?')
     args = parser.parse_args(arguments)
-    assert args.what or (ROOT / args.r).is_file()
+    if args.r:
+        assert args.r.is_file()
+    elif args.what != '.':
+        pins = ''.join(path.read_text() for path in ROOT.glob('requirements/*.txt'))
+        assert re.search(rf'^{args.what}==', pins, re.MULTILINE), f'no version of {args.what}'
 
 
 def check_source(arguments):

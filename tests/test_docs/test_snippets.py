@@ -59,6 +59,7 @@ def test_programs(page, tmp_path, monkeypatch):
     """The other snippets of a page run one after the other, as if in one session."""
     pytest.importorskip('mmdet')
     monkeypatch.chdir(tmp_path)
+    torch.save(dict(state_dict=dict(weight=torch.zeros(1))), 'CHECKPOINT')
     names = {}
     for code in blocks(page, 'python'):
         if not is_config(code):
