@@ -14,6 +14,8 @@ NOT_THERE = '-'
 NAMES = {'params': 'parameters', 'macs': 'MACs'}
 # What the paper calls a device.
 PAPER_DEVICES = {'cpu': 'cpu', 'cuda': 'gpu'}
+# More than the rounding of the printed times and speed-ups explains.
+CONTRADICTION = 0.05
 
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -92,7 +94,21 @@ def speed_table(table: Table, speed: Speed, paper_machine: Mapping[str, str]) ->
         ]
         where = f'{speed.machine}, {speed.date}'
         lines += ['', f'Table {table.number}, {setting} ({where}):', '', *grid(head, cells)]
+        lines += contradictions(table, rows, device)
     return lines
+
+
+def contradictions(table: Table, rows: Sequence[Row], device: str) -> Iterator[str]:
+    """Where a printed speed-up is not what the printed times give; an empty line before each."""
+    printed = {row.config: row.printed for row in table.rows}
+    for row in rows:
+        if row.baseline is None or f'{device}_speedup' not in row.printed:
+            continue
+        dense, own = (float(printed[name][f'{device}_ms']) for name in (row.baseline, row.config))
+        speedup = row.printed[f'{device}_speedup']
+        if abs(dense / own / float(speedup) - 1) > CONTRADICTION:
+            yield ''
+            yield f'- {row.name}: {speedup} is printed, the printed times give {dense / own:.2f}.'
 
 
 def speed_up(row: Row, times: Mapping[str, float]) -> str:

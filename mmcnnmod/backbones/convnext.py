@@ -20,7 +20,8 @@ class MoDConvNeXt(MoDBackbone):
     every second block of a stage is MoD, ``c`` is the width of the first stage, and the Conv-Block
     is the architecture's own without the shortcut: depthwise 7x7, norm, the two pointwise
     layers with the activation between them, layer scale. See :func:`convnext_block` for the norm of
-    the narrowest. Every argument of mmpretrain's ConvNeXt keeps its meaning and default.
+    the narrowest. The ``norm_cfg`` has to stay mmpretrain's 'LN2d', a LayerNorm over the
+    channels. Every other argument of mmpretrain's ConvNeXt keeps its meaning and default.
 
     Args:
         arch (str | dict): As in mmpretrain: 'tiny', 'small', 'base' and others, or a dict with

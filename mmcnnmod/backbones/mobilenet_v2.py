@@ -27,13 +27,14 @@ class MoDMobileNetV2(MoDBackbone):
         arch (str): 'standard', or 'large' with the wider stages of MobileNetV2-MoD-L (Table 6).
             Defaults to 'standard'.
         **kwargs: The MoD options of :class:`MoDBackbone`, where ``c`` is 16 unless set (half as
-            many with ``widen_factor=0.5``), and the arguments of the toolbox's class.
+            many with ``widen_factor=0.5``), and the arguments of the toolbox's class. Below
+            ``widen_factor=0.5`` the first stage is narrower than 16 and needs ``r=8``.
 
     Raises:
         ValueError: If the arch is unknown, and as :class:`MoDBackbone` says.
     """
 
-    def __init__(self, arch: str = 'standard', **kwargs) -> None:
+    def __init__(self, *args, arch: str = 'standard', **kwargs) -> None:
         check_choice(type(self).__name__, 'arch', arch, WIDTHS)
         self.arch_settings = [
             [expand_ratio, width, *rest]
@@ -41,7 +42,7 @@ class MoDMobileNetV2(MoDBackbone):
                 self.arch_settings, WIDTHS[arch], strict=True
             )
         ]
-        super().__init__(**kwargs)
+        super().__init__(*args, **kwargs)
 
     def blocks_of_stages(self) -> list[list[str]]:
         """The inverted residuals of 'layer1' to 'layer7'; 'conv2' is no stage."""

@@ -109,6 +109,8 @@ class MoDBackbone:
     def init_weights(self) -> None:
         """Initialise as the toolbox does, but refuse a checkpoint of which little matches.
 
+        The selectors' layers are drawn as the toolbox's ``init_cfg`` draws linear layers, in most
+        families as torch does.
         Dense weights come last, or the layers' own initialisation would overwrite them.
         """
         first_time = not self.is_init

@@ -34,6 +34,7 @@ class MoDVGG(MoDBackbone):
     def __init__(
         self,
         depth: int,
+        *args,
         norm_cfg: dict | None = None,
         act_cfg: dict = dict(type='ReLU'),  # noqa: B006  (as in OpenMMLab; it is not changed)
         conv_cfg: dict | None = None,
@@ -42,7 +43,7 @@ class MoDVGG(MoDBackbone):
         check_choice(type(self).__name__, 'depth', depth, sorted(self.arch_settings))
         # mmpretrain's VGG does not keep them.
         self.layer_cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg)
-        super().__init__(depth=depth, **self.layer_cfgs, **kwargs)
+        super().__init__(depth, *args, **self.layer_cfgs, **kwargs)
 
     def blocks_of_stages(self) -> list[list[str]]:
         """The convolutions, 'features.0' and so on, without the poolings."""

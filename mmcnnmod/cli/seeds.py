@@ -20,6 +20,7 @@ from pathlib import Path
 from mmengine.config import Config
 from rich.console import Console
 
+from ..analysis.files import whole_file
 from ..checkpoints import read_checkpoint, safe_loading
 from ..errors import UserError
 from . import preflight, train
@@ -105,7 +106,8 @@ def freeze(cfg: Config, path: Path) -> None:
             f'the seeds in {path.parent} were trained with other settings, see {path.name} there: '
             f'choose another --work-dir, or remove {path} if the difference does not matter'
         )
-    path.write_text(text)
+    with whole_file(path) as partial:
+        partial.write_text(text)
 
 
 def run_all(cfg: Config, work_dir: Path, record: SeedRecord, args: argparse.Namespace) -> int:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 def check_choice(name: str, option: str, value: object, choices: Sequence) -> None:
     """Raise a ValueError unless ``value`` is one of ``choices``."""
-    if value not in choices:
+    # By comparison: a list, as a config may hold, has no hash.
+    if not any(value == choice for choice in choices):
         known = ', '.join(map(str, choices))
         raise ValueError(f'{name}: unknown {option} {value!r}; choose from {known}')
 

@@ -31,7 +31,7 @@ class Placement:
         self.rule = rule
         self.chosen = stages is not None
         self.stages = range(num_stages) if stages is None else stages
-        if isinstance(stages, (int, str)):
+        if isinstance(stages, (int, str)) or (self.chosen and not stages):
             raise ValueError(f'MoD: stages must be a sequence such as (1, 2), got {stages!r}')
         for stage in self.stages:
             if isinstance(stage, bool) or stage not in range(num_stages):

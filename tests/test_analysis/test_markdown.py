@@ -33,6 +33,19 @@ def test_speed_stands_beside_the_papers():
     ]
 
 
+def test_speed_ups_that_contradict_the_printed_times_get_a_note():
+    rows = [
+        Row('dense', 'Dense', None, TIMES, {}),
+        Row('mod', 'MoD', 'dense', {**TIMES, 'cpu_ms': '6.0', 'cpu_speedup': '1.77'}, {}),
+        Row('other', 'Other', 'dense', {**TIMES, 'cpu_ms': '5.9', 'cpu_speedup': '1.69'}, {}),
+    ]
+    times = {Setting('cpu', 'eager', 1, 'float32'): dict(dense=1.0, mod=1.0, other=1.0)}
+    table = Table(1, '', 'G', rows)
+    lines = speed_table(table, Speed('', '', {}, times), {'cpu': '', 'gpu': ''})
+    assert lines[-1] == '- MoD: 1.77 is printed, the printed times give 1.67.'
+    assert not any(line.startswith('- Other') for line in lines)
+
+
 def test_the_summary_counts_each_kind():
     marks = [Verdict.AGREES, Verdict.AGREES, Verdict.CLOSE, Verdict.DISAGREES]
     text = summary([Comparison('', '', mark) for mark in marks])

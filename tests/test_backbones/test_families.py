@@ -227,6 +227,7 @@ def test_a_divisor_larger_than_a_width_names_the_stage(family):
     [
         ('mobilenet-v2', dict(arch='small'), "unknown arch 'small'; choose from standard, large"),
         ('mobilenet-v2', dict(mod_stages=(0,)), 'stage 0 was chosen, but none of its 1 block'),
+        ('mobilenet-v2', dict(arch=['large']), "unknown arch ['large']; choose from"),
         ('vgg', dict(depth=12), 'unknown depth 12; choose from 11, 13, 16, 19'),
         ('vgg', dict(depth=11, mod_stages=(1,)), 'stage 1 was chosen, but none of its 1 block'),
         ('convnext', dict(arch='giant'), "unknown arch 'giant'; choose from atto"),

@@ -51,3 +51,5 @@ def test_chosen_stage_without_room():
 def test_stages_are_a_sequence():
     with pytest.raises(ValueError, match=r'must be a sequence such as \(1, 2\), got 3'):
         Placement(stages=3)
+    with pytest.raises(ValueError, match='a sequence such as'):
+        Placement(stages=())

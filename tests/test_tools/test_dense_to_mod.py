@@ -142,7 +142,11 @@ def test_training_starts_from_it(data, run_tool, tmp_path):
     pytest.importorskip('mmpretrain')
     config, name, *_ = TASKS['mmpretrain']
     dense = build('mmpretrain', 'model.backbone.type=ResNet')
-    dense_to_mod.main(arguments('mmpretrain', save(dense, tmp_path / 'a.pth'), tmp_path / 'b.pth'))
+    args = arguments('mmpretrain', save(dense, tmp_path / 'a.pth'), tmp_path / 'b.pth')
+    result = run_tool(
+        sys.executable, ROOT / 'tools/model_converters/dense_to_mod.py', *args, cwd=tmp_path
+    )
+    assert result.returncode == 0, tail(result)
     result = run_tool(
         sys.executable, ROOT / 'tools/train.py', ROOT / config, '--data-root', data / name,
         '--work-dir', tmp_path / 'out', '--cfg-options', *shrink('mmpretrain'),
