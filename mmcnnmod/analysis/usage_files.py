@@ -45,8 +45,8 @@ def save_picture(usage: ChannelUsage, path: Path) -> None:
     figure = Figure(figsize=(columns * width, rows * height + 0.8), layout='constrained')
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
     always = 100 / usage.k
-    for panel, group, images, percentages in zip(
-        panels, usage.groups, usage.images, usage.percentages(), strict=False
+    for group, images, percentages, panel in zip(
+        usage.groups, usage.images, usage.percentages(), panels, strict=False
     ):
         panel.axhline(always, color='0.6', linewidth=0.8, linestyle='--')
         linewidth = min(max(0.7 * PANEL_POINTS / usage.channels, 0.6), 6)

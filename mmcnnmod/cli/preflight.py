@@ -19,8 +19,8 @@ from .config import type_name
 DOWNLOADING = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
 
 
-def check_device(cfg: Config, device: str) -> None:
-    """Fail where CUDA is asked for and torch sees none."""
+def check_device(cfg: Config, device: str, training: bool = False) -> None:
+    """Fail where CUDA is asked for and torch sees none; testing needs no optimiser."""
     if torch.cuda.is_available():
         return
     remedy = 'torch sees no GPU here (driver, CUDA_VISIBLE_DEVICES, or a CPU build of torch?)'
@@ -32,8 +32,12 @@ def check_device(cfg: Config, device: str) -> None:
             f'the nccl backend needs CUDA and {remedy}; on CPU use '
             '--cfg-options env_cfg.dist_cfg.backend=gloo'
         )
-    if type_name(cfg.get('optim_wrapper') or {}) == 'AmpOptimWrapper':
-        raise UserError(f'mixed precision (--amp, AmpOptimWrapper) needs CUDA and {remedy}')
+    if training:
+        mixed = type_name(cfg.get('optim_wrapper') or {}) == 'AmpOptimWrapper'
+    else:
+        mixed = (cfg.get('test_cfg') or {}).get('fp16', False)
+    if mixed:
+        raise UserError(f'mixed precision (--amp, AmpOptimWrapper, fp16) needs CUDA and {remedy}')
 
 
 def check_work_dir(cfg: Config) -> None:

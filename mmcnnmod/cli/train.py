@@ -45,7 +45,7 @@ def starting_point(cfg: Config) -> str | None:
 
 def check(cfg: Config, args: argparse.Namespace) -> None:
     """Everything that can be known to go wrong before a model is built."""
-    preflight.check_device(cfg, args.device)
+    preflight.check_device(cfg, args.device, training=True)
     preflight.check_work_dir(cfg)
     preflight.check_file(cfg.get('load_from'))
     preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))

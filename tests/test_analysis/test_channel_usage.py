@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
@@ -142,7 +143,14 @@ def test_csv(usage, tmp_path):
 
 
 @pytest.mark.parametrize('groups', [1, 2, 5])
-def test_picture(tmp_path, groups):
+def test_picture(tmp_path, groups, monkeypatch):
+    save, figures = Figure.savefig, []
+
+    def keep_and_save(figure, *args, **kwargs):
+        figures.append(figure)
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, 'savefig', keep_and_save)
     usage = ChannelUsage('layer3.1', C, K, [f'class {i}' for i in range(groups)])
     usage.add([torch.tensor([[0, 1]])], torch.ones(1, groups, dtype=torch.bool))
     save_picture(usage, tmp_path / 'usage.png')
@@ -151,3 +159,5 @@ def test_picture(tmp_path, groups):
         picture.load()
         pixels = picture.convert('L')
     assert pixels.getextrema() == (0, 255)
+    panels = figures[0].get_axes()
+    assert [panel.get_visible() for panel in panels] == [i < groups for i in range(len(panels))]

@@ -82,8 +82,14 @@ def test_head_that_does_not_fit(fails, options):
 def test_cuda_where_there_is_none(fails, options):
     assert 'torch sees no GPU' in fails(training.main, SCENES, '--device', 'cuda', *options)
     assert 'torch sees no GPU' in fails(training.main, SCENES, '--amp', *options)
+    assert 'torch sees no GPU' in fails(testing.main, SCENES, 'x.pth', '--amp', *options)
     line = fails(training.main, SCENES, '--launcher', 'pytorch', *options)
     assert 'env_cfg.dist_cfg.backend=gloo' in line
+
+
+def test_an_optimiser_in_mixed_precision_does_not_matter_to_testing(fails, options):
+    amp = 'optim_wrapper.type=AmpOptimWrapper'
+    assert 'x.pth is not there' in fails(testing.main, SCENES, 'x.pth', *options, amp)
 
 
 def test_work_dir_that_cannot_be_written(fails, data, tmp_path):
