@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .places import Node, Place, type_text
+
+NORM_HOOK = dict(type='ReestimateNormsHook')
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ def swap_weights(cfg: Node, place: Place, log: Callable[[str], None]) -> None:
 
     They are its own (``pretrained``, or a ``Pretrained`` in ``init_cfg``) or part of a whole dense
     model's (in an ``init_cfg`` around it, or ``load_from``), which stay for the model's other
-    parts. A family without a warm start loses its own, and then nothing of it stays frozen.
+    parts. A family without a warm start loses its own, and then nothing of it stays frozen. Norms
+    that do not learn get a hook that fits their statistics to what is left of the dense network.
 
     Args:
         cfg (Config): The config.
@@ -48,6 +52,8 @@ def swap_weights(cfg: Node, place: Place, log: Callable[[str], None]) -> None:
         start_warm(place, whole, dict(checkpoint=whole.settings['checkpoint'], mapping='same'), log)
     elif own:
         start_warm(place, own, own.settings, log)
+    if (whole or own) and has_warm_start(place):
+        fit_norms(cfg, place, log)
 
 
 def has_warm_start(place: Place) -> bool:
@@ -62,6 +68,23 @@ def start_warm(place: Place, weights: Weights, settings: dict, log: Callable[[st
     place.node['init_cfg'] = dict(type='DensePretrained', **settings)
     shown = ''.join(f', {key}={value!r}' for key, value in settings.items())
     log(f"{place.path}.init_cfg: type='DensePretrained'{shown}, from {weights.source}")
+
+
+def fit_norms(cfg: Node, place: Place, log: Callable[[str], None]) -> None:
+    """Add the hook if the norms keep the dense network's statistics otherwise, and if it can."""
+    below_backbone = place.path.split('.')[1] == 'backbone'  # whose input are images
+    if not place.node.get('norm_eval', default_of(place.old, 'norm_eval')) or not below_backbone:
+        return
+    hooks = cfg.get('custom_hooks') or []
+    if not any(type_text(hook).rsplit('.', 1)[-1] == NORM_HOOK['type'] for hook in hooks):
+        cfg['custom_hooks'] = [*hooks, dict(NORM_HOOK)]
+        log(f'custom_hooks: {NORM_HOOK["type"]} added, because of norm_eval=True')
+
+
+def default_of(cls: type, argument: str):
+    """The default of a constructor's argument; classes that hand it on do not name it."""
+    signatures = (inspect.signature(base.__init__).parameters for base in cls.__mro__)
+    return next(names[argument].default for names in signatures if argument in names)
 
 
 def take_own_weights(place: Place) -> Weights | None:

@@ -89,11 +89,14 @@ def test_only_the_backbone_and_its_start_change(config, path, expected):
         wanted[f'{path}.init_cfg.type'] = 'DensePretrained'
         wanted[f'{path}.init_cfg.checkpoint'] = expected['checkpoint']
         wanted['model.pretrained'] = None
+    hook = [line for line in said if line.startswith('custom_hooks: ReestimateNormsHook added')]
+    assert bool(hook) == (config == FASTER_RCNN)  # norm_eval=True
+    assert changed.pop('custom_hooks.0.type', None) == ('ReestimateNormsHook' if hook else None)
     # Where the dense weights stood in init_cfg already, less changes.
     assert {**wanted, **changed} == wanted
     assert changed[f'{path}.type'] == expected['type']
     assert changed.get(f'{path}.init_cfg.type') == wanted.get(f'{path}.init_cfg.type')
-    assert len(said) == (2 if 'checkpoint' in expected else 1)
+    assert len(said) == (2 if 'checkpoint' in expected else 1) + len(hook)
     assert said[0].startswith(f'{path}.type: ')
 
 
@@ -119,6 +122,7 @@ def test_depth_and_options():
     assert cfg.model.backbone.c == 32
     assert cfg.model.backbone.mod_stages == [1, 2]
     assert 'model.backbone.depth: 50 -> 75' in said
+    changed.pop('custom_hooks.0.type')
     assert not [key for key in changed if not key.startswith('model.backbone.')]
     init_default_scope('mmdet')
     cfg.model.backbone.init_cfg = None
@@ -209,6 +213,18 @@ def test_a_family_without_warm_start_says_so_and_freezes_nothing():
     assert (backbone.frozen_stages, backbone.norm_eval) == (-1, False)
     assert backbone.norm_cfg == dict(type='BN', requires_grad=True)
     assert [line for line in said if line.startswith('warning: model.pretrained')]
+
+
+def test_the_hook_for_norms_joins_others_once():
+    cfg = upstream(FASTER_RCNN)
+    cfg.custom_hooks = [dict(type='NumClassCheckHook')]
+    swap_backbone(cfg, log=str)
+    names = ['NumClassCheckHook', 'ReestimateNormsHook']
+    assert [hook['type'] for hook in cfg.custom_hooks] == names
+    cfg.model.backbone.type = 'ResNet'
+    cfg.model.backbone.init_cfg.type = 'Pretrained'
+    swap_backbone(cfg, log=str)
+    assert [hook['type'] for hook in cfg.custom_hooks] == names
 
 
 def test_a_random_start_stays_one():
