@@ -541,12 +541,27 @@ def test_model_index_lists_every_config_once():
     for model in models:
         assert model['Config'] == f'configs/{model["Name"]}.py'
         assert model['In Collection'] in collections
-        # Nothing has been trained: neither weights nor results.
-        assert not {'Weights', 'Results'} & set(model)
+        # Nothing has been trained: neither weights nor metrics.
+        assert 'Weights' not in model
+        assert [result['Metrics'] for result in model['Results']] == [{}]
         millions = model['Metadata']['Parameters'] / 1e6
         printed = PARAMETERS.get(model['Name'])
         if printed:
             assert f'{millions:.{len(printed.split(".")[1])}f}' == printed
+
+
+@pytest.mark.parametrize(
+    ('scope', 'task'),
+    [
+        ('mmpretrain', 'Image Classification'),
+        ('mmseg', 'Semantic Segmentation'),
+        ('mmdet', 'Object Detection'),
+    ],
+)
+def test_each_toolbox_has_its_own_part_of_the_model_index(scope, task):
+    models = yaml.safe_load((ROOT / f'configs/metafile-{scope}.yml').read_text())['Models']
+    assert {config(model['Name']).default_scope for model in models} == {scope}
+    assert {result['Task'] for model in models for result in model['Results']} == {task}
 
 
 def test_model_index_is_readable_for_mim():

@@ -1,7 +1,9 @@
 """The model index: entries are what the tool writes today, and it knows which are not."""
 
 import importlib.util
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,7 +11,6 @@ import yaml
 from .conftest import ROOT
 
 TOOL = ROOT / 'tools/misc/write_metafile.py'
-METAFILE = ROOT / 'configs/metafile.yml'
 
 
 @pytest.fixture(scope='module')
@@ -22,10 +23,9 @@ def tool():
 
 @pytest.fixture
 def run(tool, monkeypatch, tmp_path, capsys):
-    """Run the tool on a copy of the file; gives its exit code and what it printed."""
-    copy = tmp_path / 'metafile.yml'
-    copy.write_text(METAFILE.read_text())
-    monkeypatch.setattr(tool, 'METAFILE', copy)
+    """Run the tool on copies of the files; gives its exit code and what it printed."""
+    copies = {box: Path(shutil.copy2(path, tmp_path)) for box, path in tool.METAFILES.items()}
+    monkeypatch.setattr(tool, 'METAFILES', copies)
 
     def run(*options):
         monkeypatch.setattr(sys, 'argv', ['write_metafile.py', *map(str, options)])
@@ -35,7 +35,7 @@ def run(tool, monkeypatch, tmp_path, capsys):
             return end.code, capsys.readouterr().out
         return 0, capsys.readouterr().out
 
-    run.copy = copy
+    run.copies = copies
     return run
 
 
@@ -51,37 +51,43 @@ def run(tool, monkeypatch, tmp_path, capsys):
 def test_the_committed_entries_are_todays(tool, toolbox, name, collection, data, architecture):
     pytest.importorskip(toolbox)
     entry = tool.make_entry(ROOT / f'configs/{name}.py')
-    assert entry == tool.read_entries(METAFILE)[name]
+    assert entry == tool.read_entries()[name]
     assert entry['In Collection'] == collection
     assert entry['Metadata']['Training Data'] == data
     assert architecture in entry['Metadata']['Architecture']
     assert ('Mixture-of-Depths' in entry['Metadata']['Architecture']) is ('-mod' in name)
 
 
+def read(files):
+    return {name: yaml.safe_load(path.read_text()) for name, path in files.items()}
+
+
 def test_stale_entries_are_named_and_written(run):
     pytest.importorskip('mmpretrain')
     name = 'vgg16-bn-mod_cifar10'
     config = ROOT / f'configs/{name}.py'
-    text = run.copy.read_text()
+    copy = run.copies['mmpretrain']
+    before = read(run.copies)
     assert run(config, '--check') == (0, '')
 
-    content = yaml.safe_load(text)
+    content = yaml.safe_load(copy.read_text())
     (entry,) = [entry for entry in content['Models'] if entry['Name'] == name]
     entry['Metadata']['Parameters'] += 1
     content['Models'].append({**entry, 'Name': 'gone_in1k'})
-    run.copy.write_text(yaml.safe_dump(content))
-    changed = run.copy.read_text()
+    copy.write_text(yaml.safe_dump(content))
+    changed = copy.read_text()
     code, printed = run(config, '--check')
     assert 'write_metafile.py' in code
     assert printed.splitlines() == ['gone_in1k is stale', f'{name} is stale']
-    assert run.copy.read_text() == changed
+    assert copy.read_text() == changed
 
     assert run(config)[0] == 0
     # The header names the version of the counter, which differs between the stacks.
-    assert yaml.safe_load(run.copy.read_text()) == yaml.safe_load(text)
+    assert read(run.copies) == before
 
 
-def test_a_config_of_elsewhere_is_refused(run, capsys):
+def test_a_config_of_elsewhere_is_refused(run):
+    before = read(run.copies)
     code, _ = run('elsewhere/x_in1k.py')
     assert code == 1
-    assert yaml.safe_load(run.copy.read_text()) == yaml.safe_load(METAFILE.read_text())
+    assert read(run.copies) == before

@@ -1,4 +1,6 @@
-"""Write configs/metafile.yml, the model index for MIM: counts of built models, facts of configs.
+"""Write configs/metafile-*.yml, the model index: counts of built models, facts of configs.
+
+MIM reads all of them by model-index.yml, mmpretrain's model hub reads its own.
 
     python tools/misc/write_metafile.py                    # every config (some minutes)
     python tools/misc/write_metafile.py CONFIG [...]       # these only, the others stay as they are
@@ -27,18 +29,24 @@ from mmcnnmod.cli.errors import building_from, one_line_errors
 from mmcnnmod.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-METAFILE = CONFIGS / 'metafile.yml'
+# What each toolbox's models do, in the words of its own model index.
+TASKS = {
+    'mmpretrain': 'Image Classification',
+    'mmseg': 'Semantic Segmentation',
+    'mmdet': 'Object Detection',
+}
+METAFILES = {toolbox: CONFIGS / f'metafile-{toolbox}.yml' for toolbox in TASKS}
 HEADER = """\
 # Written by tools/misc/write_metafile.py.
 # FLOPs: multiply-adds of one image through the whole model in eval mode, counted by
 # mmengine.analysis ({counter}): 3x224x224 for ImageNet, 3x32x32 for CIFAR,
 # 3x600x1000 for VOC (with up to 1000 regions), 3x512x1024 for Cityscapes, and what the small ones
 # crop or resize to. Parameters: all of the model; FCN without the auxiliary head, as in Table 3.
-# Neither weights nor results: nothing here has been trained yet.
+# Neither weights nor metrics: nothing here has been trained yet.
 """
 PAPER = {'Title': 'CNN Mixture-of-Depths', 'URL': 'https://arxiv.org/abs/2409.17016'}
 COLLECTIONS = ('CNN-MoD', 'CNN-MoD-Baseline')
-# By the folder of the data and by the first letters of a backbone's type.
+# By the folder of the data (the backbones, below, by the first letters of a type).
 TRAINING_DATA = {
     'imagenet': 'ImageNet-1k',
     'cifar10': 'CIFAR-10',
@@ -49,6 +57,8 @@ TRAINING_DATA = {
     'bccd': 'BCCD',
     'street-scenes': 'Generated street scenes',
 }
+# Where the models are tested on a part of the training data's sources.
+TEST_DATA = {'VOCdevkit': 'Pascal VOC 2007'}
 BACKBONES = ('ResNet', 'MobileNetV2', 'VGG', 'ConvNeXt')
 METHODS = {'FCNHead': ['FCN'], 'FasterRCNN': ['FPN', 'Faster R-CNN']}
 
@@ -64,8 +74,8 @@ def main() -> None:
 
 
 def run(configs: list[Path], check: bool) -> None:
-    """Count the configs, then write or check the file."""
-    written = read_entries(METAFILE)
+    """Count the configs, then write or check the files."""
+    written = read_entries()
     names = {path.stem for path in CONFIGS.glob('*.py')}
     for path in configs:
         if path.stem not in names:
@@ -78,19 +88,18 @@ def run(configs: list[Path], check: bool) -> None:
                 entries[path.stem] = make_entry(path)
     finally:
         if not check:
-            write_entries(entries, METAFILE)
+            write_entries(entries)
     if not check:
-        print(f'{METAFILE}: {len(entries)} entries')
+        print(f'{len(entries)} entries in', *METAFILES.values(), sep='\n')
     elif stale := sorted(n for n in entries | written if entries.get(n) != written.get(n)):
         print('\n'.join(f'{name} is stale' for name in stale))
         sys.exit('error: write them with tools/misc/write_metafile.py')
 
 
-def read_entries(path: Path) -> dict[str, dict]:
-    """The entries of the file by name, none if it is not there."""
-    if not path.exists():
-        return {}
-    return {entry['Name']: entry for entry in yaml.safe_load(path.read_text())['Models']}
+def read_entries() -> dict[str, dict]:
+    """The entries of all files by name, none of a file that is not there."""
+    texts = [path.read_text() for path in METAFILES.values() if path.exists()]
+    return {entry['Name']: entry for text in texts for entry in yaml.safe_load(text)['Models']}
 
 
 def make_entry(path: Path) -> dict:
@@ -115,6 +124,14 @@ def make_entry(path: Path) -> dict:
             'FLOPs': round(flops, -6),
             'Parameters': params,
         },
+        # The hub looks here for the task, and so for the inferencer.
+        'Results': [
+            {
+                'Task': TASKS[cfg.default_scope],
+                'Dataset': TEST_DATA.get(data, TRAINING_DATA[data]),
+                'Metrics': {},
+            }
+        ],
     }
 
 
@@ -134,17 +151,19 @@ class Indented(yaml.SafeDumper):
         return super().increase_indent(flow, False)
 
 
-def write_entries(entries: dict[str, dict], path: Path) -> None:
-    """Write the file; a file that is there is a whole one."""
+def write_entries(entries: dict[str, dict]) -> None:
+    """Write each toolbox's file; a file that is there is a whole one."""
     distribution = packages_distributions()['mmengine'][0]
-    content = {
-        'Collections': [{'Name': name, 'Paper': dict(PAPER)} for name in COLLECTIONS],
-        'Models': [entries[name] for name in sorted(entries)],
-    }
     header = HEADER.format(counter=f'{distribution} {version(distribution)}')
-    partial = path.with_name(f'.partial-{path.name}')
-    partial.write_text(header + yaml.dump(content, Dumper=Indented, sort_keys=False))
-    partial.replace(path)
+    for toolbox, path in METAFILES.items():
+        models = [entry for _, entry in sorted(entries.items())]
+        content = {
+            'Collections': [{'Name': name, 'Paper': dict(PAPER)} for name in COLLECTIONS],
+            'Models': [m for m in models if m['Results'][0]['Task'] == TASKS[toolbox]],
+        }
+        partial = path.with_name(f'.partial-{path.name}')
+        partial.write_text(header + yaml.dump(content, Dumper=Indented, sort_keys=False))
+        partial.replace(path)
 
 
 if __name__ == '__main__':
