@@ -1,4 +1,4 @@
-"""The MoD backbones of mmpretrain, in its registry."""
+"""The MoD backbones of mmpretrain, in its registry, and our configs for it, in its model hub."""
 
 from mmpretrain.models.backbones import (
     VGG,
@@ -12,6 +12,7 @@ from mmpretrain.models.backbones import (
 from mmpretrain.registry import MODELS
 
 from ..backbones import MoDConvNeXt, MoDMobileNetV2, MoDResNet, MoDVGG
+from .model_hub import register_models
 
 
 @MODELS.register_module()
@@ -47,3 +48,6 @@ class VGGMoD(MoDVGG, VGG):
 @MODELS.register_module()
 class ConvNeXtMoD(MoDConvNeXt, ConvNeXt):
     """mmpretrain's ConvNeXt with MoD blocks, see :class:`mmcnnmod.backbones.MoDConvNeXt`."""
+
+
+register_models()
