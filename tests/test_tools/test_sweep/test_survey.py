@@ -38,6 +38,11 @@ def test_only_the_same_failure_is_upstreams(dense, expected):
     assert result.get('dense_error') == dense.get('error')
 
 
+def test_a_config_that_cannot_be_prepared_is_our_fault():
+    failure = {**FAILURE, 'step': 'swap'}
+    assert outcome(failure, failure)['outcome'] == OURS
+
+
 def test_names_of_our_classes_and_addresses_make_no_difference():
     ours = {**FAILURE, 'error': 'TypeError: ResNetMoD at 0x7f0a (a.py:1)'}
     theirs = {**FAILURE, 'error': 'TypeError: ResNet at 0x7f0b (a.py:1)'}

@@ -43,7 +43,7 @@ def shrink(cfg: Config, backbones: dict[str, dict], factor: int = 1) -> int:
             for key in SIZES:
                 if node.get(key) is not None:
                     node[key] = (edge, edge)
-        if node.get('num_classes', 0) > MANY_CLASSES and 'rpn' in (cfg.model.test_cfg or {}):
+        if node.get('num_classes', 0) > MANY_CLASSES and 'rpn' in (cfg.model.get('test_cfg') or {}):
             cfg.model.test_cfg.rpn.max_per_img = FEW_PROPOSALS
         replace_checkpoints(path, node, backbones)
     return edge

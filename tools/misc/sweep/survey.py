@@ -90,7 +90,9 @@ def examine(entry: Entry, attempt: Callable[..., dict]) -> dict:
         if 'error' not in swapped:
             return {'outcome': WORKS, **swapped}
         dense = attempt(entry.toolbox, entry.name, False, factor)
-        outcome = UPSTREAM if same_failure(swapped, dense) else OURS
+        # What makes the config fit is ours, dense or not.
+        upstream = swapped.get('step') != 'swap' and same_failure(swapped, dense)
+        outcome = UPSTREAM if upstream else OURS
         if outcome == OURS or swapped['step'] not in ON_IMAGES:
             break
     proof = {f'dense_{key}': dense[key] for key in ('step', 'error') if key in dense}

@@ -19,12 +19,14 @@ GALLERY = 4
 def needs(cfg: Config) -> dict:
     """How many classes there are, whether an image has several, and of how many views it is."""
     views = transforms(cfg).get('MultiView', {}).get('num_views', 1)
+    preprocessor = type_name(cfg.model.get('data_preprocessor') or {})
     head = type_name(cfg.model.get('head') or {})
     return {
         'classes': classes(cfg),
         'several': head.startswith('MultiLabel') or head == 'CSRAClsHead',
         'views': sum(views) if isinstance(views, (list, tuple)) else views,
-        'labels': type_name(cfg.model.get('data_preprocessor') or {}) != 'SelfSupDataPreprocessor',
+        # Self-supervised models take the former by default.
+        'labels': preprocessor != 'SelfSupDataPreprocessor' and views == 1,
     }
 
 
