@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 
 from mmengine.hooks import Hook
@@ -47,6 +48,15 @@ class ReestimateNormsHook(Hook):
                 'custom_hooks'
             )
         count = min(self.batches, len(runner.train_dataloader))
-        batches = islice(runner.train_dataloader, count)
+        batches = islice(loading(runner), count)
         reestimate_norms(model.backbone, images(model, batches))
         runner.logger.info(f'norm statistics of the backbone: estimated from {count} batches')
+
+
+def loading(runner: Runner) -> Iterable[dict]:
+    """The batches of a training, from the iterator of a loop that counts iterations.
+
+    Such a loop often has an InfiniteSampler, which is exhausted after it was iterated over once;
+    the loop would then find no batch any more.
+    """
+    return getattr(runner.train_loop, 'dataloader_iterator', runner.train_dataloader)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.dataset import InfiniteSampler
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
@@ -64,14 +65,14 @@ class Model(BaseModel):
         return dict(loss=self.backbone(inputs)[-1].mean())
 
 
-def train(network, work_dir, seed, epochs=1, **options):
+def train(network, work_dir, seed, epochs=1, loading=None, loop=None, **options):
     torch.manual_seed(seed)
     images = [dict(inputs=torch.rand(3, 32, 32)) for _ in range(8)]
     Runner(
         model=Model(network),
         work_dir=str(work_dir),
-        train_dataloader=DataLoader(images, batch_size=4),
-        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        train_dataloader=DataLoader(images, batch_size=4, **(loading(images) if loading else {})),
+        train_cfg=loop or dict(by_epoch=True, max_epochs=epochs),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
         custom_hooks=[dict(type='ReestimateNormsHook')],
         experiment_name=f'{work_dir}-{seed}',
@@ -90,6 +91,23 @@ def test_before_training_but_not_when_it_goes_on(backbones, tmp_path):
     resumed = backbones.ResNetMoD(**SMALL, norm_eval=True)
     train(resumed, tmp_path, 1, 2, resume=True, load_from=str(tmp_path / 'epoch_1.pth'))
     assert all(torch.equal(t, after[name]) for name, t in statistics(resumed).items())
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_loop_that_counts_iterations_has_batches_left(backbones, tmp_path, workers):
+    """As most of mmseg's: an InfiniteSampler is exhausted after it was iterated over once."""
+    network = backbones.ResNetMoD(**SMALL, norm_eval=True)
+    before, seen = statistics(network), []
+    network.register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))
+
+    def loading(images):
+        sampler = InfiniteSampler(images, seed=0)
+        return dict(sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
+
+    train(network, tmp_path, 0, loading=loading, loop=dict(by_epoch=False, max_iters=5))
+    assert seen == [False] * 2 + [True] * 5
+    after = statistics(network)
+    assert not any(torch.equal(after[name], before[name]) for name in after)
 
 
 @pytest.mark.parametrize('batches', [0, -1, 1.5, True])
