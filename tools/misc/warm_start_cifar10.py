@@ -70,7 +70,12 @@ CONVERSIONS = {
     'MoD, old norm statistics, strength 1': ['--strength', '1'],
 }
 # What is trained on the other five, as options of tools/train.py.
-FREEZE = ['model.backbone.norm_eval=True', 'model.backbone.frozen_stages=1']
+# As mmdetection's configs freeze, and at a rate that norms which do not adapt can bear.
+FREEZE = [
+    'model.backbone.norm_eval=True',
+    'model.backbone.frozen_stages=1',
+    'optim_wrapper.optimizer.lr=0.01',
+]
 ARMS = {
     'dense, scratch': DENSE,
     'dense, warm': [*LOAD, f'{INIT}.prefix=backbone.'],
@@ -78,7 +83,7 @@ ARMS = {
     'MoD, warm': WARM,
     'MoD, warm, strength 0.1': [*WARM, f'{INIT}.strength=0.1'],
     'MoD, warm, mapping spread': [*WARM, f'{INIT}.mapping=spread'],
-    # As mmdetection's configs freeze.
+    'dense, warm, frozen': [*LOAD, f'{INIT}.prefix=backbone.', *FREEZE],
     'MoD, warm, frozen': [*WARM, *FREEZE],
     'MoD, warm, frozen, hook': [*WARM, *FREEZE, 'default_hooks.norms.type=ReestimateNormsHook'],
 }
