@@ -57,10 +57,15 @@ def find_dense_resnet(state_dict: Mapping[str, Tensor], prefix: str | None = Non
         for name, tensor in state_dict.items()
         if name.startswith(prefix)
     }
-    if any('.conv_block.' in name for name in inside):
+    if has_mod_blocks(inside):
         raise UserError("it holds a ResNet-MoD already: load it with type='Pretrained'")
     tensors = {common: inside[name] for common, name in common_names(inside).items()}
     return DenseResNet(tensors, blocks_per_stage(tensors))
+
+
+def has_mod_blocks(names: Iterable[str]) -> bool:
+    """Whether a state dict with these names is of a network with MoD blocks."""
+    return any('.conv_block.' in name for name in names)
 
 
 def choose_prefix(names: Iterable[str], prefix: str | None) -> str:

@@ -133,7 +133,7 @@ def channel_usage_parser() -> argparse.ArgumentParser:
         help='folder of the CSV and the picture; default work_dirs/CONFIG',
     )
     _add_device(parser)
-    _add_cfg_options(parser)
+    add_cfg_options(parser)
     parser.set_defaults(launcher='none', no_pin_memory=False)
     return parser
 
@@ -158,7 +158,7 @@ def visualize_parser() -> argparse.ArgumentParser:
         '--score-thr', type=float, default=0.3, help='detectors: lowest score drawn; default 0.3'
     )
     _add_device(parser)
-    _add_cfg_options(parser)
+    add_cfg_options(parser)
     parser.set_defaults(launcher='none', no_pin_memory=False, data_root=None)
     return parser
 
@@ -193,7 +193,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--no-pin-memory', action='store_true', help='do not pin memory in the data loaders'
     )
-    _add_cfg_options(parser)
+    add_cfg_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torchrun passes the first spelling or the second, depending on its version.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -208,7 +208,8 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_cfg_options(parser: argparse.ArgumentParser) -> None:
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every tool that reads a config and a checkpoint."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',

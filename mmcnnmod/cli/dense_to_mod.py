@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
@@ -21,7 +21,9 @@ from ..checkpoints.warm_start import NEAR_IDENTITY
 from ..checkpoints.whole_model import start_model_from_dense
 from ..engine.norm_statistics import images, reestimate_norms
 from ..errors import UserError
+from ..swap import swap_backbone
 from . import preflight
+from .arguments import add_cfg_options
 from .config import map_tree, read_config, set_data_root, set_loader_defaults, type_name
 from .errors import building_from, one_line_errors
 
@@ -40,6 +42,8 @@ def main(argv: list[str] | None = None) -> None:
         content = read_checkpoint(args.checkpoint, trusted=args.trust_checkpoint)
         weights = weights_of(content, args.checkpoint)
         cfg = read_config(args.config, args.cfg_options)
+        if args.mod is not None:
+            swap_backbone(cfg, **args.mod)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             model = build_model(cfg, args)
             lines = start(model, weights, args)
@@ -59,7 +63,7 @@ def dense_to_mod_parser() -> argparse.ArgumentParser:
         description='Turn dense weights into a checkpoint of an MoD model: the standard blocks of '
         'its backbone and all its other parts get them, its MoD blocks start near identity.'
     )
-    parser.add_argument('config', help='config of the MoD model')
+    parser.add_argument('config', help='config of the MoD model, or of the dense one with --mod')
     parser.add_argument('checkpoint', help='of a dense ResNet, or of a whole model that has one')
     parser.add_argument('out', help='the checkpoint of the whole MoD model to be written')
     parser.add_argument(
@@ -87,21 +91,7 @@ def dense_to_mod_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--data-root', metavar='DIR', help='where those data are')
     parser.add_argument('--seed', type=int, default=0, help='for what is drawn: the MoD blocks')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings, such as model.backbone.depth=75',
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='read a checkpoint that is refused because it could run any code on this machine',
-    )
-    parser.add_argument(
-        '--debug', action='store_true', help='show the traceback of an error as well'
-    )
+    add_cfg_options(parser)
     return parser
 
 

@@ -133,12 +133,21 @@ def check_resumable(content: dict, checkpoint: str) -> None:
             f'checkpoint {checkpoint} holds weights and no state of a training to resume; start '
             f'from the weights by --cfg-options load_from={checkpoint}'
         )
+    if is_trusting():
+        return
     # mmengine reads it as a Python file. Its own checkpoints have none: they call theirs "cfg".
-    if 'config' in content['meta'] and not is_trusting():
+    if 'config' in content.get('meta', {}):
         raise UserError(
             f'checkpoint {checkpoint} is refused: resuming would run the text in its meta.config, '
             'which could be any code; if you trust where it comes from, use --trust-checkpoint'
         )
+    # When there is a better one, mmengine deletes that file, or folder.
+    for name, path in (content['message_hub'].get('runtime_info') or {}).items():
+        if name.startswith('best_ckpt') and path and not Path(path).name.startswith('best_'):
+            raise UserError(
+                f'checkpoint {checkpoint} is refused: it names {path} as the best checkpoint so '
+                'far, which training would delete; if that is right, use --trust-checkpoint'
+            )
 
 
 def loads_completely(model: nn.Module, state_dict: dict) -> bool:

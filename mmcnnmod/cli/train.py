@@ -7,8 +7,9 @@ import argparse
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from ..checkpoints import read_state_dict, safe_loading
+from ..checkpoints import has_mod_blocks, read_state_dict, safe_loading
 from ..errors import UserError
+from ..swap import takes_warm_start
 from . import preflight
 from .arguments import parse, train_parser
 from .config import load_config, type_name
@@ -79,11 +80,13 @@ def use_mixed_precision(cfg: Config) -> None:
 
 def start_backbone_from(cfg: Config, checkpoint: str) -> None:
     """Let the backbone start from a checkpoint of a backbone or of a whole model."""
+    if 'backbone' not in cfg.model:
+        raise UserError('--pretrained is for model.backbone, which this config does not have')
+    names = read_state_dict(checkpoint)
     init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
-    # The names in a remote file are not known yet; those of the model zoos carry no prefix.
-    if '://' not in checkpoint and any(
-        name.startswith('backbone.') for name in read_state_dict(checkpoint)
-    ):
+    if takes_warm_start(cfg, 'model.backbone') and not has_mod_blocks(names):
+        init_cfg['type'] = 'DensePretrained'
+    elif any(name.startswith('backbone.') for name in names):
         init_cfg['prefix'] = 'backbone.'
     cfg.model.pop('pretrained', None)
     cfg.model.backbone.pop('pretrained', None)

@@ -1,5 +1,6 @@
 """From a dense config to its MoD version, wherever the model keeps its backbone."""
 
 from .swap import add_custom_import, swap_backbone
+from .weights import takes_warm_start
 
-__all__ = ['add_custom_import', 'swap_backbone']
+__all__ = ['add_custom_import', 'swap_backbone', 'takes_warm_start']

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ..errors import UserError
 from ..toolboxes import mod_versions
 from .places import Node, Place, find_places, type_text, walk
-from .weights import swap_weights
+from .weights import goes_on, swap_weights
 
 
 def swap_backbone(
@@ -33,14 +33,15 @@ def swap_backbone(
         Config: ``cfg``.
 
     Raises:
-        UserError: If there is no backbone to swap, or for an option that it does not have; then
-            ``cfg`` is as it was.
+        UserError: If there is no backbone to swap, for an option that it does not have, or if
+            ``load_from`` cannot be read; then ``cfg`` is as it was.
     """
     if depth is not None:
         options['depth'] = depth
     places = list(find_places(cfg))
     dense = [place for place in places if place.new and not place.teaches]
     check_places(cfg, places, dense, options)
+    trained = goes_on(cfg)
     for place in places:
         if place not in dense:
             why = 'a teacher keeps its weights' if place.new else 'nothing to change'
@@ -49,7 +50,7 @@ def swap_backbone(
         change(place, 'type', place.name, log)
         for key, value in options.items():
             change(place, key, value, log)
-        swap_weights(cfg, place, log)
+        swap_weights(cfg, place, trained, log)
     if dense:
         add_custom_import(cfg)
     return cfg
@@ -66,6 +67,8 @@ def check_places(cfg: Node, places: list[Place], dense: list[Place], options: di
     """Fail if there is nothing to swap, or if a backbone does not have one of the options."""
     done = [place for place in places if place.new is None]
     if not dense and not done:
+        if cfg.get('default_scope') is None:
+            raise UserError('the config has no default_scope; set mmpretrain, mmseg or mmdet')
         raise UserError(f'no backbone to swap: {found_instead(cfg)}')
     if not dense and options:
         name = next(iter(options))

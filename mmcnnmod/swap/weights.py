@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from .places import Node, Place, type_text
+from .places import Node, Place, find_places, type_text
 
 NORM_HOOK = dict(type='ReestimateNormsHook')
 
@@ -27,7 +28,17 @@ class Weights:
         return f'{self.source} ({self.settings["checkpoint"]!r})'
 
 
-def swap_weights(cfg: Node, place: Place, log: Callable[[str], None]) -> None:
+def goes_on(cfg: Node) -> bool:
+    """Whether ``load_from`` is of a network with MoD blocks: of this run, or a trained one."""
+    from ..checkpoints import has_mod_blocks, read_state_dict  # not above: they need mmcv
+
+    checkpoint = cfg.get('load_from')
+    if cfg.get('resume') or not checkpoint:
+        return bool(cfg.get('resume'))
+    return Path(checkpoint).is_file() and has_mod_blocks(read_state_dict(checkpoint))
+
+
+def swap_weights(cfg: Node, place: Place, trained: bool, log: Callable[[str], None]) -> None:
     """Turn the dense weights that a backbone starts from into a warm start.
 
     They are its own (``pretrained``, or a ``Pretrained`` in ``init_cfg``) or part of a whole dense
@@ -38,10 +49,11 @@ def swap_weights(cfg: Node, place: Place, log: Callable[[str], None]) -> None:
     Args:
         cfg (Config): The config.
         place (Place): The backbone; its node and the nodes around it are changed in place.
+        trained (bool): What :func:`goes_on` says.
         log (Callable[[str], None]): Gets one line for each change.
     """
     own = take_own_weights(place)
-    whole = whole_model_weights(cfg, place)
+    whole = whole_model_weights(cfg, place, trained)
     if not has_warm_start(place):
         if own:
             log(f'warning: {own} removed: there is no warm start for {place.new.__name__} yet')
@@ -52,15 +64,23 @@ def swap_weights(cfg: Node, place: Place, log: Callable[[str], None]) -> None:
         start_warm(place, whole, dict(checkpoint=whole.settings['checkpoint'], mapping='same'), log)
     elif own:
         start_warm(place, own, own.settings, log)
-    if (whole or own) and has_warm_start(place):
+    if (whole or own) and has_warm_start(place) and not trained:
         fit_norms(cfg, place, log)
+
+
+def takes_warm_start(cfg: Node, path: str) -> bool:
+    """Whether a node of the config builds an MoD backbone that can start from dense weights."""
+    return any(
+        place.path == path and place.new is None and has_warm_start(place)
+        for place in find_places(cfg)
+    )
 
 
 def has_warm_start(place: Place) -> bool:
     """Whether ``DensePretrained`` knows the backbone's family."""
     from ..backbones import MoDResNet  # not above: it needs mmcv
 
-    return issubclass(place.new, MoDResNet)
+    return issubclass(place.new or place.old, MoDResNet)
 
 
 def start_warm(place: Place, weights: Weights, settings: dict, log: Callable[[str], None]) -> None:
@@ -103,14 +123,13 @@ def take_own_weights(place: Place) -> Weights | None:
     return own
 
 
-def whole_model_weights(cfg: Node, place: Place) -> Weights | None:
+def whole_model_weights(cfg: Node, place: Place, trained: bool) -> Weights | None:
     """The dense weights of a model around a backbone; the outermost are loaded last."""
     found = [pretrained_init(node, path) for path, node in place.parents]
     path, parent = place.parents[0]
     if parent.get('pretrained') and loads_all_from_pretrained(place):
         found.append(Weights(f'{path}.pretrained', dict(checkpoint=parent['pretrained'])))
-    # A run that goes on has a checkpoint with MoD blocks.
-    if cfg.get('load_from') and not cfg.get('resume'):
+    if cfg.get('load_from') and not trained:
         found.append(Weights('load_from', dict(checkpoint=cfg['load_from'])))
     return next((weights for weights in reversed(found) if weights), None)
 

@@ -4,6 +4,7 @@ import importlib
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
@@ -190,6 +191,27 @@ def test_load_from_is_of_a_dense_model_unless_a_run_goes_on(resume):
     start = None if resume else dict(checkpoint=cfg.load_from, mapping='same')
     init_cfg = cfg.model.backbone.get('init_cfg')
     assert init_cfg == (start and dict(type='DensePretrained', **start))
+
+
+@pytest.mark.parametrize('trained', [False, True])
+def test_load_from_may_be_a_trained_mod_network(trained, tmp_path):
+    names = ['backbone.layer1.0.conv1.weight', 'backbone.layer1.1.conv_block.0.conv.weight']
+    path = str(tmp_path / 'a.pth')
+    torch.save({'state_dict': dict.fromkeys(names[: 1 + trained], torch.ones(1))}, path)
+    cfg = upstream('mmdet/cityscapes/faster-rcnn_r50_fpn_1x_cityscapes.py')
+    cfg.load_from = path
+    swap_backbone(cfg, log=str)
+    start = None if trained else dict(type='DensePretrained', checkpoint=path, mapping='same')
+    assert cfg.model.backbone.get('init_cfg') == start
+    # Trained norms keep their statistics.
+    assert bool(cfg.get('custom_hooks')) == (not trained)
+
+
+def test_without_a_toolbox():
+    cfg = upstream(FCN)
+    cfg.pop('default_scope')
+    with pytest.raises(UserError, match='no default_scope; set mmpretrain, mmseg or mmdet'):
+        swap_backbone(cfg)
 
 
 def test_mmpretrains_pretrained_is_of_the_whole_model():

@@ -80,6 +80,20 @@ def test_a_whole_model_keeps_its_other_parts(toolbox, tmp_path, capsys):
     preflight.check_checkpoint(build(toolbox), str(out), complete=True)
 
 
+def test_a_dense_config_with_mod(tmp_path, capsys):
+    pytest.importorskip('mmpretrain')
+    dense = build('mmpretrain', 'model.backbone.type=ResNet')
+    options = ['model.backbone.type=ResNet', 'load_from=nowhere.pth']
+    args = arguments('mmpretrain', save(dense, tmp_path / 'a.pth'), tmp_path / 'b.pth', *options)
+    dense_to_mod.main([*args, '--mod', 'depth=34'])
+    assert 'model.backbone.depth: 18 -> 34' in capsys.readouterr().out
+    content = torch.load(tmp_path / 'b.pth', weights_only=True)['state_dict']
+    assert torch.equal(
+        content['backbone.conv1.weight'], dense.state_dict()['backbone.conv1.weight']
+    )
+    assert 'backbone.layer3.5.conv_block.0.conv.weight' in content
+
+
 def test_a_backbone_alone_fills_the_backbone(tmp_path, capsys):
     """The rest starts afresh and is named; twice the same."""
     pytest.importorskip('mmpretrain')

@@ -1,0 +1,39 @@
+"""What --pretrained makes of a config."""
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmcnnmod.cli.train import start_backbone_from
+from mmcnnmod.errors import UserError
+
+DENSE = ['layer1.0.conv1.weight']
+MOD = [*DENSE, 'layer1.1.conv_block.0.conv.weight']
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'names', 'prefix', 'expected'),
+    [
+        ('ResNetMoD', DENSE, '', dict(type='DensePretrained')),
+        ('ResNetMoD', DENSE, 'backbone.', dict(type='DensePretrained')),
+        ('ResNetMoD', MOD, '', dict(type='Pretrained')),
+        ('ResNetMoD', MOD, 'backbone.', dict(type='Pretrained', prefix='backbone.')),
+        ('ResNet', DENSE, 'backbone.', dict(type='Pretrained', prefix='backbone.')),
+        ('MobileNetV2MoD', DENSE, '', dict(type='Pretrained')),
+    ],
+)
+def test_the_backbone_starts_from_a_checkpoint(backbone, names, prefix, expected, tmp_path):
+    pytest.importorskip('mmpretrain')
+    path = str(tmp_path / 'a.pth')
+    torch.save({prefix + name: torch.ones(1) for name in names}, path)
+    model = dict(pretrained='x', backbone=dict(type=backbone, pretrained='y'))
+    cfg = Config(dict(default_scope='mmpretrain', model=model))
+    start_backbone_from(cfg, path)
+    init_cfg = dict(expected, checkpoint=path)
+    assert cfg.model.to_dict() == dict(backbone=dict(type=backbone, init_cfg=init_cfg))
+
+
+def test_a_model_without_a_backbone():
+    cfg = Config(dict(default_scope='mmdet', model=dict(detector=dict())))
+    with pytest.raises(UserError, match=r'--pretrained is for model\.backbone'):
+        start_backbone_from(cfg, 'a.pth')
