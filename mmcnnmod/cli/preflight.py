@@ -11,7 +11,13 @@ from mmengine.config import Config
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
-from ..checkpoints import is_trusting, match_state_dicts, read_checkpoint, weights_of
+from ..checkpoints import (
+    has_mod_blocks,
+    is_trusting,
+    match_state_dicts,
+    read_checkpoint,
+    weights_of,
+)
 from ..errors import UserError
 from .config import type_name
 
@@ -118,10 +124,10 @@ def check_checkpoint(
     match = match_state_dicts(model.state_dict(), state_dict)
     fits = match.complete or not (match.foreign or complete)
     if not fits and not loads_completely(model, state_dict):
-        raise UserError(
-            f'checkpoint {checkpoint} does not fit this model: {match}; '
-            'give the config that it was trained with'
-        )
+        remedy = 'give the config that it was trained with'
+        if has_mod_blocks(state_dict) and not has_mod_blocks(model.state_dict()):
+            remedy += ', or --mod with the same values: it has MoD blocks and this model has none'
+        raise UserError(f'checkpoint {checkpoint} does not fit this model: {match}; {remedy}')
     if resume:
         check_resumable(content, checkpoint)
 

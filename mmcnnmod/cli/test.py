@@ -39,13 +39,20 @@ def main(argv: list[str] | None = None) -> None:
         cfg = load_config(args)
         apply_options(cfg, args)
         check(cfg, args)
-        runner = build_runner(cfg, args.config, 'test_loop')
+        runner = build_runner(under_another_name(cfg), args.config, 'test_loop')
         preflight.check_checkpoint(runner.model, args.checkpoint, complete=True)
         save_predictions(runner, cfg, args)
         metrics = runner.test()
         if args.out_item == 'metrics':
             save_metrics(metrics, args.out)
         part_processes_on_cpu()
+
+
+def under_another_name(cfg: Config) -> Config:
+    """The config, so that mmengine does not write it over the one that training has left."""
+    path = Path(cfg.filename)
+    name = str(path.with_name(f'test_{path.name}'))
+    return Config(cfg.to_dict(), cfg_text=cfg.text, filename=name)
 
 
 def check(cfg: Config, args: argparse.Namespace) -> None:

@@ -64,8 +64,12 @@ def swap_weights(cfg: Node, place: Place, trained: bool, log: Callable[[str], No
         start_warm(place, whole, dict(checkpoint=whole.settings['checkpoint'], mapping='same'), log)
     elif own:
         start_warm(place, own, own.settings, log)
-    if (whole or own) and has_warm_start(place) and not trained:
+    if trained:
+        return
+    if (whole or own) and has_warm_start(place):
         fit_norms(cfg, place, log)
+    elif place.node.get('frozen_stages', -1) >= 0:
+        log(f'warning: {place.path} starts at random with frozen stages; set frozen_stages=-1')
 
 
 def takes_warm_start(cfg: Node, path: str) -> bool:

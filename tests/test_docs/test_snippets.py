@@ -73,7 +73,8 @@ def test_the_worked_example_of_a_new_family():
     try:
         exec(definition, names)
         exec(config, names)
-        network = mmpretrain.MODELS.build(names['model']['backbone'])
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            network = mmpretrain.MODELS.build(names['model']['backbone'])
     finally:
         mmpretrain.MODELS.module_dict.pop('RegNetMoD', None)
     stages = [[network.get_submodule(n) for n in stage] for stage in network.blocks_of_stages()]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from mmengine.registry import DefaultScope
 
 from mmcnnmod.layers import MoDBlock
 
@@ -75,13 +76,14 @@ def test_weights_that_do_not_exist_are_missed_aloud():
 
 def test_inferencers_take_the_names():
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    inferencer = mmpretrain.ImageClassificationInferencer(SMALL, pretrained=False)
-    (result,) = inferencer(image)
-    assert result['pred_class'] in inferencer.classes
-    assert len(inferencer.classes) == 10
-    # It chooses the inferencer by the task in the model index.
-    result = mmpretrain.inference_model(SMALL, image, pretrained=False)
-    assert result['pred_scores'].shape == (10,)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):  # other tests leave other scopes
+        inferencer = mmpretrain.ImageClassificationInferencer(SMALL, pretrained=False)
+        (result,) = inferencer(image)
+        assert result['pred_class'] in inferencer.classes
+        assert len(inferencer.classes) == 10
+        # It chooses the inferencer by the task in the model index.
+        result = mmpretrain.inference_model(SMALL, image, pretrained=False)
+        assert result['pred_scores'].shape == (10,)
 
 
 @pytest.mark.parametrize('folder', ['mmcnnmod/.mim', '.'])

@@ -37,6 +37,8 @@ def test_train_then_test(toolbox, trained, data, run_tool, tmp_path):
     assert any(key.endswith(metric) for key in newest_json(tmp_path))
     assert out.exists()
     assert list(tmp_path.rglob('show/**/*.[jp][pn]g'))
+    # Its copy of the config does not take the place of the one that training leaves.
+    assert {path.name for path in tmp_path.glob('*.py')} == {f'test_{Path(config).name}'}
 
 
 @pytest.mark.parametrize('amount', ['auto', 'checkpoint'])
