@@ -34,6 +34,10 @@ class MoDBackbone:
         fusion (str): 'add' or 'replace' (Section 3.3). Defaults to 'add'.
         selection (str): 'topk', or 'random' without selectors (Table 1, "MoD50 rand.").
             Defaults to 'topk'.
+        last_activation (str): 'before' the scores or 'after' the fusion; experimental, as the next
+            two, see :class:`MoDBlock`. Defaults to 'before'.
+        order (str): Of the k channels: by 'score' or by 'index'. Defaults to 'score'.
+        zero_init (bool): Start with each MoD block's last norm at zero. Defaults to False.
         placement (str): 'alternate', every second block of a stage, or 'every' block that keeps
             its input's shape (Section 3.4). Defaults to 'alternate'.
         mod_stages (Sequence[int], optional): Stages that get MoD blocks, counted from 0 as in
@@ -53,13 +57,24 @@ class MoDBackbone:
         position: str = 'first',
         fusion: str = 'add',
         selection: str = 'topk',
+        last_activation: str = 'before',
+        order: str = 'score',
+        zero_init: bool = False,
         placement: str = 'alternate',
         mod_stages: Sequence[int] | None = None,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.c = self.default_c() if c is None else c
-        self.mod_options = dict(r=r, position=position, fusion=fusion, selection=selection)
+        self.mod_options = dict(
+            r=r,
+            position=position,
+            fusion=fusion,
+            selection=selection,
+            last_activation=last_activation,
+            order=order,
+            zero_init=zero_init,
+        )
         self.insert_mod_blocks(placement, mod_stages)
         # The toolboxes freeze in their constructors or at the first `train()`; DDP counts the
         # parameters before that.

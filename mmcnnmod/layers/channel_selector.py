@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from .initialization import keep_first_unit_alive
 
+ORDERS = ('score', 'index')
+
 
 class ChannelSelector(nn.Module):
     """Scores every channel from its global average and picks the k best, per sample.
@@ -19,13 +21,16 @@ class ChannelSelector(nn.Module):
         in_channels (int): C, the channels of the input.
         k (int): How many channels to pick.
         r (int): Reduction of the hidden layer. Defaults to 16 (Section 3.1).
+        order (str): How the k channels enter the Conv-Block: highest 'score' first, or by 'index'
+            as they stand in the map. Defaults to 'score'.
     """
 
-    def __init__(self, in_channels: int, k: int, r: int = 16) -> None:
+    def __init__(self, in_channels: int, k: int, r: int = 16, order: str = 'score') -> None:
         super().__init__()
         self.in_channels = in_channels
         self.k = k
         self.r = r
+        self.order = order
         # A module, not x.mean(), so that MAC counters which hook modules see the pooling.
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc1 = nn.Linear(in_channels, in_channels // r, bias=False)
@@ -61,14 +66,17 @@ class ChannelSelector(nn.Module):
 
         Returns:
             tuple[Tensor, Tensor]: Channel indices, int64, and their scores in (0, 1), float32,
-            both of shape (N, k), highest score first.
+            both of shape (N, k), highest score first unless ``order='index'``.
         """
         top, index = self.logits(x).topk(self.k, dim=1)
+        if self.order == 'index':
+            index, place = index.sort(dim=1)
+            top = top.gather(1, place)
         return index, top.sigmoid()
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""
-        return f'in_channels={self.in_channels}, k={self.k}, r={self.r}'
+        return f'in_channels={self.in_channels}, k={self.k}, r={self.r}, order={self.order!r}'
 
 
 class RandomSelector(nn.Module):
@@ -80,12 +88,14 @@ class RandomSelector(nn.Module):
     Args:
         in_channels (int): C, the channels of the input.
         k (int): How many channels to pick.
+        order (str): 'score', here a random order, or 'index'. Defaults to 'score'.
     """
 
-    def __init__(self, in_channels: int, k: int) -> None:
+    def __init__(self, in_channels: int, k: int, order: str = 'score') -> None:
         super().__init__()
         self.in_channels = in_channels
         self.k = k
+        self.order = order
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         """Pick k distinct channels of each sample.
@@ -94,11 +104,13 @@ class RandomSelector(nn.Module):
             x (Tensor): Feature map of shape (N, C, H, W).
 
         Returns:
-            tuple[Tensor, None]: Channel indices, int64, shape (N, k), in random order; no scores.
+            tuple[Tensor, None]: Channel indices, int64, shape (N, k), in random order unless
+            ``order='index'``; no scores.
         """
         noise = torch.rand(x.shape[:2], device=x.device)
-        return noise.topk(self.k, dim=1).indices, None
+        index = noise.topk(self.k, dim=1).indices
+        return (index.sort(dim=1).values if self.order == 'index' else index), None
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""
-        return f'in_channels={self.in_channels}, k={self.k}'
+        return f'in_channels={self.in_channels}, k={self.k}, order={self.order!r}'

@@ -17,13 +17,22 @@ class Fusion(nn.Module):
         position (str): Which channels of the input they join: the 'first' k (equation 1), the
             'last' k (Table 8) or their 'original' places (Table 10, "OP"). Defaults to 'first'.
         mode (str): 'add' to those channels, or 'replace' them (Section 3.3). Defaults to 'add'.
+        activation (nn.Module, optional): What the k fused channels pass at last, as the sum in a
+            residual block does. Defaults to None, nothing.
     """
 
-    def __init__(self, k: int, position: str = 'first', mode: str = 'add') -> None:
+    def __init__(
+        self,
+        k: int,
+        position: str = 'first',
+        mode: str = 'add',
+        activation: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.k = k
         self.position = position
         self.mode = mode
+        self.activation = activation or nn.Identity()
 
     def forward(self, x: Tensor, processed: Tensor, index: Tensor) -> Tensor:
         """Fuse.
@@ -39,7 +48,8 @@ class Fusion(nn.Module):
         where = self.places(index)
         processed = processed.to(x.dtype)
         fused = x.clone()
-        fused[where] = processed if self.mode == 'replace' else x[where] + processed
+        new = processed if self.mode == 'replace' else x[where] + processed
+        fused[where] = self.activation(new)
         return fused
 
     def places(self, index: Tensor) -> tuple:

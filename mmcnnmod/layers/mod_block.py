@@ -9,12 +9,14 @@ from mmcv.cnn import is_norm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .channel_selector import ChannelSelector, RandomSelector
+from .channel_selector import ORDERS, ChannelSelector, RandomSelector
 from .checks import check_choice, check_positive_int
+from .conv_block import take_last_activation
 from .fusion import FUSIONS, POSITIONS, Fusion, per_sample
 from .initialization import keep_first_unit_alive
 
 SELECTIONS = ('topk', 'random')
+LAST_ACTIVATIONS = ('before', 'after')
 
 
 class MoDBlock(nn.Module):
@@ -34,6 +36,15 @@ class MoDBlock(nn.Module):
         fusion (str): 'add' or 'replace', see :class:`Fusion`. Defaults to 'add'.
         selection (str): 'topk' by learned scores, or 'random', which builds no selector and
             multiplies by no scores (Table 1, "MoD50 rand."). Defaults to 'topk'.
+        last_activation (str): Experimental. Where the Conv-Block's last activation stands:
+            'before' the multiplication with the scores, or 'after' the fusion, on its k channels,
+            as in a residual block. The paper's counts cannot tell. Defaults to 'before'.
+        order (str): Experimental. How the k channels enter the Conv-Block: by 'score', highest
+            first, or by 'index'. Defaults to 'score'.
+        zero_init (bool): Experimental. Start with the Conv-Block's last norm at zero. With
+            ``last_activation='after'`` the block then starts as the identity (on a map that is
+            not negative); with 'before' it gets no gradient and stays the identity for ever: the
+            network without its MoD blocks. Defaults to False.
         drop_path (nn.Module, optional): Stochastic depth on the processed channels; only with
             ``fusion='add'``. Defaults to None.
         with_cp (bool): Gradient checkpointing: recompute the block in the backward pass.
@@ -42,7 +53,8 @@ class MoDBlock(nn.Module):
 
     Raises:
         ValueError: If an option is unknown, ``c`` or ``r`` is no positive integer or leaves no
-            channel (C // c = 0 or C // r = 0), or an input has the wrong shape.
+            channel (C // c = 0 or C // r = 0), ``last_activation='after'`` meets a Conv-Block that
+            ends without one, ``zero_init`` one without a norm, or an input has the wrong shape.
     """
 
     def __init__(
@@ -54,6 +66,9 @@ class MoDBlock(nn.Module):
         position: str = 'first',
         fusion: str = 'add',
         selection: str = 'topk',
+        last_activation: str = 'before',
+        order: str = 'score',
+        zero_init: bool = False,
         drop_path: nn.Module | None = None,
         with_cp: bool = False,
         name: str = 'MoD block',
@@ -62,17 +77,21 @@ class MoDBlock(nn.Module):
         self.in_channels = self.out_channels = in_channels
         self.c = c
         self.with_cp = with_cp
+        self.zero_init = zero_init
         self.name = f'{name} (width {in_channels}, c={c!r})'
         self._check_options(r, position, fusion, selection, drop_path)
+        check_choice(self.name, 'last_activation', last_activation, LAST_ACTIVATIONS)
+        check_choice(self.name, 'order', order, ORDERS)
 
         self.k = in_channels // c
         if selection == 'topk':
-            self.selector = ChannelSelector(in_channels, self.k, r)
+            self.selector = ChannelSelector(in_channels, self.k, r, order)
         else:
-            self.selector = RandomSelector(in_channels, self.k)
+            self.selector = RandomSelector(in_channels, self.k, order)
         self.conv_block = conv_block(self.k)
         self.drop_path = drop_path or nn.Identity()
-        self.fusion = Fusion(self.k, position, fusion)
+        activation = self._take_activation() if last_activation == 'after' else None
+        self.fusion = Fusion(self.k, position, fusion, activation)
         self.start_alive()
 
     def _check_options(self, r, position, fusion, selection, drop_path) -> None:
@@ -87,13 +106,26 @@ class MoDBlock(nn.Module):
                 "use fusion='add' or drop_path_rate=0"
             )
 
+    def _take_activation(self) -> nn.Module:
+        activation = take_last_activation(self.conv_block)
+        if activation is None:
+            raise ValueError(
+                f'{self.name}: the Conv-Block of this family ends without an activation, so '
+                "last_activation='after' is not possible; use last_activation='before'"
+            )
+        return activation
+
     def start_alive(self) -> None:
-        """Make sure that the block can learn; to be called after any initialisation of layers."""
+        """Make sure that the block can learn; to be called after any initialisation of layers.
+
+        With ``zero_init`` its last norm is set to zero.
+        """
         keep_first_unit_alive(self.conv_block)
         if isinstance(self.selector, ChannelSelector):
             self.selector.start_alive()
+        if self.zero_init:
+            self._scale_last_norm(0)
 
-    @torch.no_grad()
     def start_near_identity(self, factor: float) -> None:
         """Make what the block adds smaller; after any initialisation of layers.
 
@@ -104,9 +136,15 @@ class MoDBlock(nn.Module):
                 ReLU behind the norm.
         """
         if self.fusion.mode == 'add':
-            last_norm = [layer for layer in self.conv_block.modules() if is_norm(layer)][-1]
-            for parameter in last_norm.parameters():
-                parameter.mul_(factor)
+            self._scale_last_norm(factor)
+
+    @torch.no_grad()
+    def _scale_last_norm(self, factor: float) -> None:
+        norms = [layer for layer in self.conv_block.modules() if is_norm(layer)]
+        if not norms:
+            raise ValueError(f'{self.name}: its Conv-Block has no norm that could start small')
+        for parameter in norms[-1].parameters():
+            parameter.mul_(factor)
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine k channels of the map.

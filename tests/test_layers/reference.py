@@ -13,9 +13,14 @@ def reference_mod_block(block, x):
     """
     scores = reference_scores(block.selector, x)
     chosen = [sorted(range(x.shape[1]), key=lambda j: -s[j].item())[: block.k] for s in scores]
+    if block.selector.order == 'index':
+        chosen = [sorted(rows) for rows in chosen]
     processed = torch.stack([x[n, rows] for n, rows in enumerate(chosen)])
+    relu_after = isinstance(block.fusion.activation, torch.nn.ReLU)
     for module in block.conv_block:
-        processed = reference_conv_norm_relu(module, processed)
+        processed = reference_conv_norm(module, processed)
+        if not (relu_after and module is block.conv_block[-1]):
+            processed = F.relu(processed)
     outputs = []
     for n, rows in enumerate(chosen):
         weighted = processed[n] * scores[n, rows].view(-1, 1, 1)
@@ -28,6 +33,8 @@ def reference_mod_block(block, x):
         for i, place in enumerate(places):
             old = channels[place] if block.fusion.mode == 'add' else 0
             channels[place] = old + weighted[i]
+            if relu_after:
+                channels[place] = F.relu(channels[place])
         outputs.append(torch.stack(channels))
     return torch.stack(outputs)
 
@@ -39,7 +46,7 @@ def reference_scores(selector, x):
     return 1 / (1 + torch.exp(-(hidden @ selector.fc2.weight.T)))
 
 
-def reference_conv_norm_relu(module, x):
+def reference_conv_norm(module, x):
     conv, norm = module.conv, module.norm
     y = F.conv2d(x, conv.weight, conv.bias, 1, conv.padding, conv.dilation)
     if norm.training:
@@ -47,4 +54,4 @@ def reference_conv_norm_relu(module, x):
     else:
         mean, var = norm.running_mean, norm.running_var
     y = (y - mean.view(1, -1, 1, 1)) / torch.sqrt(var.view(1, -1, 1, 1) + norm.eps)
-    return F.relu(y * norm.weight.view(1, -1, 1, 1) + norm.bias.view(1, -1, 1, 1))
+    return y * norm.weight.view(1, -1, 1, 1) + norm.bias.view(1, -1, 1, 1)
