@@ -1,7 +1,7 @@
 """CNN Mixture-of-Depths (arXiv 2409.17016) for mmpretrain, mmsegmentation and mmdetection.
 
-Importing the package registers the MoD backbones in every toolbox that is installed, and the hooks
-in mmengine; in a config: ``custom_imports = dict(imports=['mmcnnmod'])``.
+Importing the package registers the MoD backbones in every toolbox that is installed, and hooks and
+data sets in mmengine; in a config: ``custom_imports = dict(imports=['mmcnnmod'])``.
 """
 
 from contextlib import suppress
@@ -13,6 +13,6 @@ from .version import __version__
 register_all()
 # Where mmengine or mmcv are missing there is no runner to hook into; the tools say what is missing.
 with suppress(ImportError):
-    from . import engine  # noqa: F401
+    from . import datasets, engine  # noqa: F401
 
 __all__ = ['__version__', 'swap_backbone']

@@ -97,6 +97,25 @@ def count_config(path: Path) -> Count:
         return Count(params, count_by_mmengine(model, size), size, 'mmengine')
 
 
+def count_alike(cfg: Config, size: tuple[int, int]) -> Count:
+    """Count a config's network by mmengine, whichever its toolbox: for comparisons of networks.
+
+    Args:
+        cfg (Config): With ``default_scope``.
+        size (tuple[int, int]): Height and width of the image.
+
+    Returns:
+        Count: Of its model.
+    """
+    with (
+        contextlib.redirect_stdout(sys.stderr),
+        DefaultScope.overwrite_default_scope(cfg.default_scope),
+        torch.no_grad(),
+    ):
+        model = build_model(cfg)
+        return Count(count_params(model), count_by_mmengine(model, size), size, 'mmengine')
+
+
 def build_model(cfg: Config) -> nn.Module:
     """A config's model in eval mode, on one device, as its constructor leaves the weights."""
     torch.manual_seed(0)  # a detector's regions depend on its weights

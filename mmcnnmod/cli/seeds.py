@@ -13,9 +13,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from numbers import Real
 from pathlib import Path
+from threading import Timer
 
 from mmengine.config import Config
 from rich.console import Console
@@ -35,6 +37,15 @@ console = Console(highlight=False)
 
 class SeedFailed(Exception):
     """Training or testing a seed failed; the others go on."""
+
+
+class OutOfTime(Exception):
+    """A program was ended because its time was over."""
+
+
+def print_line(line: str) -> None:
+    """Show a line of a program's output at once."""
+    print(line, end='', flush=True)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -167,11 +178,25 @@ def run_one(
     )
 
 
-def run_program(name: str, gpus: int | None, *arguments) -> None:
+def run_program(
+    name: str,
+    gpus: int | None,
+    *arguments,
+    show: Callable[[str], None] = print_line,
+    seconds: float | None = None,
+) -> None:
     """Run tools/train.py's or tools/test.py's main in a process of its own, and show its output.
+
+    Args:
+        name (str): 'train' or 'test'.
+        gpus (int, optional): On how many GPUs; None for one process without a launcher.
+        *arguments: Of the program.
+        show (Callable[[str], None]): Gets every line of the output. Defaults to printing it.
+        seconds (float, optional): End it after this time. Defaults to None, never.
 
     Raises:
         SeedFailed: With the line that it ended with.
+        OutOfTime: If it was ended.
     """
     command = ['-m', f'mmcnnmod.cli.{name}', *map(str, arguments)]
     if gpus:
@@ -185,16 +210,22 @@ def run_program(name: str, gpus: int | None, *arguments) -> None:
         text=True,
         errors='replace',
     )
-    reason = ''
+    reason, began, clock = '', time.monotonic(), Timer(seconds or 0, process.terminate)
     with process:
         try:
+            if seconds is not None:
+                clock.start()
             for line in process.stdout:
-                print(line, end='', flush=True)
+                show(line)
                 if line.startswith('error: ') or (line.strip() and 'error: ' not in reason):
                     reason = line.strip()
         except BaseException:
             process.terminate()
             raise
+        finally:
+            clock.cancel()
+    if seconds is not None and time.monotonic() - began >= seconds and process.returncode:
+        raise OutOfTime(f'{name} was ended after {seconds:.0f} s')
     if process.returncode:
         reason = reason.removeprefix('error: ') or 'no output'
         raise SeedFailed(f'failed in {name} (exit code {process.returncode}): {reason}')

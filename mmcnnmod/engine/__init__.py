@@ -1,6 +1,8 @@
 """What takes part in training: hooks for mmengine's runner."""
 
 from .channel_usage_hook import ChannelUsageHook
+from .channels_last_hook import ChannelsLastHook
 from .reestimate_norms_hook import ReestimateNormsHook
+from .run_facts_hook import RunFactsHook
 
-__all__ = ['ChannelUsageHook', 'ReestimateNormsHook']
+__all__ = ['ChannelUsageHook', 'ChannelsLastHook', 'ReestimateNormsHook', 'RunFactsHook']

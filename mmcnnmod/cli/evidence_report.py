@@ -1,0 +1,123 @@
+"""tools/evidence/report.py: the page of results, with its tables and figures."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ..analysis.files import check_folder, whole_file
+from ..errors import UserError
+from ..evidence import Results, read_plan
+from ..evidence.figures import learning_curves, score_against_macs
+from ..evidence.page import page
+from ..evidence.summary import Summary, summaries
+from .counting import config_folder
+from .errors import one_line_errors
+
+# In the order of the page; a choice from other plans has no results of its own.
+PLANS = (
+    'cifar10_short',
+    'cifar10_full',
+    'block_ablation',
+    'warm_start',
+    'camvid',
+    'bccd',
+    'cifar10_small',
+    'smoke',
+)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write the page as the command line says.
+
+    Args:
+        argv (list[str], optional): Options. Defaults to None, those of the process.
+    """
+    args = parse(argv)
+    with one_line_errors(args.debug):
+        check_folder(args.out)
+        if not args.results.is_dir():
+            raise UserError(f'--results: there is no folder {args.results}')
+        all_results = [Results(args.results, read_plan(path)) for path in args.plans]
+        figures = {
+            results.plan.name: draw(results, args.out) for results in all_results if results.runs
+        }
+        source = os.path.relpath(args.results, args.out.parent)
+        text = page(all_results, figures, f'[{source}]({source})')
+        with whole_file(args.out) as partial:
+            partial.write_text(text, encoding='utf-8')
+        print(f'written to {args.out}')
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        description='Write tables and figures of the results that tools/evidence/run.py wrote.'
+    )
+    add = parser.add_argument
+    add(
+        '--plans',
+        type=Path,
+        nargs='+',
+        metavar='PLAN',
+        default=[config_folder() / 'evidence' / f'{name}.yml' for name in PLANS],
+        help='YAML files; by default those of configs/evidence',
+    )
+    add(
+        '--results',
+        type=Path,
+        default=Path('docs/results/evidence'),
+        metavar='DIR',
+        help='folder of the results; default docs/results/evidence',
+    )
+    add(
+        '--out',
+        type=Path,
+        default=Path('docs/results.md'),
+        metavar='FILE',
+        help='the page; figures go to a folder of its name beside it; default docs/results.md',
+    )
+    add('--debug', action='store_true', help='show the traceback of an error as well')
+    return parser.parse_args(argv)
+
+
+def draw(results: Results, out: Path) -> dict[str, str]:
+    """Draw a plan's figures into the folder beside the page; gives captions by linked path."""
+    arms = summaries(results)
+    title = results.plan.title
+    figures = {}
+    if any(len(run['curve']) > 1 for arm in arms.values() for run in arm.runs):
+        figures[f'{results.plan.name}_curves.png'] = (
+            learning_curves(results.plan, arms),
+            f'{title}: learning curves',
+        )
+    if sum(map(is_a_point, arms.values())) > 1:
+        figures[f'{results.plan.name}_tradeoff.png'] = (
+            score_against_macs(results.plan, arms),
+            f'{title}: score against MACs',
+        )
+    folder = out.with_suffix('')
+    return {
+        f'{folder.name}/{name}': save(figure, folder / name, caption)
+        for name, (figure, caption) in figures.items()
+    }
+
+
+def is_a_point(arm: Summary) -> bool:
+    """Whether an arm has a place in the figure of scores against cost."""
+    return bool(arm.runs and arm.cost)
+
+
+def save(figure: Figure, path: Path, caption: str) -> str:
+    """Write a picture without a date in it; gives its caption."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial:
+        figure.savefig(partial, format='png', dpi=110, metadata={'Software': None})
+    return caption
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,80 @@
+"""Learning curves, and scores against cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .plan import Plan
+from .summary import Summary
+from .work_dir import mean_and_range
+
+COLOURS = colormaps['tab10'].colors
+STYLES = ('-', '--', ':')
+
+
+def learning_curves(plan: Plan, arms: Mapping[str, Summary]) -> Figure:
+    """The score over the training, mean of the seeds and their range.
+
+    Args:
+        plan (Plan): For the titles.
+        arms (Mapping[str, Summary]): By name; what was not run is left out.
+
+    Returns:
+        Figure: One panel.
+    """
+    figure, panel = new_figure(plan, 'epoch or iteration')
+    for i, (name, arm) in enumerate(arms.items()):
+        if not arm.runs:
+            continue
+        steps, middle, low, high = mean_and_range([run['curve'] for run in arm.runs])
+        style = dict(color=COLOURS[i % len(COLOURS)], label=name)
+        panel.plot(steps, middle, linestyle=STYLES[i // len(COLOURS) % len(STYLES)], **style)
+        if len(arm.runs) > 1:
+            panel.fill_between(steps, low, high, color=style['color'], alpha=0.15, linewidth=0)
+    panel.legend(fontsize=8, frameon=False, loc='lower right')
+    return figure
+
+
+def score_against_macs(plan: Plan, arms: Mapping[str, Summary]) -> Figure:
+    """The last score against multiply-adds; bars are a standard deviation.
+
+    Args:
+        plan (Plan): For the titles.
+        arms (Mapping[str, Summary]): By name; what was not run or not counted is left out.
+
+    Returns:
+        Figure: One panel; a line joins each arm with its baseline.
+    """
+    figure, panel = new_figure(plan, 'GMAC per image')
+    points = {
+        name: (arm.cost['macs'] / 1e9, arm.mean)
+        for name, arm in arms.items()
+        if arm.runs and arm.cost
+    }
+    for i, (name, point) in enumerate(points.items()):
+        colour = COLOURS[i % len(COLOURS)]
+        if arms[name].arm.baseline in points:
+            panel.plot(*zip(points[arms[name].arm.baseline], point, strict=True), color='0.8')
+        panel.errorbar(*point, yerr=arms[name].deviation, fmt='o', color=colour, capsize=3)
+        panel.annotate(
+            name, point, xytext=(5, 4), textcoords='offset points', fontsize=8, color=colour
+        )
+    panel.margins(0.15)
+    return figure
+
+
+def new_figure(plan: Plan, label: str) -> tuple[Figure, Axes]:
+    """An empty panel with its titles."""
+    figure = Figure(figsize=(7, 4.2), layout='constrained')
+    panel = figure.subplots()
+    panel.set_title(plan.title, fontsize=10)
+    panel.set_xlabel(label, fontsize=9)
+    panel.set_ylabel(plan.metric, fontsize=9)
+    panel.grid(color='0.92')
+    panel.set_axisbelow(True)
+    panel.spines[['top', 'right']].set_visible(False)
+    return figure, panel
