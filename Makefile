@@ -9,6 +9,8 @@ PYTHON ?=
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 SWEEP_ARGS ?= --sample 30
+# The pictures that `make evidence` draws.
+SMOKE_DATA ?= data/evidence-smoke
 
 VENV := $(if $(filter openmmlab,$(STACK)),.venv-openmmlab,.venv)
 ACTIVE = $(or $(PYTHON),$(shell command -v python || command -v python3))
@@ -19,7 +21,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test smoke sweep lint format clean
+.PHONY: help setup demo test smoke sweep evidence lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +42,13 @@ smoke: setup ## the few tests that tell whether a stack works at all
 
 sweep: setup ## a sample of the toolboxes' configs with MoD backbones (tools/misc/sweep_upstream_configs.py)
 	"$(PY)" tools/misc/sweep_upstream_configs.py $(SWEEP_ARGS)
+
+evidence: setup ## a small plan of runs on generated pictures, on a CPU, and its report
+	"$(PY)" tools/dataset_tools/generate_data.py imagenet '$(SMOKE_DATA)' \
+	    --size 64x32 --classes 4 --train 320 --val 80
+	"$(PY)" tools/evidence/run.py configs/evidence/smoke.yml --data-root '$(SMOKE_DATA)' --device cpu
+	"$(PY)" tools/evidence/report.py --plans configs/evidence/smoke.yml \
+	    --results work_dirs/evidence --out work_dirs/evidence/results.md
 
 lint: setup ## ruff's checks, changing nothing
 	"$(PY)" -m ruff check .

@@ -23,8 +23,9 @@ class ResidentDataset(Dataset):
     """A classification data set that is read once and then lies in memory as one tensor.
 
     It gives a whole batch at a time, without an object for each image, so its loader needs
-    ``collate_fn=dict(type='whole_batch')`` and ``num_workers=0``. Augmentation and normalisation are
-    left to :class:`ResidentDataPreprocessor`, which does them on the device. CIFAR-10 takes 154 MB.
+    ``collate_fn=dict(type='whole_batch')`` and ``num_workers=0``. Augmentation and
+    normalisation are left to :class:`ResidentDataPreprocessor`, which does them on the device.
+    CIFAR-10 takes 154 MB.
 
     Args:
         dataset (dict): Config of one of mmpretrain's data sets, whose pipeline loads and packs

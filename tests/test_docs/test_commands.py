@@ -29,6 +29,8 @@ ELSEWHERE = {
     'tools/analysis_tools/channel_usage.py': 'test_tools/test_channel_usage.py',
     'tools/analysis_tools/paper_tables.py': 'test_tools/test_paper_tables.py',
     'tools/analysis_tools/plot_tradeoff.py': 'test_tools/test_paper_tables.py',
+    'tools/evidence/report.py': 'test_tools/test_evidence.py',
+    'tools/evidence/run.py': 'test_tools/test_evidence.py',
     'tools/model_converters/dense_to_mod.py': 'test_tools/test_dense_to_mod.py',
     'tools/model_converters/publish_model.py': 'test_tools/test_publish_model.py',
     'tools/misc/sweep_upstream_configs.py': 'test_tools/test_sweep/test_program.py',
