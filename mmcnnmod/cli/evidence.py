@@ -1,8 +1,8 @@
 """tools/evidence/run.py: train what a plan says, one run after another.
 
-In the work dir stands for each run a folder PLAN/ARM-SEED: its frozen ``config.py``, the whole
-output as ``train.log``, and what tools/train.py leaves there. The results are written after every
-run, see :mod:`mmcnnmod.evidence.results`.
+In the work dir stand for each run its frozen config PLAN/ARM-SEED.py and a folder PLAN/ARM-SEED
+with the whole output, ``train.log``, and what tools/train.py leaves there. The results are written
+after every run, see :mod:`mmcnnmod.evidence.results`.
 """
 
 from __future__ import annotations
@@ -226,7 +226,9 @@ class Evidence:
         """
         folder, began = self.folder(run), time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
-        self.freeze(run, folder / 'config.py')
+        # Beside the folder, into which mmengine writes a config of the same name.
+        config = folder.with_name(f'{folder.name}.py')
+        self.freeze(run, config, folder)
         cost = self.cost(run)
         resume = newest_readable(folder)
         options = ['--work-dir', folder, '--device', self.args.device]
@@ -236,7 +238,7 @@ class Evidence:
             RunProgress(title, log) as progress,
             watched_gpu(self.args.device) as busy,
         ):
-            run_program('train', None, folder / 'config.py', *options,
+            run_program('train', None, config, *options,
                         show=progress.show, seconds=seconds)  # fmt: skip
         try:
             found = read_work_dir(folder, run.plan.metric)
@@ -258,15 +260,15 @@ class Evidence:
         self.results[run.plan.name].add(record, cost)
         return record
 
-    def freeze(self, run: Run, path: Path) -> None:
+    def freeze(self, run: Run, path: Path, folder: Path) -> None:
         """Write the config that the run trains; refuse to go on with another one."""
         cfg = self.config(run, self.args.data_root)
         cfg.merge_from_dict({'randomness.seed': run.seed})
         cfg = map_tree(cfg._cfg_dict, lambda node: self.fill_in(run, node))
         text = Config(cfg).pretty_text
-        if checkpoints(path.parent) and path.exists() and path.read_text() != text:
+        if checkpoints(folder) and path.exists() and path.read_text() != text:
             raise SeedFailed(
-                f'{path.parent} is half-trained with other settings; choose another --work-dir'
+                f'{folder} is half-trained with other settings; choose another --work-dir'
             )
         path.write_text(text)
 

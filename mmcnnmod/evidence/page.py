@@ -15,11 +15,12 @@ UNKNOWN = '-'
 INTRODUCTION = """\
 # Results
 
-Written by `python tools/evidence/report.py` from the files in
-{source}; the plans stand in `configs/evidence`. A number stands for the last evaluation of a run, mean ± standard deviation
-of the sample (n - 1) over seeds; no checkpoint was chosen by it. The difference to a baseline is
-also given in deviations: divided by the root of the mean of both variances. MACs and parameters
-are of the whole model, MACs counted by mmengine. Time is that of a whole program, start included.\
+Written by `python tools/evidence/report.py` from the files in {source};
+the plans stand in `configs/evidence`. A score is that of the last evaluation of a run, mean ±
+standard deviation of the sample (n - 1) over seeds; no checkpoint was chosen by it. The difference
+to a baseline is also given in deviations: divided by the root of the mean of both variances. MACs
+and parameters are of the whole model, MACs counted by mmengine. Time is that of a whole program,
+start included.\
 """
 HEAD = ('', 'parameters (M)', 'MACs (G)', 'runs', '{metric}', 'against', 'time', 'memory (MB)')
 

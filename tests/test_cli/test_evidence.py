@@ -124,12 +124,12 @@ def test_every_run_is_recorded_and_not_run_again(trainings, run):
 
 def test_the_frozen_config_has_overrides_seed_data_and_the_needed_checkpoint(trainings, run):
     run('--seeds', 1, '--data-root', 'there')
-    cfg = Config.fromfile('out/plan/MoD-1/config.py')
+    cfg = Config.fromfile('out/plan/MoD-1.py')
     assert cfg.randomness.seed == 1
     assert cfg.train_dataloader.dataset.data_root == 'there/'
     assert cfg.model.backbone.depth == 18
     assert cfg.model.backbone.init_cfg.checkpoint.endswith('/out/plan/dense-1/epoch_2.pth')
-    assert Config.fromfile('out/plan/dense-1/config.py').model.backbone.depth == 34
+    assert Config.fromfile('out/plan/dense-1.py').model.backbone.depth == 34
 
 
 def test_an_interrupted_run_goes_on_from_its_newest_whole_checkpoint(trainings, run):
