@@ -1,5 +1,7 @@
 """Plans: the order of runs, what arms inherit, and mistakes."""
 
+import functools
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,11 @@ arms:
   dense:
   MoD: {baseline: dense, needs: dense, weight: 2, config: other.py, overrides: {a.c: 3}}
 """
+
+
+@functools.cache
+def parse(config):
+    return Config.fromfile(config)
 
 
 @pytest.fixture
@@ -90,7 +97,7 @@ def test_the_projects_plans(path):
     for arm in {run.arm.name: run.arm for run in runs if run.seed == runs[0].seed}.values():
         if arm.config.name.startswith(('fcn', 'faster')):
             pytest.importorskip('mmdet')
-        cfg = Config.fromfile(arm.config)
+        cfg = deepcopy(parse(arm.config))
         parents = [key.rpartition('.')[0] for key in arm.overrides]
         for parent in filter(None, parents):
             node = cfg
