@@ -26,6 +26,8 @@ PLANS = (
     'camvid',
     'bccd',
     'cifar10_small',
+    'block_ablation_small',
+    'bccd_small',
     'smoke',
 )
 

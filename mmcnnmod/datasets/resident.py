@@ -35,7 +35,6 @@ class ResidentDataset(Dataset):
             Defaults to None, all.
         per_class (int, optional): Keep the first so many images of each class. Defaults to None,
             all.
-
         cache_dir (str, optional): Keep the images that were read in a file in this folder, so that
             the next run has them at once. It is found again by the data set's config and the
             images' paths: if images change in place, remove the folder. Defaults to None.

@@ -52,7 +52,7 @@ class RunFactsHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Write the file."""
         if is_main_process():
-            facts = {SECONDS: round(self.seconds(), 1), 'peak_memory_mb': round(peak_memory())}
+            facts = {SECONDS: round(self.seconds(), 2), 'peak_memory_mb': round(peak_memory())}
             Path(runner.work_dir, FACTS_FILE).write_text(json.dumps(facts) + '\n')
 
 

@@ -20,8 +20,8 @@ def read_work_dir(folder: Path, metric: str) -> dict:
 
     Returns:
         dict: 'score', the last of 'curve'; 'curve', pairs of step (epoch or iteration) and score;
-        'data_share', the part of the time that training waited for data; and what
-        :class:`mmcnnmod.engine.RunFactsHook` wrote.
+        'data_share', the part of the time that training waited for data, None if no step was
+        logged; and what :class:`mmcnnmod.engine.RunFactsHook` wrote.
 
     Raises:
         UserError: If there is no score.
@@ -32,10 +32,11 @@ def read_work_dir(folder: Path, metric: str) -> dict:
     if not scores:
         raise UserError(f'there is no {metric} in {folder}; is it what the evaluation calls it?')
     times = [line for line in lines if 'loss' in line and line.get('time')]
-    waiting = sum(line['data_time'] for line in times) / sum(line['time'] for line in times)
+    seconds = sum(line['time'] for line in times)
+    waiting = round(sum(line['data_time'] for line in times) / seconds, 4) if seconds else None
     facts = json.loads((folder / FACTS_FILE).read_text())
     curve = [[step, round(scores[step], 4)] for step in sorted(scores)]
-    return dict(score=curve[-1][1], curve=curve, data_share=round(waiting, 4), **facts)
+    return dict(score=curve[-1][1], curve=curve, data_share=waiting, **facts)
 
 
 def scalars(folder: Path) -> Iterator[dict]:
