@@ -56,10 +56,10 @@ def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False)
     # Whatever a damaged file makes of the unpickler, it is the file that is at fault.
     except Exception as problem:
         cause = ' '.join(f'{type(problem).__name__}: {problem}'.split())
-        raise UserError(
-            f'checkpoint {path} cannot be read ({cause[:200]}); it may be damaged, no '
-            'checkpoint of torch, or out of reach'
-        ) from problem
+        remedy = 'it may be damaged, or no checkpoint of torch'
+        if '://' in path:
+            remedy = 'if it is out of reach, fetch it where there is a network and name the file'
+        raise UserError(f'checkpoint {path} cannot be read ({cause[:200]}); {remedy}') from problem
 
 
 def read_state_dict(path: str | Path, trusted: bool = False) -> dict[str, torch.Tensor]:

@@ -99,6 +99,11 @@ def test_what_is_no_checkpoint(tmp_path):
             read_state_dict(path)
 
 
+def test_an_address_out_of_reach():
+    with pytest.raises(UserError, match=r'fetch it where there is a network and name the file'):
+        read_checkpoint('http://127.0.0.1:9/net.pth')  # nobody listens on port 9
+
+
 def test_safetensors(tmp_path):
     safetensors = pytest.importorskip('safetensors.torch')
     safetensors.save_file(WEIGHTS, tmp_path / 'a.safetensors', metadata=dict(epoch='3', cfg='a=1'))
