@@ -43,7 +43,8 @@ smoke: setup ## the few tests that tell whether a stack works at all
 sweep: setup ## a sample of the toolboxes' configs with MoD backbones (tools/misc/sweep_upstream_configs.py)
 	"$(PY)" tools/misc/sweep_upstream_configs.py $(SWEEP_ARGS)
 
-evidence: setup ## a small plan of runs on generated pictures, on a CPU, and its report
+evidence: setup ## a small plan of runs on generated pictures, on a CPU, anew each time, and its report
+	rm -rf work_dirs/evidence/smoke work_dirs/evidence/smoke.json
 	"$(PY)" tools/dataset_tools/generate_data.py imagenet '$(SMOKE_DATA)' \
 	    --size 64x32 --classes 4 --train 320 --val 80
 	"$(PY)" tools/evidence/run.py configs/evidence/smoke.yml --data-root '$(SMOKE_DATA)' --device cpu

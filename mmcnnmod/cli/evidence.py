@@ -8,32 +8,26 @@ after every run, see :mod:`mmcnnmod.evidence.results`.
 from __future__ import annotations
 
 import argparse
-import copy
-import hashlib
-import re
+import math
 import signal
 import sys
 import time
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from mmengine.config import Config
 from rich.console import Console
 
-from ..analysis.counting import count_alike
 from ..errors import UserError
 from ..evidence import Results, Run, read_runs
-from ..evidence.machine import machine, watched_gpu
-from ..evidence.plan import CHECKPOINT
-from ..evidence.work_dir import read_work_dir
+from ..evidence.machine import machine
+from ..evidence.results import find_alike
 from . import preflight
-from .arguments import train_parser
-from .config import LOADERS, load_config, map_tree
-from .errors import building_from, one_line_errors
-from .evidence_progress import RunProgress
+from .errors import one_line_errors
+from .evidence_config import config_of, hash_of, last_step, with_data
+from .evidence_training import cost_of, evaluated, train_run
+from .programs import OutOfTime, RunFailed, step_of
 from .run import hide_gpus
-from .seed_record import versions
-from .seeds import OutOfTime, SeedFailed, checkpoints, newest_readable, run_program
 
 console = Console(highlight=False)
 
@@ -71,7 +65,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add('--seeds', nargs='+', type=int, metavar='SEED', help='only these seeds')
     add(
         '--time-budget',
-        type=float,
+        type=minutes,
         metavar='MINUTES',
         help='pick the runs that fit, in the order of the plan; the last one is cut if need be, '
         'and the next start goes on with it',
@@ -96,6 +90,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def minutes(text: str) -> float:
+    """A length of time, for argparse."""
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError
+    return value
+
+
 class Evidence:
     """The runs of a plan, what is known of them, and the time that is left.
 
@@ -103,37 +105,52 @@ class Evidence:
         args (argparse.Namespace): The options.
 
     Raises:
-        UserError: If something can be known to be wrong before the first run.
+        UserError: If the plan or the options are wrong.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.machine = machine(args.device)
-        self.runs = [run for run in read_runs(args.plan) if self.is_wanted(run)]
-        if not self.runs:
-            raise UserError(f'{args.plan}: no run is left by --arms and --seeds')
+        self.runs = chosen(read_runs(args.plan), args.arms, args.seeds)
         plans = {run.plan.name: run.plan for run in self.runs}
         self.results = {name: Results(args.results, plan) for name, plan in plans.items()}
-        minutes = args.time_budget
-        self.deadline = None if minutes is None else time.monotonic() + 60 * minutes
-
-    def is_wanted(self, run: Run) -> bool:
-        """Whether the options leave a run."""
-        arms, seeds = self.args.arms, self.args.seeds
-        return (not arms or run.arm.name in arms) and (seeds is None or run.seed in seeds)
+        budget = args.time_budget
+        self.deadline = None if budget is None else time.monotonic() + 60 * budget
+        self.configs: dict[tuple[str, str], tuple[Config, str]] = {}
 
     def known(self, run: Run) -> dict | None:
         """The result of a run; None if it is not done."""
         return self.results[run.plan.name].find(run.arm.name, run.seed)
 
-    def folder(self, run: Run, arm: str | None = None) -> Path:
-        """The work dir of a run, or of that arm's run with the same seed."""
-        name = re.sub(r'[^\w.]+', '-', arm or run.arm.name)
-        return (self.args.work_dir / run.plan.name / f'{name}-{run.seed}').resolve()
+    def folder(self, run: Run) -> Path:
+        """The work dir of a run."""
+        return (self.args.work_dir / run.plan.name / f'{run.arm.folder}-{run.seed}').resolve()
+
+    def config(self, run: Run) -> Config:
+        """The config of a run's arm, read once."""
+        key = (run.plan.name, run.arm.name)
+        if key not in self.configs:
+            cfg = config_of(run)
+            self.configs[key] = with_data(cfg, self.args.data_root), hash_of(cfg)
+        return self.configs[key][0]
+
+    def digest(self, run: Run) -> str:
+        """The hash of its settings, in which the place of the data has no part."""
+        self.config(run)
+        return self.configs[run.plan.name, run.arm.name][1]
+
+    def is_outdated(self, run: Run) -> bool:
+        """Whether its arm has results of other settings than the plan's now."""
+        known = list(self.results[run.plan.name].of(run.arm.name))
+        return any(record['config_hash'] != self.digest(run) for record in known)
 
     def estimate(self, run: Run) -> float | None:
-        """How many seconds a run will take; None if nothing is known."""
-        return self.results[run.plan.name].seconds(run.arm, self.machine)
+        """How many seconds a run will still take; None if nothing is known."""
+        whole = self.results[run.plan.name].seconds(run.arm, self.machine)
+        if whole is None or not self.folder(run).is_dir():
+            return whole
+        done = evaluated(self.folder(run), run.plan.metric, self.config(run))
+        return whole * (1 - step_of(done[0]) / last_step(self.config(run))) if done else whole
 
     def time_left(self, runs: list[Run]) -> str:
         """An estimate for the runs to come."""
@@ -150,33 +167,37 @@ class Evidence:
         for run in self.runs:
             known, estimate = self.known(run), self.estimate(run)
             state = f'{run.plan.metric} {known["score"]:.4g}' if known else 'not run'
+            if known and self.is_outdated(run):
+                state += ', with other settings than those of the plan now'
             if not known and estimate:
                 state += f', about {timedelta(seconds=round(estimate))}'
             console.print(f'{run}: {state}', soft_wrap=True)
 
     def run_all(self) -> int:
         """Run what is not done; count the failed."""
+        self.check()
         todo = [run for run in self.runs if not self.known(run)]
-        self.check(self.runs)
         console.print(f'{len(self.runs) - len(todo)} of {len(self.runs)} runs are done')
         failures = skipped = 0
         for i, run in enumerate(todo):
-            left = None if self.deadline is None else self.deadline - time.monotonic()
-            estimate = self.estimate(run)
-            if left is not None and (left <= 0 or (estimate is not None and estimate > left)):
+            if run.source and not self.known(run.source):
+                console.print(f'{run}: waits for {run.source}', soft_wrap=True)
+                continue
+            if not self.fits(run):
                 skipped += 1
                 continue
-            title = f'{run} ({i + 1} of {len(todo)}, {self.time_left(todo[i:])})'
             try:
-                record = self.run_one(run, title, left)
+                record = self.run_one(run, f'{i + 1} of {len(todo)}, {self.time_left(todo[i:])}')
                 console.print(f'{run}: {run.plan.metric} {record["score"]:.4g}', soft_wrap=True)
             except OutOfTime:
                 skipped += 1
-            except SeedFailed as problem:
+                console.print(f'{run}: cut; the next start goes on with it', soft_wrap=True)
+            except RunFailed as problem:
                 failures += 1
                 print(f'error: {run}: {problem}', file=sys.stderr, flush=True)
-            except KeyboardInterrupt:
-                sys.exit(f'\ninterrupted in {run}; the same command goes on')
+            except (KeyboardInterrupt, SystemExit) as stop:
+                print(f'\ninterrupted in {run}; the same command goes on', file=sys.stderr)
+                sys.exit(getattr(stop, 'code', 130))
         for results in self.results.values():
             if results.path.exists():
                 console.print(f'written to {results.path}', soft_wrap=True)
@@ -184,122 +205,86 @@ class Evidence:
             console.print(f'{skipped} runs did not fit into the time; the same command goes on')
         return failures
 
-    def check(self, runs: list[Run]) -> None:
+    def fits(self, run: Run) -> bool:
+        """Whether the time that is left is enough for a run, as far as is known."""
+        if self.deadline is None:
+            return True
+        left = self.deadline - time.monotonic()
+        return left > 0 and (self.estimate(run) or 0) <= left
+
+    def check(self) -> None:
         """Fail before the first run, and where results are of other settings than the plan's."""
-        for run in {(run.plan.name, run.arm.name): run for run in runs}.values():
-            digest = hash_of(self.config(run))
-            for known in self.results[run.plan.name].of(run.arm.name):
-                if known['config_hash'] != digest:
-                    raise UserError(
-                        f'{self.results[run.plan.name].path}: {run.arm.name} was run with other '
-                        'settings than those of the plan now; choose another --results and '
-                        '--work-dir'
-                    )
-            cfg = self.config(run, self.args.data_root)
-            preflight.check_device(cfg, self.args.device, training=True)
-            preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))
-
-    def config(self, run: Run, data_root: str | None = None) -> Config:
-        """The config of a run, with all its settings but the seed."""
-        words = [str(run.arm.config), *(['--data-root', data_root] if data_root else [])]
-        args = train_parser().parse_args(words)
-        args.cfg_options = dict(run.arm.overrides)
-        cfg = load_config(args)
-        cfg.setdefault('default_hooks', {})['run_facts'] = dict(type='RunFactsHook')
-        cfg.pop('work_dir')
-        return cfg
-
-    def run_one(self, run: Run, title: str, seconds: float | None) -> dict:
-        """Train, unless that is done, and record the result.
-
-        Args:
-            run (Run): What to train.
-            title (str): For the progress bar.
-            seconds (float, optional): After which it is cut; None for no limit.
-
-        Returns:
-            dict: What was recorded.
-
-        Raises:
-            SeedFailed: With the reason, in one line.
-            OutOfTime: If it was cut.
-        """
-        folder, began = self.folder(run), time.monotonic()
-        folder.mkdir(parents=True, exist_ok=True)
-        # Beside the folder, into which mmengine writes a config of the same name.
-        config = folder.with_name(f'{folder.name}.py')
-        self.freeze(run, config, folder)
-        cost = self.cost(run)
-        resume = newest_readable(folder)
-        options = ['--work-dir', folder, '--device', self.args.device]
-        options += ['--resume', resume] if resume else []
-        with (
-            (folder / 'train.log').open('a') as log,
-            RunProgress(title, log) as progress,
-            watched_gpu(self.args.device) as busy,
-        ):
-            run_program('train', None, config, *options,
-                        show=progress.show, seconds=seconds)  # fmt: skip
         try:
-            found = read_work_dir(folder, run.plan.metric)
-        except UserError as problem:
-            raise SeedFailed(str(problem)) from problem
-        for old in checkpoints(folder)[1:]:
-            old.unlink()
-        record = dict(
-            arm=run.arm.name,
-            seed=run.seed,
-            **found,
-            seconds=None if resume else round(time.monotonic() - began, 1),
-            **busy,
-            machine=self.machine,
-            versions=versions(),
-            config_hash=hash_of(self.config(run)),
-            date=date.today().isoformat(),
-        )
-        self.results[run.plan.name].add(record, cost)
+            self.args.results.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise UserError(f'--results {self.args.results}: {problem.strerror}') from problem
+        wanted = {run.key for run in self.runs}
+        for run in self.runs:
+            if run.source and not self.known(run.source) and run.source.key not in wanted:
+                raise UserError(f'{run} needs {run.source}, which was not run; add it to --arms')
+        sources = [run.source for run in self.runs if run.source]
+        for run in {run.key[:2]: run for run in [*self.runs, *sources]}.values():
+            self.check_arm(run)
+        names: dict[tuple[str, str], str] = {}
+        for run in self.runs:
+            other = names.setdefault((run.plan.name, self.digest(run)), run.arm.name)
+            if other != run.arm.name:
+                raise UserError(
+                    f'plan {run.plan.name}: {other} and {run.arm.name} have the same settings'
+                )
+
+    def check_arm(self, run: Run) -> None:
+        """The part of the check that is the same for all seeds."""
+        if self.is_outdated(run):
+            raise UserError(
+                f'{self.results[run.plan.name].path}: {run.arm.name} was run with other settings '
+                'than those of the plan now; choose another --results and --work-dir'
+            )
+        cfg = self.config(run)
+        preflight.check_device(cfg, self.args.device, training=True)
+        preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))
+
+    def run_one(self, run: Run, progress: str) -> dict:
+        """Train, or take over from another plan, and record the result."""
+        results, cfg, digest = self.results[run.plan.name], self.config(run), self.digest(run)
+        cost = None
+        if run.plan.image_size and run.arm.name not in results.costs:
+            cost = cost_of(run, cfg)
+        alike = find_alike(self.args.results, run.plan.metric, digest, run.seed)
+        if alike and not run.is_needed:
+            plan, record = alike
+            console.print(f'{run}: the same as in {plan}', soft_wrap=True)
+            record = {**record, 'arm': run.arm.name, 'taken_from': plan}
+        else:
+            source = self.folder(run.source) if run.source else None
+            record = train_run(run, cfg, self.folder(run), source, f'{run} ({progress})',
+                               self.args.device, self.deadline)  # fmt: skip
+            record['config_hash'] = digest
+        results.add(record, cost)
         return record
 
-    def freeze(self, run: Run, path: Path, folder: Path) -> None:
-        """Write the config that the run trains; refuse to go on with another one."""
-        cfg = self.config(run, self.args.data_root)
-        cfg.merge_from_dict({'randomness.seed': run.seed})
-        cfg = map_tree(cfg._cfg_dict, lambda node: self.fill_in(run, node))
-        text = Config(cfg).pretty_text
-        if checkpoints(folder) and path.exists() and path.read_text() != text:
-            raise SeedFailed(
-                f'{folder} is half-trained with other settings; choose another --work-dir'
-            )
-        path.write_text(text)
 
-    def fill_in(self, run: Run, node):
-        """Put the checkpoint that an arm needs in its place."""
-        if run.arm.needs is None or not isinstance(node, str) or CHECKPOINT not in node:
-            return node
-        found = checkpoints(self.folder(run, run.arm.needs))
-        if not found:
-            raise SeedFailed(
-                f'there is no checkpoint of {run.arm.needs}, seed {run.seed}; train it first, in '
-                'this --work-dir'
-            )
-        return node.replace(CHECKPOINT, str(found[0]))
+def chosen(runs: list[Run], arms: list[str] | None, seeds: list[int] | None) -> list[Run]:
+    """The runs that the options leave.
 
-    def cost(self, run: Run) -> dict | None:
-        """Parameters and MACs of an arm's network, if they are not known yet."""
-        if run.arm.name in self.results[run.plan.name].costs or run.plan.image_size is None:
-            return None
-        with building_from(f'config {run.arm.config}'):
-            count = count_alike(self.config(run), run.plan.image_size)
-        return dict(params=count.params, macs=count.macs)
-
-
-def hash_of(cfg: Config) -> str:
-    """A short fingerprint of a config's settings, the same on every machine."""
-    cfg = copy.deepcopy(cfg)
-    for name in LOADERS:
-        if cfg.get(name):
-            cfg[name].pop('pin_memory', None)  # which follows from whether there is a GPU
-    return hashlib.sha256(cfg.pretty_text.encode()).hexdigest()[:12]
+    Raises:
+        UserError: If they name what no plan has, or leave nothing.
+    """
+    known = [('--arms', arms, {run.arm.name for run in runs})]
+    known.append(('--seeds', seeds, {run.seed for run in runs}))
+    for option, wanted, there in known:
+        for name in wanted or ():
+            if name not in there:
+                choices = ', '.join(map(str, sorted(there)))
+                raise UserError(f'{option}: the plan has no {name!r}; choose from {choices}')
+    left = [
+        run
+        for run in runs
+        if (not arms or run.arm.name in arms) and (not seeds or run.seed in seeds)
+    ]
+    if not left:
+        raise UserError('no run is left by --arms and --seeds')
+    return left
 
 
 if __name__ == '__main__':

@@ -48,7 +48,9 @@ def main(argv: list[str] | None = None) -> None:
             results.plan.name: draw(results, args.out) for results in all_results if results.runs
         }
         source = os.path.relpath(args.results, args.out.parent)
-        text = page(all_results, figures, f'[{source}]({source})')
+        text = page(
+            all_results, figures, 'this folder' if source == '.' else f'[{source}]({source})'
+        )
         with whole_file(args.out) as partial:
             partial.write_text(text, encoding='utf-8')
         print(f'written to {args.out}')
@@ -96,7 +98,7 @@ def draw(results: Results, out: Path) -> dict[str, str]:
             learning_curves(results.plan, arms),
             f'{title}: learning curves',
         )
-    if sum(map(is_a_point, arms.values())) > 1:
+    if any(is_compared(arm, arms) for arm in arms.values()):
         figures[f'{results.plan.name}_tradeoff.png'] = (
             score_against_macs(results.plan, arms),
             f'{title}: score against MACs',
@@ -108,9 +110,10 @@ def draw(results: Results, out: Path) -> dict[str, str]:
     }
 
 
-def is_a_point(arm: Summary) -> bool:
-    """Whether an arm has a place in the figure of scores against cost."""
-    return bool(arm.runs and arm.cost)
+def is_compared(arm: Summary, arms: dict[str, Summary]) -> bool:
+    """Whether an arm and its baseline both have a place in the figure of scores against cost."""
+    both = (arm, arms.get(arm.arm.baseline))
+    return all(one is not None and one.runs and one.cost for one in both)
 
 
 def save(figure: Figure, path: Path, caption: str) -> str:

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from numbers import Real
 from pathlib import Path
-from threading import Timer
 
 from mmengine.config import Config
 from rich.console import Console
@@ -29,23 +25,11 @@ from . import preflight, train
 from .arguments import parse, seeds_parser
 from .config import LOADERS, load_config
 from .errors import one_line_errors
+from .programs import RunFailed, checkpoints, newest_readable, run_program
 from .run import hide_gpus
 from .seed_record import SeedRecord
 
 console = Console(highlight=False)
-
-
-class SeedFailed(Exception):
-    """Training or testing a seed failed; the others go on."""
-
-
-class OutOfTime(Exception):
-    """A program was ended because its time was over."""
-
-
-def print_line(line: str) -> None:
-    """Show a line of a program's output at once."""
-    print(line, end='', flush=True)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -131,7 +115,7 @@ def run_all(cfg: Config, work_dir: Path, record: SeedRecord, args: argparse.Name
         console.rule(f'seed {seed}: {i + 1} of {len(seeds)}, {time_left(record, len(seeds) - i)}')
         try:
             run_one(seed, cfg, work_dir, record, args)
-        except SeedFailed as problem:
+        except RunFailed as problem:
             failures += 1
             record.update(seed, failure=str(problem))
             print(f'error: seed {seed} {problem}', file=sys.stderr, flush=True)
@@ -157,7 +141,7 @@ def run_one(
     options += ['--debug'] * args.debug + ['--trust-checkpoint'] * args.trust_checkpoint
     in_one_go = not checkpoints(folder)
     if 'checkpoint' not in record[seed]:
-        resume = newest_readable(folder)
+        resume = newest_readable(checkpoints(folder))
         run_program(
             'train', args.gpus, config, '--work-dir', folder, *options,
             *(['--resume', resume] if resume else []), '--cfg-options', f'randomness.seed={seed}',
@@ -178,63 +162,10 @@ def run_one(
     )
 
 
-def run_program(
-    name: str,
-    gpus: int | None,
-    *arguments,
-    show: Callable[[str], None] = print_line,
-    seconds: float | None = None,
-) -> None:
-    """Run tools/train.py's or tools/test.py's main in a process of its own, and show its output.
-
-    Args:
-        name (str): 'train' or 'test'.
-        gpus (int, optional): On how many GPUs; None for one process without a launcher.
-        *arguments: Of the program.
-        show (Callable[[str], None]): Gets every line of the output. Defaults to printing it.
-        seconds (float, optional): End it after this time. Defaults to None, never.
-
-    Raises:
-        SeedFailed: With the line that it ended with.
-        OutOfTime: If it was ended.
-    """
-    command = ['-m', f'mmcnnmod.cli.{name}', *map(str, arguments)]
-    if gpus:
-        launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={gpus}']
-        command = [*launcher, *command, '--launcher', 'pytorch']
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        env={**os.environ, 'PYTHONUNBUFFERED': '1'},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors='replace',
-    )
-    reason, began, clock = '', time.monotonic(), Timer(seconds or 0, process.terminate)
-    with process:
-        try:
-            if seconds is not None:
-                clock.start()
-            for line in process.stdout:
-                show(line)
-                if line.startswith('error: ') or (line.strip() and 'error: ' not in reason):
-                    reason = line.strip()
-        except BaseException:
-            process.terminate()
-            raise
-        finally:
-            clock.cancel()
-    if seconds is not None and time.monotonic() - began >= seconds and process.returncode:
-        raise OutOfTime(f'{name} was ended after {seconds:.0f} s')
-    if process.returncode:
-        reason = reason.removeprefix('error: ') or 'no output'
-        raise SeedFailed(f'failed in {name} (exit code {process.returncode}): {reason}')
-
-
 def choose_checkpoint(folder: Path, cfg: Config) -> str:
     """The name of the checkpoint to test: the best on validation if one is kept, else the last."""
     if not checkpoints(folder):
-        raise SeedFailed(f'left no checkpoint in {folder}')
+        raise RunFailed(f'left no checkpoint in {folder}')
     last = checkpoints(folder)[0]
     save_best = cfg.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
     if not save_best or cfg.get('val_cfg') is None:
@@ -244,30 +175,5 @@ def choose_checkpoint(folder: Path, cfg: Config) -> str:
     key = f'best_ckpt_{save_best[0]}' if several else 'best_ckpt'
     best = read_checkpoint(last)['message_hub']['runtime_info'].get(key)
     if best is None:
-        raise SeedFailed(f'has no best checkpoint: {last} was never evaluated; see val_interval')
+        raise RunFailed(f'has no best checkpoint: {last} was never evaluated; see val_interval')
     return Path(best).name
-
-
-def newest_readable(folder: Path) -> Path | None:
-    """The checkpoint to resume from; one that was half-written when the run was killed is not.
-
-    Raises:
-        SeedFailed: If there are some and none can be read.
-    """
-    problem = None
-    for path in checkpoints(folder):
-        try:
-            read_checkpoint(path)
-        except UserError as error:
-            problem = problem or error
-        else:
-            return path
-    if problem:
-        raise SeedFailed(f'cannot resume: {problem}')
-    return None
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The regular checkpoints in a work dir, newest first."""
-    found = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth')]
-    return sorted(found, key=lambda path: int(path.stem.split('_')[1]), reverse=True)

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 import torch
@@ -76,10 +77,10 @@ class ResidentDataset(Dataset):
             return torch.from_numpy(np.load(path))
         images = self._read(positions)
         folder.mkdir(parents=True, exist_ok=True)
-        # By way of another name, so that a file that is there is a whole one.
-        partial = folder / f'.partial-{key}.npy'
-        np.save(partial, images.numpy())
-        partial.replace(path)
+        # By way of another name, one for each process, so that a file that is there is a whole one.
+        with NamedTemporaryFile(dir=folder, prefix='.partial-', delete=False) as partial:
+            np.save(partial, images.numpy())
+        Path(partial.name).replace(path)
         return images
 
     def _read(self, positions: np.ndarray) -> Tensor:

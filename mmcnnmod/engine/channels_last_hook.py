@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -36,14 +36,16 @@ class ChannelsLastHook(Hook):
 
     def apply(self, model: nn.Module) -> None:
         """Change the order of a model's weights and of its backbone's inputs; once is enough."""
-        model = model.module if is_model_wrapper(model) else model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
         if not hasattr(model, 'backbone'):
             raise UserError(
                 f'ChannelsLastHook: {type(model).__name__} has no backbone; take it out of '
                 'custom_hooks'
             )
         model.to(memory_format=torch.channels_last)
-        model.backbone.register_forward_pre_hook(order_inputs)
+        if order_inputs not in model.backbone._forward_pre_hooks.values():
+            model.backbone.register_forward_pre_hook(order_inputs)
 
 
 def order_inputs(backbone: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

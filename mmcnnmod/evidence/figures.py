@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .plan import Plan
 from .summary import Summary
@@ -32,9 +33,12 @@ def learning_curves(plan: Plan, arms: Mapping[str, Summary]) -> Figure:
             continue
         steps, middle, low, high = mean_and_range([run['curve'] for run in arm.runs])
         style = dict(color=COLOURS[i % len(COLOURS)], label=name)
-        panel.plot(steps, middle, linestyle=STYLES[i // len(COLOURS) % len(STYLES)], **style)
+        panel.plot(
+            steps, middle, marker='.', linestyle=STYLES[i // len(COLOURS) % len(STYLES)], **style
+        )
         if len(arm.runs) > 1:
             panel.fill_between(steps, low, high, color=style['color'], alpha=0.15, linewidth=0)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.legend(fontsize=8, frameon=False, loc='lower right')
     return figure
 
@@ -73,7 +77,7 @@ def new_figure(plan: Plan, label: str) -> tuple[Figure, Axes]:
     panel = figure.subplots()
     panel.set_title(plan.title, fontsize=10)
     panel.set_xlabel(label, fontsize=9)
-    panel.set_ylabel(plan.metric, fontsize=9)
+    panel.set_ylabel(plan.score, fontsize=9)
     panel.grid(color='0.92')
     panel.set_axisbelow(True)
     panel.spines[['top', 'right']].set_visible(False)

@@ -25,7 +25,9 @@ def machine(device: str) -> str:
 
 @contextmanager
 def watched_gpu(device: str) -> Iterator[dict]:
-    """Ask the driver every second how busy the GPU is, while something runs on it.
+    """Ask the driver every second how busy the first GPU is, while something runs on it.
+
+    The driver calls it busy while any kernel runs, however few of its processors that takes.
 
     Args:
         device (str): 'cpu' for no watching.
@@ -39,7 +41,9 @@ def watched_gpu(device: str) -> Iterator[dict]:
     if device == 'cpu' or program is None or not torch.cuda.is_available():
         yield found
         return
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES') or '0'
     command = [program, '--query-gpu=utilization.gpu', '--format=csv,noheader,nounits', '-l', '1']
+    command += ['-i', visible.split(',')[0]]
     with TemporaryFile('w+') as output:
         watcher = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from statistics import mean
@@ -19,8 +20,8 @@ Written by `python tools/evidence/report.py` from the files in {source};
 the plans stand in `configs/evidence`. A score is that of the last evaluation of a run, mean ±
 standard deviation of the sample (n - 1) over seeds; no checkpoint was chosen by it. The difference
 to a baseline is also given in deviations: divided by the root of the mean of both variances. MACs
-and parameters are of the whole model, MACs counted by mmengine. Time is that of a whole program,
-start included.\
+and parameters are of the whole model, MACs counted by mmengine. Time is that of training
+with its evaluations; other programs may have run on the machine.\
 """
 HEAD = ('', 'parameters (M)', 'MACs (G)', 'runs', '{metric}', 'against', 'time', 'memory (MB)')
 
@@ -37,10 +38,24 @@ def page(all_results: Sequence[Results], figures: dict[str, dict[str, str]], sou
     Returns:
         str: Markdown.
     """
-    lines = [INTRODUCTION.format(source=source)]
+    lines = [INTRODUCTION.format(source=source), '', *contents(all_results)]
     for results in all_results:
         lines += ['', *section(results, figures.get(results.plan.name, {}))]
     return '\n'.join(lines) + '\n'
+
+
+def contents(all_results: Sequence[Results]) -> Iterator[str]:
+    """A line for each plan, with how much of it was run."""
+    for results in all_results:
+        plan, arms = results.plan, summaries(results).values()
+        done, planned = sum(len(arm.runs) for arm in arms), sum(arm.planned for arm in arms)
+        state = f'{done} of {planned} runs' if done else NOT_RUN
+        yield f'- [{plan.title}](#{anchor(plan.title)}): {state}'
+
+
+def anchor(title: str) -> str:
+    """Of a heading, as Markdown pages are rendered."""
+    return re.sub(r'[^\w -]', '', title.lower()).replace(' ', '-')
 
 
 def section(results: Results, figures: dict[str, str]) -> Iterator[str]:
@@ -51,7 +66,7 @@ def section(results: Results, figures: dict[str, str]) -> Iterator[str]:
         yield from ('', plan.about)
     done = [run for arm in arms.values() for run in arm.runs]
     yield from ('', f'Plan `{plan.name}.yml`; {origin(done)}', '')
-    head = [title.format(metric=plan.metric) for title in HEAD]
+    head = [title.format(metric=plan.score) for title in HEAD]
     yield from grid(head, [row(arm, arms) for arm in arms.values()])
     for path, caption in figures.items():
         yield from ('', f'![{caption}]({path})')
@@ -81,14 +96,13 @@ def row(arm: Summary, arms: dict[str, Summary]) -> list[str]:
     ]
     if not arm.runs:
         return [arm.arm.name, *cost, f'0 of {arm.planned}', NOT_RUN, *[UNKNOWN] * 3]
-    seconds = [run['seconds'] for run in arm.runs if run.get('seconds')]
     return [
         arm.arm.name,
         *cost,
         f'{len(arm.runs)} of {arm.planned}',
         score(arm),
         difference(arm, arms),
-        str(timedelta(seconds=round(mean(seconds)))) if seconds else UNKNOWN,
+        str(timedelta(seconds=round(mean(run['train_seconds'] for run in arm.runs)))),
         str(max(run['peak_memory_mb'] for run in arm.runs)),
     ]
 

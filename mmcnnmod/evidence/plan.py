@@ -6,6 +6,7 @@ A plan of its own::
     about: What is compared, in a sentence or two.
     config: resnet_cifar10_short.py     # beside the plan; an arm may have another one
     metric: accuracy/top1               # the score, as the toolbox's evaluation calls it
+    scale: 1                            # what the page multiplies it by: 100 for shares in percent
     image_size: [32, 32]                # height and width at which MACs are counted
     seeds: [0, 1, 2]
     overrides: {train_cfg.max_epochs: 30}    # settings of all arms, as for --cfg-options
@@ -17,8 +18,8 @@ A plan of its own::
         overrides: {model.backbone.type: ResNetMoD_CIFAR, model.backbone.depth: 34}
 
 An arm with ``needs: OTHER`` starts after that arm's run of the same seed, whose last checkpoint
-stands in its overrides as ``{checkpoint}``. Only ``title``, ``config``, ``metric``, ``seeds`` and
-``arms`` must be there.
+stands in its overrides as ``{checkpoint}``. ``arms: OTHER.yml`` takes another plan's. Only
+``title``, ``config``, ``metric``, ``seeds`` and ``arms`` must be there.
 
 A choice from other plans, in the order in which to run::
 
@@ -30,6 +31,7 @@ A choice from other plans, in the order in which to run::
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +43,7 @@ from ..analysis.files import check_fields
 from ..errors import UserError
 
 PLAN_FIELDS = {'title': str, 'metric': str, 'seeds': list, 'arms': dict}
-PLAN_OPTIONS = ('about', 'config', 'image_size', 'overrides')
+PLAN_OPTIONS = ('about', 'config', 'image_size', 'scale', 'overrides')
 ARM_OPTIONS = ('config', 'overrides', 'baseline', 'needs', 'weight')
 CHECKPOINT = '{checkpoint}'
 
@@ -66,6 +68,11 @@ class Arm:
     needs: str | None = None
     weight: float = 1.0
 
+    @property
+    def folder(self) -> str:
+        """Its name as a part of paths."""
+        return re.sub(r'[^\w.]+', '-', self.name)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -76,6 +83,7 @@ class Plan:
         title (str): The report's heading.
         about (str): The report's first words.
         metric (str): The score, as the toolbox's evaluation calls it.
+        scale (float): What the page multiplies it by.
         image_size (tuple[int, int] | None): Height and width at which MACs are counted.
         seeds (tuple[int, ...]): Values of ``randomness.seed``.
         arms (dict[str, Arm]): By name, the most informative first.
@@ -88,6 +96,12 @@ class Plan:
     image_size: tuple[int, int] | None
     seeds: tuple[int, ...]
     arms: dict[str, Arm]
+    scale: float = 1.0
+
+    @property
+    def score(self) -> str:
+        """What the page calls the score."""
+        return self.metric if self.scale == 1 else f'{self.metric} x {self.scale:g}'
 
 
 class Run(NamedTuple):
@@ -96,6 +110,22 @@ class Run(NamedTuple):
     plan: Plan
     arm: Arm
     seed: int
+
+    @property
+    def source(self) -> Run | None:
+        """The run whose checkpoint it starts from, if it needs one."""
+        needs = self.arm.needs
+        return None if needs is None else self._replace(arm=self.plan.arms[needs])
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether another arm starts from its checkpoint."""
+        return any(arm.needs == self.arm.name for arm in self.plan.arms.values())
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """By which it is known."""
+        return self.plan.name, self.arm.name, self.seed
 
     def __str__(self) -> str:
         return f'{self.plan.name}, {self.arm.name}, seed {self.seed}'
@@ -120,7 +150,7 @@ def read_runs(path: Path) -> list[Run]:
     check_fields(str(path), content, {'title': str, 'include': list})
     found: dict[tuple, Run] = {}
     for run in included(path, content['include']):
-        found.setdefault((run.plan.name, run.arm.name, run.seed), run)
+        found.setdefault(run.key, run)
     return list(found.values())
 
 
@@ -130,6 +160,7 @@ def included(path: Path, entries: list) -> Iterator[Run]:
         where = f'{path}: include[{i}]'
         check_fields(where, entry, {'plan': str})
         check_keys(where, entry, ('plan', 'arms', 'seeds'))
+        check_fields(where, entry, {name: list for name in ('arms', 'seeds') if name in entry})
         plan = read_plan(path.parent / entry['plan'])
         yield from runs_of(plan, entry.get('arms'), entry.get('seeds'), where)
 
@@ -170,14 +201,22 @@ def read_plan(path: Path) -> Plan:
         UserError: If it is not as the head of this module says.
     """
     content = read_yaml(path)
+    if isinstance(content.get('arms'), str):
+        content['arms'] = read_yaml(path.parent / content['arms']).get('arms')
     check_fields(str(path), content, PLAN_FIELDS)
     check_keys(str(path), content, (*PLAN_FIELDS, *PLAN_OPTIONS))
     seeds = content['seeds']
     if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
         raise UserError(f'{path}: seeds must be a list of numbers from 0, it is {seeds!r:.60}')
+    if not content['arms']:
+        raise UserError(f'{path}: it has no arms')
+    check_options(str(path), content)
     arms: dict[str, Arm] = {}
     for name, options in content['arms'].items():
-        arms[name] = read_arm(path, str(name), options or {}, content, arms)
+        arm = read_arm(path, str(name), options or {}, content, arms)
+        if arm.folder in {other.folder for other in arms.values()}:
+            raise UserError(f'{path}: the names of two arms are too alike: {arm.name}')
+        arms[arm.name] = arm
     size = content.get('image_size')
     return Plan(
         name=path.stem,
@@ -187,6 +226,7 @@ def read_plan(path: Path) -> Plan:
         image_size=tuple(size) if size else None,
         seeds=tuple(seeds),
         arms=arms,
+        scale=float(content.get('scale', 1)),
     )
 
 
@@ -195,20 +235,35 @@ def read_arm(path: Path, name: str, options: dict, content: dict, before: dict[s
     where = f'{path}: arm {name!r}'
     check_fields(where, options, {})
     check_keys(where, options, ARM_OPTIONS)
+    check_options(where, options)
     for key in ('baseline', 'needs'):
         if options.get(key) is not None and options[key] not in before:
             raise UserError(f'{where}: {key} {options[key]!r} is no arm that stands before it')
     config = options.get('config', content.get('config'))
     if config is None:
         raise UserError(f'{where} has no config, nor has the plan')
+    config = path.parent / config
+    if not config.is_file():
+        raise UserError(f'{where}: config {config} is not there')
     return Arm(
         name=name,
-        config=path.parent / config,
+        config=config,
         overrides={**content.get('overrides', {}), **options.get('overrides', {})},
         baseline=options.get('baseline'),
         needs=options.get('needs'),
         weight=float(options.get('weight', 1)),
     )
+
+
+def check_options(where: str, node: dict) -> None:
+    """Fail at an option of a plan or an arm that is of the wrong kind."""
+    kinds = {'overrides': dict, 'weight': float, 'scale': float, 'config': str, 'image_size': list}
+    check_fields(where, node, {name: kinds[name] for name in kinds if name in node})
+    size = node.get('image_size', [1, 1])
+    if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+        raise UserError(f'{where}: image_size must be height and width, it is {size!r:.60}')
+    if not all(node.get(name, 1) > 0 for name in ('weight', 'scale')):
+        raise UserError(f'{where}: weight and scale must be above 0')
 
 
 def read_yaml(path: Path) -> dict:

@@ -20,6 +20,7 @@ from statistics import mean
 
 from ..analysis.files import check_fields, read_json, whole_file
 from ..errors import UserError
+from .lock import locked
 from .plan import Arm, Plan
 
 FILE_FIELDS = {'plan': str, 'metric': str, 'costs': dict, 'runs': list}
@@ -78,22 +79,24 @@ class Results:
     def add(self, run: dict, cost: dict | None) -> None:
         """Add a run and write the file; it is never half-written."""
         check_fields('run', run, RUN_FIELDS)
-        order = list(self.plan.arms)
-        self.runs = sorted(
-            [*self.runs, run],
-            key=lambda run: (
-                order.index(run['arm']) if run['arm'] in order else len(order),
-                run['seed'],
-            ),
-        )
-        if cost is not None:
-            self.costs[run['arm']] = cost
-        content = dict(
-            plan=self.plan.name, metric=self.plan.metric, costs=self.costs, runs=self.runs
-        )
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(self.path) as partial:
-            partial.write_text(one_run_per_line(content))
+        with locked(self.path.parent, wait=True):
+            if self.path.exists():  # another program may have added some
+                self._read()
+            self.runs = sorted([*self.runs, run], key=self._place)
+            if cost is not None:
+                self.costs[run['arm']] = cost
+            content = dict(
+                plan=self.plan.name, metric=self.plan.metric, costs=self.costs, runs=self.runs
+            )
+            with whole_file(self.path) as partial:
+                partial.write_text(one_run_per_line(content))
+
+    def _place(self, run: dict) -> tuple[int, int]:
+        """Where a run stands in the file: in the plan's order."""
+        order = list(self.plan.arms)
+        arm = run['arm']
+        return (order.index(arm) if arm in order else len(order)), run['seed']
 
     def seconds(self, arm: Arm, machine: str) -> float | None:
         """How long a run of an arm takes here: as earlier ones did, else by the arms' weights.
@@ -119,6 +122,26 @@ class Results:
             ),
             default=None,
         )
+
+
+def find_alike(folder: Path, metric: str, digest: str, seed: int) -> tuple[str, dict] | None:
+    """A run of the same settings and seed in the results of any plan.
+
+    Args:
+        folder (Path): Of the results.
+        metric (str): Its score.
+        digest (str): The settings' hash.
+        seed (int): The seed.
+
+    Returns:
+        tuple[str, dict] | None: The plan's name and the run; None if there is none.
+    """
+    for path in sorted(folder.glob('*.json')):
+        content = read_json(path, FILE_FIELDS)
+        for run in content['runs'] if content['metric'] == metric else ():
+            if (run.get('config_hash'), run.get('seed')) == (digest, seed):
+                return content['plan'], run
+    return None
 
 
 def one_run_per_line(content: dict) -> str:

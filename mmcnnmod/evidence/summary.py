@@ -8,6 +8,9 @@ from statistics import mean, stdev
 from .plan import Arm
 from .results import Results
 
+# With fewer runs a deviation says next to nothing.
+ENOUGH = 3
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -15,7 +18,7 @@ class Summary:
 
     Attributes:
         arm (Arm): The arm.
-        runs (list[dict]): Those that are done, by seed.
+        runs (list[dict]): Those that are done, by seed, their scores scaled as the plan says.
         planned (int): How many seeds the plan has.
         cost (dict): 'params' and 'macs'; empty if they were not counted.
     """
@@ -48,11 +51,11 @@ class Summary:
 
         Returns:
             tuple[float, float | None]: The difference, and the difference divided by the root of
-            the mean of both variances; None where there is no deviation.
+            the mean of both variances; None where there are fewer than three runs, or no deviation.
         """
         difference = self.mean - baseline.mean
         deviations = (self.deviation, baseline.deviation)
-        if None in deviations or not any(deviations):
+        if min(len(self.runs), len(baseline.runs)) < ENOUGH or not any(deviations):
             return difference, None
         return difference, difference / mean(d**2 for d in deviations) ** 0.5
 
@@ -70,9 +73,15 @@ def summaries(results: Results) -> dict[str, Summary]:
     return {
         name: Summary(
             arm,
-            [run for run in results.of(name) if run['seed'] in plan.seeds],
+            [scaled(run, plan.scale) for run in results.of(name) if run['seed'] in plan.seeds],
             len(plan.seeds),
             results.costs.get(name, {}),
         )
         for name, arm in plan.arms.items()
     }
+
+
+def scaled(run: dict, scale: float) -> dict:
+    """A run with its scores multiplied."""
+    curve = [[step, scale * score] for step, score in run['curve']]
+    return {**run, 'score': scale * run['score'], 'curve': curve}

@@ -195,13 +195,25 @@ def take_last_activation(conv_block: nn.Module) -> nn.Module | None:
     Returns:
         nn.Module | None: The activation; None if the Conv-Block ends without one.
     """
-    last = conv_block[-1] if isinstance(conv_block, nn.Sequential) else None
-    if not (isinstance(last, ConvModule) and last.with_activation):
+    last = last_layer(conv_block)
+    if last is None or not last.with_activation:
         return None
     activation = last.activate
     last.with_activation = False
     del last.activate
     return activation
+
+
+def ends_with_norm(conv_block: nn.Module) -> bool:
+    """Whether nothing but an activation follows the last norm of a Conv-Block."""
+    last = last_layer(conv_block)
+    return last is not None and last.with_norm
+
+
+def last_layer(conv_block: nn.Module) -> ConvModule | None:
+    """The last layer of a Conv-Block, if that is convolution, norm and activation in one."""
+    last = conv_block[-1] if isinstance(conv_block, nn.Sequential) else None
+    return last if isinstance(last, ConvModule) else None
 
 
 def conv_norm_act(

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .channel_selector import ORDERS, ChannelSelector, RandomSelector
 from .checks import check_choice, check_positive_int
-from .conv_block import take_last_activation
+from .conv_block import ends_with_norm, take_last_activation
 from .fusion import FUSIONS, POSITIONS, Fusion, per_sample
 from .initialization import keep_first_unit_alive
 
@@ -41,10 +41,11 @@ class MoDBlock(nn.Module):
             as in a residual block. The paper's counts cannot tell. Defaults to 'before'.
         order (str): Experimental. How the k channels enter the Conv-Block: by 'score', highest
             first, or by 'index'. Defaults to 'score'.
-        zero_init (bool): Experimental. Start with the Conv-Block's last norm at zero. With
-            ``last_activation='after'`` the block then starts as the identity (on a map that is
-            not negative); with 'before' it gets no gradient and stays the identity for ever: the
-            network without its MoD blocks. Defaults to False.
+        zero_init (bool): Experimental. Start with the Conv-Block's last norm at zero, so that the
+            block is the identity at first (with ``last_activation='after'`` on maps that are not
+            negative). Where a ReLU follows that norm, as it does in ResNets with 'before', the
+            block gets no gradient and stays the identity: the network without its MoD blocks. Not
+            for ConvNeXt. Defaults to False.
         drop_path (nn.Module, optional): Stochastic depth on the processed channels; only with
             ``fusion='add'``. Defaults to None.
         with_cp (bool): Gradient checkpointing: recompute the block in the backward pass.
@@ -54,7 +55,8 @@ class MoDBlock(nn.Module):
     Raises:
         ValueError: If an option is unknown, ``c`` or ``r`` is no positive integer or leaves no
             channel (C // c = 0 or C // r = 0), ``last_activation='after'`` meets a Conv-Block that
-            ends without one, ``zero_init`` one without a norm, or an input has the wrong shape.
+            ends without one, ``zero_init`` one that does not end with a norm, or an input has the
+            wrong shape.
     """
 
     def __init__(
@@ -90,6 +92,11 @@ class MoDBlock(nn.Module):
             self.selector = RandomSelector(in_channels, self.k, order)
         self.conv_block = conv_block(self.k)
         self.drop_path = drop_path or nn.Identity()
+        if zero_init and not ends_with_norm(self.conv_block):
+            raise ValueError(
+                f'{self.name}: the Conv-Block of this family does not end with a norm, so '
+                'zero_init=True is not possible; use zero_init=False'
+            )
         activation = self._take_activation() if last_activation == 'after' else None
         self.fusion = Fusion(self.k, position, fusion, activation)
         self.start_alive()
@@ -140,10 +147,8 @@ class MoDBlock(nn.Module):
 
     @torch.no_grad()
     def _scale_last_norm(self, factor: float) -> None:
-        norms = [layer for layer in self.conv_block.modules() if is_norm(layer)]
-        if not norms:
-            raise ValueError(f'{self.name}: its Conv-Block has no norm that could start small')
-        for parameter in norms[-1].parameters():
+        last_norm = [layer for layer in self.conv_block.modules() if is_norm(layer)][-1]
+        for parameter in last_norm.parameters():
             parameter.mul_(factor)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,9 +10,11 @@ import torch
 from mmengine.config import Config
 
 from mmcnnmod.cli import evidence as program
+from mmcnnmod.cli import evidence_training
 from mmcnnmod.cli.evidence import main
 from mmcnnmod.cli.evidence_progress import seconds_left
-from mmcnnmod.cli.seeds import OutOfTime, SeedFailed
+from mmcnnmod.cli.programs import OutOfTime, RunFailed
+from mmcnnmod.evidence.lock import locked
 
 from .test_seeds import CONFIG
 
@@ -21,6 +23,7 @@ title: Two arms
 config: config.py
 metric: accuracy/top1
 seeds: [0, 1]
+overrides: {train_cfg.max_epochs: 2}
 arms:
   dense: {overrides: {model.backbone.depth: 34}}
   MoD:
@@ -39,8 +42,9 @@ class Trainings:
         self.words = []
         self.disturb = {}  # folder's name: what happens instead
         self.now = 0.0
+        self.loss = 1.0
 
-    def __call__(self, name, gpus, config, *words, show, seconds):
+    def __call__(self, name, gpus, config, *words, show, seconds, keep_open):
         words = [str(word) for word in words]
         folder = Path(words[words.index('--work-dir') + 1])
         self.runs.append(folder.name)
@@ -50,14 +54,19 @@ class Trainings:
             self.disturb.pop(folder.name)(folder)
         show('Epoch(train) [1][1/2]  eta: 0:00:09  time: 1\n')
         seed = Config.fromfile(config).randomness.seed
-        lines = [{'loss': 1, 'time': 4, 'data_time': 1}, {'accuracy/top1': 50 + seed, 'step': 2}]
-        (folder / 'start' / 'vis_data').mkdir(parents=True)
-        (folder / 'start' / 'vis_data' / 'scalars.json').write_text(
-            '\n'.join(map(json.dumps, lines))
-        )
+        log(folder, {'loss': self.loss, 'time': 4, 'data_time': 1})
+        log(folder, {'accuracy/top1': 40, 'step': 1}, {'accuracy/top1': 50 + seed, 'step': 2})
         (folder / 'run_facts.json').write_text('{"train_seconds": 1.0, "peak_memory_mb": 2}')
         for epoch in (1, 2):
             save_checkpoint(folder / f'epoch_{epoch}.pth')
+
+
+def log(folder, *lines):
+    """As mmengine does."""
+    path = folder / 'start' / 'vis_data' / 'scalars.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('a') as file:
+        file.writelines(f'{json.dumps(line)}\n' for line in lines)
 
 
 def save_checkpoint(path):
@@ -68,7 +77,7 @@ def save_checkpoint(path):
 def trainings(monkeypatch, tmp_path):
     pytest.importorskip('mmpretrain')
     stand_in = Trainings()
-    monkeypatch.setattr(program, 'run_program', stand_in)
+    monkeypatch.setattr(evidence_training, 'run_program', stand_in)
     monkeypatch.setattr(program.time, 'monotonic', lambda: stand_in.now)
     monkeypatch.setattr(logging, 'raiseExceptions', False)
     monkeypatch.chdir(tmp_path)
@@ -132,15 +141,19 @@ def test_the_frozen_config_has_overrides_seed_data_and_the_needed_checkpoint(tra
     assert Config.fromfile('out/plan/dense-1.py').model.backbone.depth == 34
 
 
-def test_an_interrupted_run_goes_on_from_its_newest_whole_checkpoint(trainings, run):
+@pytest.mark.parametrize('stop', [KeyboardInterrupt, SystemExit(143)])
+def test_an_interrupted_run_goes_on_from_its_newest_whole_checkpoint(trainings, run, stop):
     def interrupt(folder):
         save_checkpoint(folder / 'epoch_1.pth')
+        log(folder, {'accuracy/top1': 40, 'step': 1})
         (folder / 'epoch_2.pth').write_bytes((folder / 'epoch_1.pth').read_bytes()[:-99])
-        raise KeyboardInterrupt
+        log(folder, {'accuracy/top1': 60, 'step': 2})
+        raise stop
 
     trainings.disturb['MoD-0'] = interrupt
-    code, _, _ = run()
-    assert 'interrupted in plan, MoD, seed 0' in code
+    code, _, err = run()
+    assert code == (130 if stop is KeyboardInterrupt else 143)
+    assert 'interrupted in plan, MoD, seed 0; the same command goes on' in err
     assert recorded() == [('dense', 0, 50)]
     trainings.runs.clear()
     trainings.words.clear()
@@ -151,6 +164,75 @@ def test_an_interrupted_run_goes_on_from_its_newest_whole_checkpoint(trainings, 
     assert '--resume' not in trainings.words[1]
     content = json.loads(Path('out/plan.json').read_text())['runs']
     assert [r['seconds'] for r in content if r['arm'] == 'MoD'] == [None, 60]
+
+
+def test_a_checkpoint_whose_evaluation_is_missing_is_not_gone_on_from(trainings, run):
+    """mmengine writes it before the evaluation, and would not make up for that."""
+
+    def interrupt(folder):
+        save_checkpoint(folder / 'epoch_1.pth')
+        log(folder, {'accuracy/top1': 40, 'step': 1})
+        save_checkpoint(folder / 'epoch_2.pth')
+        raise KeyboardInterrupt
+
+    trainings.disturb['dense-0'] = interrupt
+    run('--seeds', 0)
+    trainings.words.clear()
+    assert run('--seeds', 0)[0] == 0
+    words = trainings.words[0]
+    assert words[words.index('--resume') + 1].endswith('out/plan/dense-0/epoch_1.pth')
+
+
+def test_a_run_without_its_last_evaluation_is_not_recorded(trainings, run):
+    Path('config.py').write_text(CONFIG.replace('max_epochs=200', 'max_epochs=2'))
+    Path('plan.yml').write_text(PLAN.replace('max_epochs: 2', 'max_epochs: 3'))
+    code, _, err = run('--arms', 'dense', '--seeds', 0)
+    assert code == 1
+    assert 'was evaluated at step 2 last, not at the end, 3' in err
+    assert not Path('out/plan.json').exists()
+
+
+def test_a_score_of_another_name_is_noticed_before_training_goes_on(trainings, run):
+    def interrupt(folder):
+        save_checkpoint(folder / 'epoch_1.pth')
+        log(folder, {'accuracy/top1': 40, 'step': 1})
+        raise KeyboardInterrupt
+
+    Path('plan.yml').write_text(PLAN.replace('accuracy/top1', 'mIoU'))
+    trainings.disturb['dense-0'] = interrupt
+    run('--arms', 'dense', '--seeds', 0)
+    code, _, err = run('--arms', 'dense', '--seeds', 0)
+    assert code == 1
+    assert 'has no score mIoU, but accuracy/top1; mend the plan' in err
+    assert trainings.runs == ['dense-0']
+
+
+def test_a_loss_that_is_not_finite_is_a_failure(trainings, run):
+    trainings.loss = float('nan')
+    code, _, err = run('--arms', 'dense', '--seeds', 0)
+    assert code == 1
+    assert 'the loss ended as nan' in err
+
+
+def test_what_another_program_trains_is_left_alone(trainings, run):
+    Path('out/plan/dense-0').mkdir(parents=True)
+    with locked(Path('out/plan/dense-0')):
+        code, _, err = run('--arms', 'dense')
+    assert code == 1
+    assert 'another process works in' in err
+    assert trainings.runs == ['dense-1']
+
+
+def test_the_same_settings_in_two_plans_are_trained_once(trainings, run):
+    run('--arms', 'dense', '--seeds', 0)
+    Path('other.yml').write_text(
+        PLAN.split('  MoD:')[0].replace('  dense:', '  R34:').replace('[0, 1]', '[0]')
+    )
+    trainings.runs.clear()
+    main(['other.yml', '--results', 'out', '--work-dir', 'out'])
+    assert trainings.runs == []
+    (record,) = json.loads(Path('out/other.json').read_text())['runs']
+    assert (record['arm'], record['score'], record['taken_from']) == ('R34', 50, 'plan')
 
 
 def test_a_time_budget_skips_what_does_not_fit(trainings, run):
@@ -170,20 +252,20 @@ def test_the_run_that_is_cut_is_no_failure(trainings, run):
     trainings.disturb['dense-0'] = cut
     code, out, _ = run('--time-budget', 1)
     assert code == 0
-    assert '4 runs did not fit' in out
+    assert 'plan, dense, seed 0: cut; the next start goes on with it' in out
+    assert '2 runs did not fit' in out
     assert not Path('out/plan.json').exists()
 
 
 def test_a_failure_gets_one_line_and_the_others_run(trainings, run):
     def fail(folder):
-        raise SeedFailed('failed in train (exit code 1): no space left')
+        raise RunFailed('failed in train (exit code 1): no space left')
 
     trainings.disturb['dense-0'] = fail
-    code, _, err = run()
+    code, out, err = run()
     assert code == 1
-    first, second = err.splitlines()
-    assert first == 'error: plan, dense, seed 0: failed in train (exit code 1): no space left'
-    assert 'there is no checkpoint of dense, seed 0' in second
+    assert err == 'error: plan, dense, seed 0: failed in train (exit code 1): no space left\n'
+    assert 'plan, MoD, seed 0: waits for plan, dense, seed 0' in out
     assert trainings.runs == ['dense-0', 'dense-1', 'MoD-1']
     assert run()[0] == 0
 
@@ -210,9 +292,60 @@ def test_a_half_trained_run_of_other_settings_is_not_resumed(trainings, run):
     assert 'is half-trained with other settings' in err
 
 
-def test_no_run_left(run):
-    code, _, err = run('--arms', 'R9')
-    assert (code, err) == (1, 'error: plan.yml: no run is left by --arms and --seeds\n')
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (['--arms', 'dense', 'R9'], "--arms: the plan has no 'R9'; choose from MoD, dense"),
+        (['--seeds', 7], '--seeds: the plan has no 7; choose from 0, 1'),
+        (['--arms', 'MoD'], 'plan, MoD, seed 0 needs plan, dense, seed 0, which was not run'),
+        (['--results', '/proc/x'], '--results /proc/x: '),
+    ],
+)
+def test_bad_options_get_one_line(trainings, run, options, words):
+    code, _, err = run(*options)
+    assert code == 1
+    (line,) = err.splitlines()
+    assert words in line
+    assert not trainings.runs
+
+
+@pytest.mark.parametrize('budget', ['-1', '0', 'nan', 'soon'])
+def test_a_budget_is_a_length_of_time(run, budget):
+    code, _, err = run('--time-budget', budget)
+    assert code == 2
+    assert 'argument --time-budget: invalid minutes value' in err
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'words'),
+    [
+        ('model.backbone.depth: 34', 'modle.depth: 34', 'override modle.depth has no place'),
+        ('{overrides: {model.backbone.depth: 34}}', '{}', 'dense and plain have the same settings'),
+    ],
+)
+def test_an_arm_that_is_not_what_it_says(trainings, run, old, new, words):
+    plan = PLAN.split('  MoD:')[0].replace(old, new)
+    Path('plan.yml').write_text(plan + '  plain: {}\n')
+    code, _, err = run()
+    assert code == 1
+    assert words in err
+    assert not trainings.runs
+
+
+def test_a_network_that_cannot_be_built_is_one_failure(trainings, run):
+    plan = PLAN.split('  MoD:')[0].replace('seeds:', 'image_size: [32, 32]\nseeds:')
+    Path('plan.yml').write_text(plan + '  none: {overrides: {model.backbone.c: 9999}}\n')
+    code, _, err = run('--seeds', 0)
+    assert code == 1
+    assert err.startswith('error: plan, none, seed 0: config')
+    assert trainings.runs == ['dense-0']
+
+
+def test_the_list_says_what_is_outdated(trainings, run):
+    run('--arms', 'dense', '--seeds', 0)
+    Path('plan.yml').write_text(PLAN.replace('depth: 34', 'depth: 26'))
+    _, out, _ = run('--list')
+    assert 'dense, seed 0: accuracy/top1 50, with other settings than those of the plan' in out
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,15 @@
 import json
 import logging
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from mmcnnmod.cli import seeds as seeds_program
+from mmcnnmod.cli.programs import RunFailed
 from mmcnnmod.cli.seed_record import SeedRecord
-from mmcnnmod.cli.seeds import SeedFailed, main, run_program
+from mmcnnmod.cli.seeds import main
 from mmcnnmod.errors import UserError
 
 # As much of a config as is needed before training; CIFAR downloads itself, so no data either.
@@ -146,7 +146,7 @@ def test_finished_seeds_are_not_trained_again(programs, run, tmp_path):
 @pytest.mark.parametrize('program', ['train', 'test'])
 def test_a_seed_that_fails_gives_one_line_and_the_others_run(programs, run, tmp_path, program):
     def fail(folder):
-        raise SeedFailed(f'failed in {program} (exit code 1): no space left')
+        raise RunFailed(f'failed in {program} (exit code 1): no space left')
 
     programs.disturb[program, 1] = fail
     code, _, err = run('--seeds', 0, 1, 2)
@@ -215,7 +215,7 @@ def test_results_of_different_settings_are_not_mixed(programs, run, options):
 
 def test_settings_that_no_seed_could_begin_with_may_be_changed(programs, run):
     def fail(folder):
-        raise SeedFailed('failed in train (exit code 1): out of memory')
+        raise RunFailed('failed in train (exit code 1): out of memory')
 
     programs.disturb['train', 0] = fail
     assert run('--seeds', 0)[0] == 1
@@ -245,23 +245,3 @@ def test_damaged_results_are_named(tmp_path):
     (tmp_path / 'seeds.json').write_text('{"seeds": ')
     with pytest.raises(UserError, match=r'seeds\.json is damaged'):
         SeedRecord(tmp_path / 'seeds.json', 'config.py')
-
-
-@pytest.mark.parametrize(
-    ('printed', 'reason'),
-    [
-        ('loss: 1\nerror: the disk is full; make room\nat exit\n', 'the disk is full; make room'),
-        ('Traceback (most recent call last):\nMemoryError\n\n', 'MemoryError'),
-        ('', 'no output'),
-    ],
-)
-def test_what_a_program_ended_with_is_the_reason(tmp_path, monkeypatch, capfd, printed, reason):
-    (tmp_path / 'text').write_text(printed)
-    python = tmp_path / 'python'
-    python.write_text(f'#!/bin/sh\ncat {tmp_path}/text >&2\nexit 3\n')
-    python.chmod(0o755)
-    monkeypatch.setattr(sys, 'executable', str(python))
-    with pytest.raises(SeedFailed) as failure:
-        run_program('train', None, 'config.py')
-    assert str(failure.value) == f'failed in train (exit code 3): {reason}'
-    assert capfd.readouterr().out == printed

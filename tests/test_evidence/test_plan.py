@@ -30,6 +30,9 @@ def parse(config):
 
 @pytest.fixture
 def write(tmp_path):
+    for name in ('base.py', 'other.py'):
+        (tmp_path / name).touch()
+
     def write(text, name='two.yml'):
         (tmp_path / name).write_text(text)
         return tmp_path / name
@@ -72,6 +75,13 @@ def test_a_choice_keeps_its_order_and_names_every_run_once(write):
         ('needs: dense', 'needs: MoD', "needs 'MoD' is no arm"),
         ('[0, 3]', '[zero]', 'seeds must be'),
         ('config: base.py\n', '', "'dense' has no config"),
+        ('config: base.py\n', 'config: nix.py\n', "'dense': config .*nix.py is not there"),
+        ('weight: 2', 'weight: much', "'weight' must be a number"),
+        ('weight: 2', 'weight: 0', 'must be above 0'),
+        ('overrides: {a.c: 3}', 'overrides: [1]', "'overrides' must be an object"),
+        ('seeds:', 'image_size: 32\nseeds:', "'image_size' must be a list"),
+        ('seeds:', 'image_size: [32]\nseeds:', 'image_size must be height and width'),
+        ('  MoD:', '  dense?: {}\n  dense!:', 'too alike: dense!'),
         ('title:', '"', 'is no YAML'),
     ],
 )
@@ -79,6 +89,19 @@ def test_a_mistake_gets_one_line(write, old, new, words):
     with pytest.raises(UserError, match=words) as error:
         read_runs(write(PLAN.replace(old, new)))
     assert '\n' not in str(error.value)
+
+
+def test_a_plan_may_have_anothers_arms(write):
+    write(PLAN)
+    text = PLAN.split('overrides:')[0] + 'arms: two.yml\n'
+    plan = read_plan(write(text.replace('[0, 3]', '[5]'), 'one.yml'))
+    assert names(read_runs(write(text, 'one.yml')))[:2] == [('one', 'dense', 0), ('one', 'MoD', 0)]
+    assert plan.arms['MoD'].overrides == {'a.c': 3}
+    assert plan.seeds == (5,)
+    write('title: x', 'empty.yml')
+    path = write(text.replace('two.yml', 'empty.yml'), 'one.yml')
+    with pytest.raises(UserError, match="'arms' must be an object"):
+        read_plan(path)
 
 
 def test_an_unknown_arm_of_another_plan_is_named(write):

@@ -1,12 +1,14 @@
 """Results: what is written is read again, what is damaged is named, how long a run will take."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from mmcnnmod.errors import UserError
 from mmcnnmod.evidence import Arm, Plan, Results
+from mmcnnmod.evidence.lock import locked
 from mmcnnmod.evidence.summary import summaries
 from mmcnnmod.evidence.work_dir import mean_and_range, read_work_dir
 
@@ -95,8 +97,32 @@ def test_the_curve_goes_over_a_resumption(tmp_path):
         score=40.0, curve=[[2, 10.0], [4, 30.0], [6, 40.0]], data_share=0.25,
         train_seconds=5, peak_memory_mb=7,
     )  # fmt: skip
-    with pytest.raises(UserError, match='there is no mIoU'):
+    with pytest.raises(UserError, match='has no score mIoU, but top1; mend the plan'):
         read_work_dir(tmp_path, 'mIoU')
+    with pytest.raises(UserError, match='evaluated at step 6 last, not at the end, 8'):
+        read_work_dir(tmp_path, 'top1', last=8)
+    with pytest.raises(UserError, match='was never evaluated'):
+        read_work_dir(tmp_path / 'empty', 'top1')
+
+
+def test_two_programs_lose_none_of_each_others_runs(tmp_path):
+    one, other = Results(tmp_path, make_plan()), Results(tmp_path, make_plan())
+    one.add(make_run('R34', 0, 90.0), None)
+    other.add(make_run('MoD', 0, 88.0), None)
+    assert [run['arm'] for run in Results(tmp_path, make_plan()).runs] == ['R34', 'MoD']
+
+
+def test_a_lock_is_held_by_those_who_inherit_it(tmp_path):
+    with locked(tmp_path) as descriptor:
+        heir = subprocess.Popen(['sleep', '60'], pass_fds=[descriptor])
+    try:
+        with pytest.raises(UserError, match='another process works in'), locked(tmp_path):
+            pass
+    finally:
+        heir.kill()
+        heir.wait()
+    with locked(tmp_path):
+        pass
 
 
 def test_a_mean_curve_has_the_steps_that_all_have():

@@ -6,9 +6,10 @@ import sys
 import pytest
 
 from mmcnnmod.cli.evidence import main as run_plan
+from mmcnnmod.cli.evidence_config import config_of, hash_of
 from mmcnnmod.cli.evidence_report import PLANS
 from mmcnnmod.cli.evidence_report import main as report
-from mmcnnmod.evidence import read_plan
+from mmcnnmod.evidence import read_plan, read_runs
 
 from .conftest import ROOT, tail
 
@@ -80,6 +81,17 @@ def test_the_page_is_what_the_results_say(tmp_path, monkeypatch):
     assert (tmp_path / 'results.md').read_text() == (ROOT / 'docs/results.md').read_text()
     drawn = {path.name for path in (tmp_path / 'results').glob('*.png')}
     assert drawn == {path.name for path in (ROOT / 'docs/results').glob('*.png')}
+
+
+def test_the_results_are_of_the_plans_settings():
+    """So that no score stands beside settings that it was not reached with."""
+    for toolbox in ('mmpretrain', 'mmdet', 'mmseg'):
+        pytest.importorskip(toolbox)
+    for path in (ROOT / 'docs/results/evidence').glob('*.json'):
+        runs = read_runs(ROOT / f'configs/evidence/{path.stem}.yml')
+        hashes = {run.arm.name: hash_of(config_of(run)) for run in runs if run.seed == 0}
+        for run in json.loads(path.read_text())['runs']:
+            assert run['config_hash'] == hashes[run['arm']], (path.name, run['arm'])
 
 
 def test_every_plan_has_its_place_on_the_page():

@@ -1,0 +1,132 @@
+"""tools/train.py and tools/test.py in processes of their own, for programs that start several."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Timer
+
+from ..checkpoints import read_checkpoint
+from ..errors import UserError
+
+# Seconds that a program has to end by itself.
+GRACE = 20.0
+
+
+class RunFailed(Exception):
+    """Training or testing failed; other runs go on."""
+
+
+class OutOfTime(Exception):
+    """A program was ended because its time was over."""
+
+
+def print_line(line: str) -> None:
+    """Show a line of a program's output at once."""
+    print(line, end='', flush=True)
+
+
+def run_program(
+    name: str,
+    gpus: int | None,
+    *arguments,
+    show: Callable[[str], None] = print_line,
+    seconds: float | None = None,
+    keep_open: Sequence[int] = (),
+) -> None:
+    """Run tools/train.py's or tools/test.py's main in a process of its own, and show its output.
+
+    Args:
+        name (str): 'train' or 'test'.
+        gpus (int, optional): On how many GPUs; None for one process without a launcher.
+        *arguments: Of the program.
+        show (Callable[[str], None]): Gets every line of the output. Defaults to printing it.
+        seconds (float, optional): End it after this time. Defaults to None, never.
+        keep_open (Sequence[int]): File descriptors that it inherits, such as a lock's.
+
+    Raises:
+        RunFailed: With the line that it ended with.
+        OutOfTime: If it was ended.
+    """
+    command = ['-m', f'mmcnnmod.cli.{name}', *map(str, arguments)]
+    if gpus:
+        launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={gpus}']
+        command = [*launcher, *command, '--launcher', 'pytorch']
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        env={**os.environ, 'PYTHONUNBUFFERED': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors='replace',
+        pass_fds=keep_open,
+    )
+    began, limit = time.monotonic(), seconds
+    clocks = []
+    if limit is not None:
+        clocks = [Timer(limit, process.terminate), Timer(limit + GRACE, process.kill)]
+    with process:
+        try:
+            for clock in clocks:
+                clock.start()
+            reason = last_words(process.stdout, show)
+        except BaseException:
+            process.terminate()
+            raise
+        finally:
+            for clock in clocks:
+                clock.cancel()
+    if limit is not None and time.monotonic() - began >= limit and process.returncode:
+        raise OutOfTime(f'{name} was ended after {limit:.0f} s')
+    if process.returncode:
+        raise RunFailed(f'failed in {name} (exit code {process.returncode}): {reason}')
+
+
+def last_words(output: Sequence[str], show: Callable[[str], None]) -> str:
+    """Show the lines of a program; gives the reason why it ended, if it failed."""
+    reason = ''
+    for line in output:
+        show(line)
+        if line.startswith('error: ') or (line.strip() and 'error: ' not in reason):
+            reason = line.strip()
+    return reason.removeprefix('error: ') or 'no output'
+
+
+def newest_readable(paths: Sequence[Path]) -> Path | None:
+    """The checkpoint to resume from; one that was half-written when the run was killed is not.
+
+    Args:
+        paths (Sequence[Path]): Checkpoints, newest first.
+
+    Returns:
+        Path | None: None if there are none.
+
+    Raises:
+        RunFailed: If there are some and none can be read.
+    """
+    problem = None
+    for path in paths:
+        try:
+            read_checkpoint(path)
+        except UserError as error:
+            problem = problem or error
+        else:
+            return path
+    if problem:
+        raise RunFailed(f'cannot resume: {problem}')
+    return None
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The regular checkpoints in a work dir, newest first."""
+    found = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth')]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The epoch or iteration after which a regular checkpoint was written."""
+    return int(checkpoint.stem.split('_')[1])
