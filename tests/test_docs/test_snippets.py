@@ -9,10 +9,11 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
+from mmcnnmod.evidence import read_plan
 from mmcnnmod.layers import MoDBlock
 from mmcnnmod.toolboxes import MINIMUM_VERSIONS
 
-from .pages import PAGES, blocks
+from .pages import PAGES, ROOT, blocks
 
 FAMILY_PAGE = 'docs/adding_a_family.md'
 PACKAGED_BASE = re.compile(r"^_base_ = '(\w+)::", re.MULTILINE)
@@ -99,3 +100,17 @@ def test_regnets_narrow_blocks_need_no_groups():
         network = regnet(arch)
         pairs = zip(network.stage_widths, network.group_widths, strict=True)
         assert all(width // network.stem_channels < 2 * group for width, group in pairs), arch
+
+
+@pytest.mark.parametrize('code', [code for page in PAGES for code in blocks(page, 'yaml')])
+def test_plans(code, tmp_path):
+    """They can be read, beside the project's own configs, and their arms are networks."""
+    pytest.importorskip('mmpretrain')
+    for config in (ROOT / 'configs/evidence').glob('*.py'):
+        (tmp_path / config.name).write_text(f"_base_ = '{config}'\n")
+    (tmp_path / 'plan.yml').write_text(code)
+    for arm in read_plan(tmp_path / 'plan.yml').arms.values():
+        cfg = Config.fromfile(arm.config)
+        cfg.merge_from_dict(dict(arm.overrides))
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            MODELS.build(cfg.model)
