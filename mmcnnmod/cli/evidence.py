@@ -11,9 +11,9 @@ import argparse
 import math
 import signal
 import sys
-import time
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 
 from mmengine.config import Config
 from rich.console import Console
@@ -115,7 +115,7 @@ class Evidence:
         plans = {run.plan.name: run.plan for run in self.runs}
         self.results = {name: Results(args.results, plan) for name, plan in plans.items()}
         budget = args.time_budget
-        self.deadline = None if budget is None else time.monotonic() + 60 * budget
+        self.deadline = None if budget is None else monotonic() + 60 * budget
         self.configs: dict[tuple[str, str], tuple[Config, str]] = {}
 
     def known(self, run: Run) -> dict | None:
@@ -209,7 +209,7 @@ class Evidence:
         """Whether the time that is left is enough for a run, as far as is known."""
         if self.deadline is None:
             return True
-        left = self.deadline - time.monotonic()
+        left = self.deadline - monotonic()
         return left > 0 and (self.estimate(run) or 0) <= left
 
     def check(self) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from datetime import date
 from pathlib import Path
+from time import monotonic
 
 from mmengine.config import Config
 
@@ -48,7 +48,7 @@ def train_run(
         RunFailed: With the reason, in one line.
         OutOfTime: If it was cut.
     """
-    began = time.monotonic()
+    began = monotonic()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder) as lock:
@@ -56,7 +56,7 @@ def train_run(
             resume = newest_readable(evaluated(folder, run.plan.metric, cfg))
             options = ['--work-dir', folder, '--device', device]
             options += ['--resume', resume] if resume else []
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            left = None if deadline is None else max(0.0, deadline - monotonic())
             with (
                 (folder / 'train.log').open('a') as log,
                 RunProgress(title, log) as progress,
@@ -73,7 +73,7 @@ def train_run(
         arm=run.arm.name,
         seed=run.seed,
         **found,
-        seconds=None if resume else round(time.monotonic() - began, 1),
+        seconds=None if resume else round(monotonic() - began, 1),
         **busy,
         machine=machine(device),
         versions=versions(),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import resource
-import time
 from pathlib import Path
+from time import monotonic
 
 import torch
 from mmengine.dist import is_main_process
@@ -32,13 +32,13 @@ class RunFactsHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Start the clock."""
-        self.began = time.monotonic()
+        self.began = monotonic()
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
 
     def seconds(self) -> float:
         """Training so far."""
-        return self.earlier + time.monotonic() - self.began
+        return self.earlier + monotonic() - self.began
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Leave the time in the checkpoint."""

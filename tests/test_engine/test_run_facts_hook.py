@@ -12,7 +12,7 @@ from mmcnnmod.engine import RunFactsHook, run_facts_hook
 def clock(monkeypatch):
     """A clock to be set."""
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(run_facts_hook.time, 'monotonic', lambda: clock.now)
+    monkeypatch.setattr(run_facts_hook, 'monotonic', lambda: clock.now)
     return clock
 
 
