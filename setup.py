@@ -76,7 +76,9 @@ setup(
     python_requires='>=3.10',
     install_requires=[],
     # torch and the build tools stand in requirements/*-torch.txt, and so in no extra.
-    extras_require={name: requirements(name) for name in ('onedl', 'openmmlab', 'tests')},
+    extras_require={
+        name: requirements(name) for name in ('onedl', 'openmmlab', 'tests', 'runtimes')
+    },
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,
 )

@@ -135,7 +135,7 @@ def test_nothing_is_required(metadata):
 
 
 def test_extras(metadata):
-    assert set(metadata.get_all('Provides-Extra')) == {'onedl', 'openmmlab', 'tests'}
+    assert set(metadata.get_all('Provides-Extra')) == {'onedl', 'openmmlab', 'tests', 'runtimes'}
     required = metadata.get_all('Requires-Dist')
     for extra, package in [('onedl', 'onedl-mmcv==2.3.6'), ('openmmlab', 'mmcv==2.1.0')]:
         lines = [line.replace('"', "'") for line in required if line.startswith(package)]

@@ -4,10 +4,12 @@ Speed (a benchmark writes it; more fields may stand beside these)::
 
     {"machine": "2 cores, Debian 12", "date": "2026-11-21", "versions": {"torch": "2.11.0"},
      "results": [{"config": "resnet50_in1k", "device": "cpu", "runtime": "eager",
-                  "batch_size": 1, "dtype": "float32", "median_ms": 37.1}]}
+                  "batch_size": 1, "dtype": "float32", "memory_format": "contiguous",
+                  "median_ms": 37.1}]}
 
-A result is the inference of the config's network as it is. One of anything else (a training step,
-the network without its MoD blocks) says so in ``"what"`` and is passed over here.
+"memory_format" may be left out, it is "contiguous" then. A result is the inference of the config's
+network as it is. One of anything else (a training step, the network without its MoD blocks) says
+so in ``"what"`` and is passed over here.
 
 Accuracy of one's own runs::
 
@@ -18,7 +20,7 @@ or a ``seeds.json`` of tools/train_seeds.py, of which the mean counts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -28,6 +30,7 @@ from ..errors import UserError
 from .files import check_fields, read_json
 
 INFERENCE = 'inference'
+CONTIGUOUS = 'contiguous'
 DEVICES = ('cpu', 'cuda')
 SPEED_FIELDS = {'machine': str, 'date': str, 'versions': dict, 'results': list}
 RESULT_FIELDS = {
@@ -48,15 +51,18 @@ class Setting(NamedTuple):
         runtime (str): Such as 'eager'.
         batch_size (int): Images at a time.
         dtype (str): Such as 'float32'.
+        memory_format (str): 'contiguous' or 'channels_last'. Defaults to 'contiguous'.
     """
 
     device: str
     runtime: str
     batch_size: int
     dtype: str
+    memory_format: str = CONTIGUOUS
 
     def __str__(self) -> str:
-        return f'{self.device}, {self.runtime}, batch {self.batch_size}, {self.dtype}'
+        layout = '' if self.memory_format == CONTIGUOUS else f', {self.memory_format}'
+        return f'{self.device}, {self.runtime}, batch {self.batch_size}, {self.dtype}{layout}'
 
 
 @dataclass(frozen=True)
@@ -98,11 +104,16 @@ def read_speed(path: Path) -> Speed:
         if result['device'] not in DEVICES:
             raise UserError(f'{where}: device {result["device"]!r} is none of {", ".join(DEVICES)}')
         check_positive(where, 'median_ms', result['median_ms'])
-        setting = Setting(*(result[name] for name in Setting._fields))
+        setting = setting_of(result)
         if result['config'] in times.setdefault(setting, {}):
             raise UserError(f'{where}: {result["config"]} is there twice ({setting})')
         times[setting][result['config']] = result['median_ms']
     return Speed(content['machine'], content['date'], content['versions'], times)
+
+
+def setting_of(result: Mapping) -> Setting:
+    """How a result was measured."""
+    return Setting(**{name: result[name] for name in Setting._fields if name in result})
 
 
 def read_accuracies(paths: Sequence[Path]) -> dict[str, float]:

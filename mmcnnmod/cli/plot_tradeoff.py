@@ -86,6 +86,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add('--runtime', default='eager', help='which of its times: runtime; by default eager')
     add('--batch-size', type=int, default=1, metavar='N', help='batch size; by default 1')
     add('--dtype', default='float32', help='dtype; by default float32')
+    add('--memory-format', default='contiguous', help='memory format; by default contiguous')
     add(
         '--counts',
         type=Path,
@@ -126,14 +127,13 @@ def times_of(
     args: argparse.Namespace, speed: Speed | None, device: str, paper_device: str
 ) -> Times:
     """Milliseconds of a device by config: measured, or else the paper's."""
-    setting = Setting(device, args.runtime, args.batch_size, args.dtype)
+    setting = Setting(device, args.runtime, args.batch_size, args.dtype, args.memory_format)
     if speed and setting in speed.times:
-        how = f'{args.runtime}, batch {args.batch_size}, {args.dtype} ({speed.machine})'
-        return speed.times[setting], how
+        return speed.times[setting], f'{str(setting).partition(", ")[2]} ({speed.machine})'
     if speed and any(other.device == device for other in speed.times):
         raise UserError(
-            f'{args.speed} has no times of "{setting}"; choose by --runtime, --batch-size and '
-            f'--dtype from: {"; ".join(map(str, speed.times))}'
+            f'{args.speed} has no times of "{setting}"; choose by --runtime, --batch-size, '
+            f'--dtype and --memory-format from: {"; ".join(map(str, speed.times))}'
         )
     rows = [row for table in load_tables() for row in table.rows]
     printed = {row.config: float(row.printed[f'{paper_device}_ms']) for row in rows}

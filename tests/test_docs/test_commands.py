@@ -26,6 +26,7 @@ RUN = {'tools/dataset_tools/generate_data.py': ['--size', '64x32', '--train', '1
 # The programs that other tests run; the file must name them.
 ELSEWHERE = {
     'examples/swap_train_look.py': 'test_examples.py',
+    'tools/analysis_tools/benchmark.py': 'test_tools/test_benchmark.py',
     'tools/analysis_tools/channel_usage.py': 'test_tools/test_channel_usage.py',
     'tools/analysis_tools/paper_tables.py': 'test_tools/test_paper_tables.py',
     'tools/analysis_tools/plot_tradeoff.py': 'test_tools/test_paper_tables.py',

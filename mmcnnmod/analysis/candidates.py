@@ -1,0 +1,160 @@
+"""The networks that a benchmark sets against each other, and what they do while they are timed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from mmengine.config import Config
+from mmengine.structures import InstanceData, PixelData
+from torch import Tensor, nn
+
+from ..layers import MoDBlock
+from .counting import detector_sample
+from .paper import load_tables
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of the networks.
+
+    Attributes:
+        config (str): Name of its config.
+        bound (bool): Whether it is the config's skip bound: its MoD blocks replaced by identity.
+    """
+
+    config: str
+    bound: bool = False
+
+    def __str__(self) -> str:
+        return f'{self.config}, skip bound' if self.bound else self.config
+
+
+def skip_bound(model: nn.Module) -> nn.Module:
+    """A copy without its MoD blocks, whose time no implementation of them can beat.
+
+    Args:
+        model (nn.Module): Stays as it is.
+
+    Returns:
+        nn.Module: With the same weights in everything else.
+    """
+    bound = deepcopy(model)
+    for name, module in list(bound.named_modules()):
+        if isinstance(module, MoDBlock):
+            container, _, key = name.rpartition('.')
+            setattr(bound.get_submodule(container), key, nn.Identity())
+    return bound
+
+
+def baseline_of(config: str) -> str | None:
+    """The config to which a network's speed-up refers: the paper's choice, or its dense version.
+
+    Args:
+        config (str): Name of a config.
+
+    Returns:
+        str | None: Another name; None for a dense network.
+    """
+    rows = [row for table in load_tables() for row in table.rows if row.config == config]
+    if rows:
+        return rows[0].baseline
+    dense = re.sub(r'-mod[^_]*', '', config)
+    return None if dense == config else dense
+
+
+def paper_speed_up(config: str, device: str) -> float | None:
+    """What the paper prints for a network on a CPU or a GPU.
+
+    Args:
+        config (str): Name of its config.
+        device (str): 'cpu' or 'cuda'.
+
+    Returns:
+        float | None: None where it prints nothing.
+    """
+    key = 'cpu_speedup' if device == 'cpu' else 'gpu_speedup'
+    for table in load_tables():
+        for row in table.rows:
+            if row.config == config and key in row.printed:
+                return float(row.printed[key])
+    return None
+
+
+class Network(nn.Module):
+    """A model from a batch of images to its heads' raw outputs, without data preprocessor.
+
+    Args:
+        model (nn.Module): Of a config of mmpretrain, mmseg or mmdet.
+        samples (list, optional): What a detector has to know about the images. Defaults to None.
+    """
+
+    def __init__(self, model: nn.Module, samples: list | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.samples = samples
+
+    def forward(self, images: Tensor) -> object:
+        """The outputs that mode 'tensor' gives."""
+        return self.model(images, self.samples, mode='tensor')
+
+
+def network_of(model: nn.Module, images: Tensor) -> Network:
+    """A model for inference on such images."""
+    if hasattr(model, 'roi_head'):
+        return Network(model, [detector_sample(tuple(images.shape[2:])) for _ in images])
+    return Network(model)
+
+
+def training_step(model: nn.Module, cfg: Config, images: Tensor, dtype: torch.dtype) -> Callable:
+    """A step of training on made-up labels: losses, gradients, SGD with momentum.
+
+    Args:
+        model (nn.Module): In training mode.
+        cfg (Config): Its config.
+        images (Tensor): Shape (N, 3, H, W), float32.
+        dtype (torch.dtype): Of the automatic mixed precision, or float32 for none.
+
+    Returns:
+        Callable[[], None]: The step.
+    """
+    samples = [labelled_sample(cfg.default_scope, tuple(images.shape[2:])) for _ in images]
+    for sample in samples:
+        sample.to(images.device)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # A rate of 0: the same step again and again would otherwise end in infinities.
+    optimizer = torch.optim.SGD(trained, lr=0.0, momentum=0.9)
+    mixed = dtype != torch.float32
+
+    def step() -> None:
+        with torch.autocast(images.device.type, dtype if mixed else None, enabled=mixed):
+            losses = model(images, samples, mode='loss')
+        loss, _ = model.parse_losses(losses)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def labelled_sample(scope: str, size: tuple[int, int]) -> object:
+    """What a toolbox's loss has to know of an image: here class 1 everywhere."""
+    if scope == 'mmpretrain':
+        from mmpretrain.structures import DataSample
+
+        return DataSample().set_gt_label(1)
+    if scope == 'mmseg':
+        from mmseg.structures import SegDataSample
+
+        labels = PixelData(data=torch.ones(1, *size, dtype=torch.long))
+        return SegDataSample(gt_sem_seg=labels, metainfo=dict(img_shape=size))
+    sample = detector_sample(size)
+    height, width = size
+    boxes = torch.tensor([[0.1, 0.1, 0.5, 0.6], [0.4, 0.2, 0.9, 0.9]])
+    boxes = boxes * torch.tensor([width, height, width, height])
+    sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.ones(2, dtype=torch.long))
+    sample.ignored_instances = InstanceData(bboxes=boxes[:0], labels=torch.ones(0).long())
+    return sample

@@ -1,0 +1,154 @@
+"""What can run a network: torch in several ways, ONNX Runtime, OpenVINO."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from io import BytesIO
+
+import torch
+from mmcv.cnn import fuse_conv_bn
+from torch import Tensor, nn
+from torch import _dynamo as dynamo
+
+from ..errors import UserError
+
+Call = Callable[[], object]
+
+
+def eager(network: nn.Module, images: Tensor) -> Call:
+    """As trained."""
+    return lambda: network(images)
+
+
+def eager_folded(network: nn.Module, images: Tensor) -> Call:
+    """With the norms folded into the convolutions before them."""
+    return eager(fold(network), images)
+
+
+def compiled(network: nn.Module, images: Tensor) -> Call:
+    """By torch.compile; of a detector the backbone, for the rest depends on the images."""
+    compile_network(network)
+    return eager(network, images)
+
+
+def cuda_graph(network: nn.Module, images: Tensor) -> Call:
+    """All kernels launched at once."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # what libraries set up at first must not be captured
+        for _ in range(3):
+            network(images)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        network(images)
+    return graph.replay
+
+
+def onnx_runtime(network: nn.Module, images: Tensor) -> Call:
+    """ONNX Runtime on the CPU."""
+    onnxruntime = import_module('onnxruntime')
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        export(network, images), options, providers=['CPUExecutionProvider']
+    )
+    inputs = {'images': images.contiguous().numpy()}
+    return lambda: session.run(None, inputs)
+
+
+def openvino(network: nn.Module, images: Tensor) -> Call:
+    """OpenVINO on the CPU, in the precision of the network."""
+    core = import_module('openvino').Core()
+    settings = {
+        'INFERENCE_NUM_THREADS': torch.get_num_threads(),
+        'INFERENCE_PRECISION_HINT': 'f16' if images.dtype == torch.float16 else 'f32',
+        'PERFORMANCE_HINT': 'LATENCY',
+    }
+    model = core.read_model(export(network, images), b'')
+    request = core.compile_model(model, 'CPU', settings).create_infer_request()
+    inputs = [images.contiguous().numpy()]
+    return lambda: request.infer(inputs)
+
+
+RUNTIMES: dict[str, Callable[[nn.Module, Tensor], Call]] = {
+    'eager': eager,
+    'eager-folded': eager_folded,
+    'compile': compiled,
+    'cuda-graph': cuda_graph,
+    'onnxruntime': onnx_runtime,
+    'openvino': openvino,
+}
+TRAINING = ('eager', 'compile')
+EXPORTED = ('onnxruntime', 'openvino')
+MOST_COMPILED = 64
+
+
+def check_runtime(name: str, device: str, training: bool, dtype: str) -> None:
+    """Fail if a runtime is not there, or cannot do what is asked of it.
+
+    Args:
+        name (str): One of ``RUNTIMES``.
+        device (str): 'cpu' or 'cuda'.
+        training (bool): Whether training steps are to be timed.
+        dtype (str): Such as 'float32'.
+
+    Raises:
+        UserError: Says what is missing and what to do.
+    """
+    if training and name not in TRAINING:
+        raise UserError(f'{name} does not train; choose from {", ".join(TRAINING)}')
+    if name == 'cuda-graph' and device != 'cuda':
+        raise UserError('cuda-graph needs a GPU: leave it out, or say --device cuda')
+    if name not in EXPORTED:
+        return
+    if device != 'cpu':
+        raise UserError(f'{name} is timed on the CPU: say --device cpu, or leave it out')
+    if dtype == 'bfloat16':
+        raise UserError(f'{name} takes no bfloat16 images: leave it out')
+    try:
+        import_module(name)
+    except ImportError as problem:
+        raise UserError(f'{problem}; install it: pip install {name}') from problem
+
+
+def fold(network: nn.Module) -> nn.Module:
+    """Fold the norms into the convolutions, in place."""
+    return fuse_conv_bn(network)
+
+
+def compile_network(network: nn.Module) -> None:
+    """Compile what has one shape, in place: the whole network, of a detector the backbone.
+
+    Every network that is compared takes a place in torch's cache of a forward method; when that is
+    full, torch goes on uncompiled.
+    """
+    dynamo.config.cache_size_limit = max(dynamo.config.cache_size_limit, MOST_COMPILED)
+    part = network.model.backbone if is_detector(network.model) else network
+    part.forward = torch.compile(part.forward, dynamic=False)
+
+
+def is_detector(model: nn.Module) -> bool:
+    """Whether a model's work after the backbone depends on the images."""
+    return hasattr(model, 'roi_head') or hasattr(model, 'bbox_head')
+
+
+def export(network: nn.Module, images: Tensor) -> bytes:
+    """The network as ONNX, for images of just this shape."""
+    if is_detector(network.model):
+        raise UserError("a detector's boxes depend on the image: it has no plain ONNX export")
+    # The older exporter, which both stacks have and which needs nothing but torch.
+    has_two = 'dynamo' in inspect.signature(torch.onnx.export).parameters
+    buffer = BytesIO()
+    torch.onnx.export(
+        network,
+        (images.contiguous(),),
+        buffer,
+        input_names=['images'],
+        opset_version=17,
+        **({'dynamo': False} if has_two else {}),
+    )
+    return buffer.getvalue()

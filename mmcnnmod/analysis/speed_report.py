@@ -1,0 +1,83 @@
+"""A benchmark's JSON as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+
+from .markdown import NOT_THERE, grid
+from .measurements import setting_of
+from .speed import BOUND
+
+HEAD = (
+    'network',
+    'ms',
+    'IQR',
+    'speed-up',
+    'of the bound',
+    'over the bound',
+    'peak MB',
+    'of the bound',
+    'speed-up, paper',
+)
+DOUBT = '?'
+
+
+def speed_report(content: Mapping) -> list[str]:
+    """The tables, one for each setting, with what they are and what to doubt in them.
+
+    Args:
+        content (Mapping): What the benchmark writes as JSON.
+
+    Returns:
+        list[str]: Lines.
+    """
+    versions = ', '.join(f'{name} {version}' for name, version in content['versions'].items())
+    lines = [f'{content["machine"]}; {content["date"]}; {versions}.']
+    for title, group in groupby(content['results'], title_of):
+        results = list(group)
+        rows = list(rows_of(results))
+        lines += ['', f'{title}:', '', *grid(HEAD, rows)]
+        if any(result.get('noisy') for result in results):
+            lines += ['', f'{DOUBT}: too noisy to tell, the difference varies by more than it is.']
+    for left_out in content.get('left_out', []):
+        lines += ['', f'Left out: {left_out}']
+    return lines
+
+
+def title_of(result: Mapping) -> str:
+    """What was measured and how."""
+    what = result['what'].removesuffix(BOUND)
+    return f'{what.capitalize()}, {setting_of(result)}, {result["threads"]} threads'
+
+
+def rows_of(results: Sequence[Mapping]) -> Iterator[list[str]]:
+    """The cells of each network; its skip bound stands in its row."""
+    bounds = {result['config']: result for result in results if result['what'].endswith(BOUND)}
+    for result in results:
+        if result['what'].endswith(BOUND):
+            continue
+        bound = bounds.get(result['config'], {})
+        size = 'x'.join(map(str, result['size']))
+        yield [
+            f'{result["config"]} ({size})',
+            f'{result["median_ms"]:.2f}',
+            f'{result["iqr_ms"]:.2f}',
+            compared(result, 'speedup', '.3f'),
+            compared(bound, 'speedup', '.3f'),
+            compared(result, 'overhead', '+.1%'),
+            cell(result.get('peak_mb'), '.1f'),
+            cell(bound.get('peak_mb'), '.1f'),
+            cell(result.get('paper_speedup'), '.2f'),
+        ]
+
+
+def compared(result: Mapping, name: str, form: str) -> str:
+    """A comparison, with a mark if there is doubt."""
+    doubt = f' {DOUBT}' if name in result.get('noisy', ()) else ''
+    return cell(result.get(name), form) + doubt
+
+
+def cell(value: float | None, form: str) -> str:
+    """A number, or the mark for none."""
+    return NOT_THERE if value is None else f'{value:{form}}'

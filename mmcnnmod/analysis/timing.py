@@ -1,0 +1,105 @@
+"""Timing several networks against each other: in turns, so that a drift of the machine hits all."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from statistics import median, quantiles
+from typing import TypeVar
+
+import torch
+from torch.utils.benchmark import Timer
+
+Key = TypeVar('Key', bound=Hashable)
+Call = Callable[[], object]
+
+# Seconds of one measurement, so that the clock's own time does not count.
+BLOCK = 0.1
+MEGABYTE = 1e6
+
+
+def in_turns(
+    calls: Mapping[Key, Call],
+    rounds: int,
+    block: float = BLOCK,
+    advance: Callable[[], None] = lambda: None,
+) -> dict[Key, list[float]]:
+    """Time calls by ``torch.utils.benchmark``, each once in every round, in random order.
+
+    Args:
+        calls (Mapping[Key, Call]): What to time.
+        rounds (int): How many measurements of each.
+        block (float): Seconds that one measurement takes at least; a fast call is repeated within
+            it. Defaults to 0.1.
+        advance (Callable[[], None]): Called after each measurement, for a progress bar.
+
+    Returns:
+        dict[Key, list[float]]: Milliseconds of one call, one number for each round.
+    """
+    timers = {
+        key: Timer('call()', globals={'call': call}, num_threads=torch.get_num_threads())
+        for key, call in calls.items()
+    }
+    # Timer runs each statement twice before it looks at the clock, which is the warm-up.
+    repeats = {key: max(1, int(block / timer.timeit(1).mean)) for key, timer in timers.items()}
+    times: dict[Key, list[float]] = {key: [] for key in calls}
+    order, shuffle = list(calls), random.Random(0).shuffle
+    for _ in range(rounds):
+        shuffle(order)
+        for key in order:
+            times[key].append(1000 * timers[key].timeit(repeats[key]).mean)
+            advance()
+    return times
+
+
+def spread(times: Sequence[float]) -> float:
+    """The interquartile range; 0 of a single time."""
+    if len(times) == 1:
+        return 0.0
+    low, _, high = quantiles(times, n=4, method='inclusive')
+    return high - low
+
+
+def is_noisy(times: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether two calls differ by less than their difference varies from round to round.
+
+    Args:
+        times (Sequence[float]): Of one call.
+        others (Sequence[float]): Of the other, in the same rounds.
+
+    Returns:
+        bool: Whether the machine was too noisy to tell them apart.
+    """
+    differences = [own - other for own, other in zip(times, others, strict=True)]
+    return spread(differences) >= abs(median(differences))
+
+
+def peak_memory(call: Call, device: str) -> float:
+    """The most memory that torch holds at a time during a call, beyond what it held before.
+
+    So the weights do not count; activations, gradients and workspaces do.
+
+    Args:
+        call (Call): What to run.
+        device (str): 'cpu' or 'cuda'.
+
+    Returns:
+        float: Megabytes (10^6 bytes).
+    """
+    if device == 'cuda':
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        call()
+        torch.cuda.synchronize()
+        return (torch.cuda.max_memory_allocated() - before) / MEGABYTE
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        call()
+    held = most = 0
+    # torch has no counter of the CPU's memory; the profiler sees every change of it, in order.
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == '[memory]':
+            held += event.nbytes()
+            most = max(most, held)
+    return most / MEGABYTE

@@ -1,0 +1,86 @@
+"""The runtimes: that they compute the network, and what is said where they cannot."""
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from mmcnnmod.analysis.candidates import Network
+from mmcnnmod.analysis.runtimes import RUNTIMES, check_runtime
+from mmcnnmod.errors import UserError
+from mmcnnmod.layers import MoDBlock, bottleneck
+
+
+class Model(nn.Module):
+    """As small as it gets: an MoD block between convolutions, called as the toolboxes' models."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+        self.block = MoDBlock(16, bottleneck, c=2, r=2)
+
+    def forward(self, images, samples, mode):
+        assert mode == 'tensor'
+        return self.block(torch.relu(self.bn(self.conv(images))))
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    model = Model()
+    for name, tensor in model.state_dict().items():
+        if 'bn.' in name and tensor.is_floating_point():
+            tensor.uniform_(0.5, 1.5)
+    return Network(model.eval())
+
+
+@pytest.mark.parametrize('runtime', ['eager', 'eager-folded', 'onnxruntime', 'openvino'])
+@torch.no_grad()
+def test_outputs_are_the_networks(network, runtime):
+    if runtime in ('onnxruntime', 'openvino'):
+        pytest.importorskip(runtime, reason='in requirements/runtimes.txt')
+    images = torch.rand(2, 3, 6, 5).to(memory_format=torch.channels_last)
+    expected = network(images)
+    output = RUNTIMES[runtime](network, images)()
+    output = output if isinstance(output, torch.Tensor) else torch.from_numpy(output[0].copy())
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert bool(norms) == (runtime != 'eager-folded')
+
+
+@torch.no_grad()
+def test_compiles_whole_networks(network, monkeypatch):
+    """Without inductor, which takes a minute; and as one graph."""
+    torch._dynamo.reset()
+    compile = torch.compile
+    monkeypatch.setattr(
+        torch,
+        'compile',
+        lambda part, **options: compile(part, fullgraph=True, backend='aot_eager', **options),
+    )
+    images = torch.rand(2, 3, 6, 5)
+    expected = network(images)
+    torch.testing.assert_close(RUNTIMES['compile'](network, images)(), expected)
+
+
+@pytest.mark.parametrize(
+    ('job', 'message'),
+    [
+        (('cuda-graph', 'cpu', False, 'float32'), 'cuda-graph needs a GPU'),
+        (('openvino', 'cuda', False, 'float32'), 'timed on the CPU'),
+        (('eager-folded', 'cpu', True, 'float32'), 'does not train; choose from eager, compile'),
+        (('onnxruntime', 'cpu', False, 'bfloat16'), 'takes no bfloat16'),
+        (('onnxruntime', 'cpu', False, 'float32'), 'pip install onnxruntime'),
+    ],
+)
+def test_what_cannot_be_gets_one_line(job, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    with pytest.raises(UserError, match=message) as error:
+        check_runtime(*job)
+    assert '\n' not in str(error.value)
+
+
+def test_what_can_be_passes():
+    check_runtime('eager', 'cpu', True, 'bfloat16')
+    check_runtime('compile', 'cpu', False, 'float16')

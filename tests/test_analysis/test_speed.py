@@ -1,0 +1,75 @@
+"""From times to results and tables."""
+
+import json
+
+import pytest
+
+from mmcnnmod.analysis.candidates import Candidate
+from mmcnnmod.analysis.measurements import Setting, read_speed
+from mmcnnmod.analysis.speed import results_of
+from mmcnnmod.analysis.speed_report import speed_report
+
+DENSE, MOD = Candidate('resnet50_in1k'), Candidate('resnet75-mod_in1k')
+BOUND = Candidate('resnet75-mod_in1k', bound=True)
+SETTING = Setting('cpu', 'eager', 1, 'float32', 'channels_last')
+TIMES = {
+    DENSE: [20.0, 20.0, 20.2, 20.1, 20.0],
+    MOD: [16.0, 16.1, 16.0, 16.2, 16.0],
+    BOUND: [15.0, 17.0, 14.0, 18.0, 16.0],
+}
+PEAKS = {DENSE: 30.0, MOD: 25.0, BOUND: None}
+
+
+@pytest.fixture
+def content():
+    results = results_of(SETTING, 'inference', TIMES, PEAKS)
+    facts = dict(size=[224, 224], threads=2)
+    return dict(
+        machine='2 cores',
+        date='2026-11-21',
+        versions={'torch': '2.11.0'},
+        results=[{**result, **facts} for result in results],
+        left_out=['resnet50_in1k (openvino): no such thing'],
+    )
+
+
+def test_results(content):
+    dense, mod, bound = content['results']
+    assert 'speedup' not in dense
+    assert (dense['median_ms'], dense['iqr_ms'], dense['rounds']) == (20.0, 0.1, 5)
+    assert mod['baseline'] == 'resnet50_in1k'
+    assert mod['speedup'] == 20 / 16
+    assert mod['overhead'] == 0
+    assert mod['noisy'] == ['overhead']
+    assert mod['paper_speedup'] == 1.25
+    assert bound['what'] == 'inference skip bound'
+    assert bound['speedup'] == 20 / 16
+    assert 'paper_speedup' not in bound
+    assert 'overhead' not in bound
+
+
+def test_training_is_not_set_beside_the_papers_inference():
+    results = results_of(SETTING, 'training', TIMES, PEAKS)
+    assert {result['what'] for result in results} == {'training', 'training skip bound'}
+    assert all('paper_speedup' not in result for result in results)
+
+
+def test_other_tools_read_them(content, tmp_path):
+    path = tmp_path / 'speed.json'
+    path.write_text(json.dumps(content))
+    assert read_speed(path).times == {
+        SETTING: {'resnet50_in1k': 20.0, 'resnet75-mod_in1k': 16.0},
+    }
+
+
+def test_tables(content):
+    lines = speed_report(content)
+    assert lines[0] == '2 cores; 2026-11-21; torch 2.11.0.'
+    assert 'Inference, cpu, eager, batch 1, float32, channels_last, 2 threads:' in lines
+    assert '| resnet50_in1k (224x224) | 20.00 | 0.10 | - | - | - | 30.0 | - | - |' in lines
+    (mod,) = (line for line in lines if line.startswith('| resnet75'))
+    assert mod == (
+        '| resnet75-mod_in1k (224x224) | 16.00 | 0.10 | 1.250 | 1.250 | +0.0% ? | 25.0 | - | 1.25 |'
+    )
+    assert any(line.startswith('?: too noisy') for line in lines)
+    assert lines[-1] == 'Left out: resnet50_in1k (openvino): no such thing'

@@ -1,0 +1,57 @@
+"""Timing in turns: what it measures, what it calls noise, how it sees memory."""
+
+import time
+from itertools import pairwise
+
+import pytest
+import torch
+
+from mmcnnmod.analysis.timing import in_turns, is_noisy, peak_memory, spread
+
+
+def test_calls_take_turns_and_get_their_own_times():
+    seen, steps = [], []
+
+    def call(name, seconds):
+        seen.append(name)
+        time.sleep(seconds)
+
+    calls = {'slow': lambda: call('slow', 0.02), 'fast': lambda: call('fast', 0.004)}
+    times = in_turns(calls, rounds=4, block=0.02, advance=lambda: steps.append(1))
+    assert {name: len(values) for name, values in times.items()} == {'slow': 4, 'fast': 4}
+    assert min(times['slow']) >= 20
+    assert 4 <= min(times['fast']) < 20
+    assert len(steps) == 8
+    changes = sum(one != other for one, other in pairwise(seen))
+    assert changes >= 4  # each round, at least
+    # A measurement of the fast call is as long as one of the slow.
+    assert seen.count('fast') > seen.count('slow')
+
+
+def test_spread_is_the_interquartile_range():
+    assert spread([1, 2, 3, 4, 100]) == 2
+    assert spread([5]) == 0
+
+
+@pytest.mark.parametrize(
+    ('times', 'others', 'noisy'),
+    [
+        ([10, 11, 12, 13], [9, 10, 11, 12], False),  # a drift that hits both is no noise
+        ([10, 11, 12, 13], [12, 9, 14, 11], True),
+        ([10.0, 10.0], [10.0, 10.0], True),  # no difference at all
+    ],
+)
+def test_noise_is_a_difference_that_varies(times, others, noisy):
+    assert is_noisy(times, others) is noisy
+
+
+def test_peak_memory_is_what_is_held_at_a_time():
+    kept = torch.ones(1_000_000)  # held before: not counted
+
+    def call():
+        for _ in range(3):
+            one = kept * 2
+            del one
+        return (kept * 2) + (kept * 3)
+
+    assert 11.9 < peak_memory(call, 'cpu') < 12.5

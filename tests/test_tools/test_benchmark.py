@@ -1,0 +1,107 @@
+"""tools/analysis_tools/benchmark.py from the options to the tables."""
+
+import json
+import runpy
+import sys
+
+import pytest
+
+from mmcnnmod.analysis.measurements import Setting, read_speed
+from mmcnnmod.analysis.timing import in_turns
+from mmcnnmod.cli import benchmark, benchmark_setting
+
+from .conftest import ROOT
+
+TOOL = ROOT / 'tools/analysis_tools/benchmark.py'
+SMALL = ['resnet18_in1k', 'resnet18-mod_in1k', '--size', '32', '32', '--rounds', '2']
+
+
+@pytest.fixture
+def quick(monkeypatch, in_process):
+    """Each measurement as short as can be."""
+    monkeypatch.setattr(
+        benchmark_setting,
+        'in_turns',
+        lambda calls, rounds, advance: in_turns(calls, rounds, block=0, advance=advance),
+    )
+
+
+def test_measures_writes_and_shows_again(quick, monkeypatch, capsys):
+    options = [*SMALL, '--batch-sizes', '1', '2', '--json', 'speed.json', '--machine', 'mine']
+    monkeypatch.setattr(sys, 'argv', [str(TOOL), *options])
+    runpy.run_path(str(TOOL), run_name='__main__')
+    printed = capsys.readouterr().out
+
+    with open('speed.json') as file:
+        content = json.load(file)
+    assert content['machine'] == 'mine'
+    assert {'torch', 'mmcv'} <= set(content['versions'])
+    assert [(result['config'], result['what']) for result in content['results']] == 2 * [
+        ('resnet18_in1k', 'inference'),
+        ('resnet18-mod_in1k', 'inference'),
+        ('resnet18-mod_in1k', 'inference skip bound'),
+    ]
+    _, mod, bound = content['results'][:3]
+    assert mod['speedup'] > 0
+    assert mod['overhead'] == pytest.approx(mod['median_ms'] / bound['median_ms'] - 1, abs=1e-3)
+    assert mod['paper_speedup'] > 1
+    assert mod['peak_mb'] > 0
+    assert mod['size'] == [32, 32]
+
+    speed = read_speed(benchmark.Path('speed.json'))
+    assert list(speed.times) == [Setting('cpu', 'eager', n, 'float32') for n in (1, 2)]
+    benchmark.main(['--show', 'speed.json'])
+    assert capsys.readouterr().out == printed
+    assert printed.count('| resnet18-mod_in1k (32x32) |') == 2
+    assert printed.startswith('mine; ')
+
+
+def test_training(quick, capsys):
+    benchmark.main([*SMALL, '--what', 'training', '--no-bound', '--batch-sizes', '2'])
+    printed = capsys.readouterr().out
+    assert 'Training, cpu, eager, batch 2, float32' in printed
+    rows = [line for line in printed.splitlines() if line.startswith('| resnet18')]
+    assert len(rows) == 2
+    assert all('%' not in row for row in rows)  # no bound to compare with
+
+
+def test_what_fails_is_left_out(quick, monkeypatch, capsys):
+    def refuse_bounds(self, source, bound, job, call=benchmark_setting.Benchmark.call):
+        if bound:
+            raise RuntimeError('no\nbounds')
+        return call(self, source, bound, job)
+
+    monkeypatch.setattr(benchmark_setting.Benchmark, 'call', refuse_bounds)
+    benchmark.main(SMALL)
+    printed = capsys.readouterr().out
+    assert printed.count('| resnet18') == 2
+    assert 'Left out: resnet18-mod_in1k, skip bound (inference, cpu, eager, batch 1' in printed
+    assert 'no bounds' in printed
+
+
+def test_interrupted_keeps_what_is_complete(quick, monkeypatch, capsys):
+    def interrupt_second(self, job, advance, run=benchmark_setting.Benchmark.run):
+        if job.batch_size == 2:
+            raise KeyboardInterrupt
+        return run(self, job, advance)
+
+    monkeypatch.setattr(benchmark_setting.Benchmark, 'run', interrupt_second)
+    with pytest.raises(SystemExit) as end:
+        benchmark.main([*SMALL, '--batch-sizes', '1', '2', '--json', 'speed.json', '--no-bound'])
+    assert end.value.code == 130
+    assert capsys.readouterr().out.count('| resnet18') == 2
+    assert len(read_speed(benchmark.Path('speed.json')).times) == 1
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['none'], 'none.py is not there'),
+        (['--json', 'none/speed.json'], 'there is no folder none'),
+        (['--show', 'none.json'], 'none.json cannot be read'),
+        (['--runtimes', 'cuda-graph', '--device', 'cpu'], 'cuda-graph needs a GPU'),
+        (['--runtimes', 'eager-folded', '--what', 'training'], 'does not train'),
+    ],
+)
+def test_bad_input(options, message, fails):
+    assert message in fails(benchmark.main, *options)
