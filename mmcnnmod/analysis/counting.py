@@ -22,6 +22,7 @@ from mmengine.utils import to_2tuple
 from torch import nn
 
 from ..errors import UserError
+from ..layers import use_backend
 from .files import check_fields, read_json
 
 COUNT_FIELDS = dict(params=int, macs=int, size=list, counter=str, relu_macs=int)
@@ -88,6 +89,7 @@ def count_config(path: Path) -> Count:
         contextlib.redirect_stdout(sys.stderr),
         DefaultScope.overwrite_default_scope(cfg.default_scope),
         torch.no_grad(),
+        use_backend('reference'),  # counts are of the definition, not of how we compute it
     ):
         model = build_model(cfg)
         params = count_params(model)

@@ -9,7 +9,7 @@ from mmengine.model import initialize
 from torch import nn
 
 from ..checkpoints import refuse_foreign_checkpoints, rename_tensors
-from ..layers import MoDBlock, Placement
+from ..layers import MoDBlock, Placement, become_mod_stage
 
 # The names of the class and of its entry in the registry.
 PRETRAINED = ('Pretrained', 'PretrainedInit')
@@ -107,6 +107,7 @@ class MoDBackbone:
                 block = self.get_submodule(names_of_stage[i])
                 mod_block = self.make_mod_block(block, f'{type(self).__name__} stage {stage}')
                 setattr(self.get_submodule(container), key, mod_block)
+                become_mod_stage(self.get_submodule(container))
 
     def make_mod_block(self, block: nn.Module, name: str) -> MoDBlock:
         """The MoD block that takes a standard block's place and keeps its settings."""

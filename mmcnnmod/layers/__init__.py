@@ -1,5 +1,6 @@
 """Section 3 of the paper, knowing no toolbox: selector, Conv-Block, fusion, block, placement."""
 
+from .backend import choose_backend, use_backend
 from .channel_selector import ChannelSelector, RandomSelector
 from .conv_block import (
     basic_block,
@@ -10,6 +11,7 @@ from .conv_block import (
 )
 from .fusion import Fusion
 from .mod_block import MoDBlock
+from .mod_stage import become_mod_stage
 from .placement import Placement
 
 __all__ = [
@@ -19,8 +21,11 @@ __all__ = [
     'Placement',
     'RandomSelector',
     'basic_block',
+    'become_mod_stage',
     'bottleneck',
+    'choose_backend',
     'convnext_block',
     'inverted_residual',
     'plain_conv',
+    'use_backend',
 ]

@@ -151,11 +151,13 @@ class MoDBlock(nn.Module):
         for parameter in last_norm.parameters():
             parameter.mul_(factor)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
         """Refine k channels of the map.
 
         Args:
             x (Tensor): Feature map of shape (N, C, H, W).
+            overwrite (bool): ``x`` may become the result: no gradients are wanted, and nobody else
+                needs it; see :class:`MoDStage`. Defaults to False.
 
         Returns:
             Tensor: The fused map, shape (N, C, H, W).
@@ -167,7 +169,7 @@ class MoDBlock(nn.Module):
             )
         if self.with_cp and x.requires_grad:
             return checkpoint(self._forward, x, use_reentrant=False)
-        return self._forward(x)
+        return self._overwrite(x) if overwrite else self._forward(x)
 
     def _forward(self, x: Tensor) -> Tensor:
         index, scores = self.selector(x)
@@ -175,6 +177,15 @@ class MoDBlock(nn.Module):
         if scores is not None:
             processed = processed * scores.to(processed.dtype)[:, :, None, None]
         return self.fusion(x, self.drop_path(processed), index)
+
+    def _overwrite(self, x: Tensor) -> Tensor:
+        index, scores = self.selector(x)
+        processed = self.drop_path(self.conv_block(x[per_sample(index)]))
+        return self.fusion.overwrite(x, processed, index, scores)
+
+    def readers(self) -> tuple[nn.Module, ...]:
+        """The modules that are handed the block's input."""
+        return (self, self.selector, *self.selector.readers(), self.fusion)
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""
