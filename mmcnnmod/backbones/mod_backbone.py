@@ -38,6 +38,8 @@ class MoDBackbone:
             two, see :class:`MoDBlock`. Defaults to 'before'.
         order (str): Of the k channels: by 'score' or by 'index'. Defaults to 'score'.
         zero_init (bool): Start with each MoD block's last norm at zero. Defaults to False.
+        backend (str, optional): How the MoD blocks are computed, see :class:`MoDBlock`. Defaults to
+            None, what MMCNNMOD_BACKEND says.
         placement (str): 'alternate', every second block of a stage, or 'every' block that keeps
             its input's shape (Section 3.4). Defaults to 'alternate'.
         mod_stages (Sequence[int], optional): Stages that get MoD blocks, counted from 0 as in
@@ -60,6 +62,7 @@ class MoDBackbone:
         last_activation: str = 'before',
         order: str = 'score',
         zero_init: bool = False,
+        backend: str | None = None,
         placement: str = 'alternate',
         mod_stages: Sequence[int] | None = None,
         **kwargs,
@@ -74,6 +77,7 @@ class MoDBackbone:
             last_activation=last_activation,
             order=order,
             zero_init=zero_init,
+            backend=backend,
         )
         self.insert_mod_blocks(placement, mod_stages)
         # The toolboxes freeze in their constructors or at the first `train()`; DDP counts the

@@ -1,29 +1,40 @@
-"""How MoD blocks are computed: the switch between the plain definition and the fast paths.
+"""Which way MoD blocks are computed: the switch between their definition and the fast paths.
 
-The environment variable MMCNNMOD_BACKEND names one, read when this module is loaded:
-
-- 'reference': section 3 of the paper, word for word: every step one operation or module.
-- 'eager': the same function with fewer operations, and without a copy of the map where nobody else
-  holds it.
+- 'reference': the definition, section 3 of the paper, every step one operation or module.
+- 'eager': plain PyTorch, with fewer operations and, where nobody else holds the map, without a
+  copy of it; in training with gradients that are summed in one map.
+- 'triton': a few kernels for CUDA, for inference; see ``triton_block``.
 - 'auto', the default: the fastest that the situation allows.
+
+The environment variable MMCNNMOD_BACKEND names one for the process; an MoD block's own ``backend``
+comes before it. Where a way is not possible, the next one is taken: triton, eager, definition.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
-BACKENDS = ('auto', 'reference', 'eager')
+from . import eager_block, training_block
+from .checks import check_choice
+
+BACKENDS = ('auto', 'reference', 'eager', 'triton')
 VARIABLE = 'MMCNNMOD_BACKEND'
+Way = Callable[[nn.Module, Tensor, bool], Tensor]
 
 chosen = 'auto'
 
 
 def choose_backend(name: str) -> None:
-    """Choose how all MoD blocks of this process are computed from now on.
+    """Choose how the MoD blocks of this process are computed from now on.
 
     Args:
         name (str): One of ``BACKENDS``.
@@ -32,8 +43,7 @@ def choose_backend(name: str) -> None:
         ValueError: If it is none of them.
     """
     global chosen
-    if name not in BACKENDS:
-        raise ValueError(f'unknown backend {name!r}; choose from {", ".join(BACKENDS)}')
+    check_choice('MoD', 'backend', name, BACKENDS)
     chosen = name
 
 
@@ -48,14 +58,84 @@ def use_backend(name: str) -> Iterator[None]:
         choose_backend(before)
 
 
-def is_reference() -> bool:
-    """Whether the plain definition is asked for; a tracer gets it too, for it counts or exports."""
-    return chosen == 'reference' or torch.jit.is_tracing()
+def fast_way(block: nn.Module, x: Tensor) -> Way | None:
+    """How to compute an MoD block on a map faster than by its definition.
+
+    Args:
+        block (nn.Module): An MoD block.
+        x (Tensor): Its input.
+
+    Returns:
+        Callable | None: From the block, its input and whether the input may become the result, to
+        the result. None for the definition.
+    """
+    asked = block.backend or chosen
+    # Compilers and exporters make one map of the definition's copy and sum by themselves.
+    if asked == 'reference' or is_traced(x) or is_watched(block):
+        return None
+    gradients = wants_gradients(block, x)
+    if asked == 'triton' or (asked == 'auto' and x.is_cuda and not gradients):
+        reason = why_not_triton(block, x)
+        if reason is None:
+            return triton_forward()
+        log_once(f'MoD blocks are computed by plain PyTorch, not by Triton: {reason}')
+    if gradients:
+        return training_block.forward if training_block.covers(block) else None
+    return eager_block.forward
+
+
+def is_traced(x: Tensor) -> bool:
+    """Whether a compiler, an exporter, a transform or a tensor of another kind looks on."""
+    return (
+        is_compiling()
+        or torch.jit.is_tracing()
+        or type(x) not in (Tensor, nn.Parameter)
+        or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
+    )
 
 
 def is_compiling() -> bool:
-    """Whether torch.compile is looking: it plans memory itself."""
+    """Whether torch.compile or torch.export is looking."""
     return torch._dynamo.is_compiling() if OLD_TORCH else torch.compiler.is_compiling()
+
+
+def is_watched(block: nn.Module) -> bool:
+    """Whether hooks see what only the definition computes, or an input that they may keep."""
+    return bool(
+        torch_module._global_forward_hooks
+        or torch_module._global_forward_pre_hooks
+        or any(module._forward_hooks or module._forward_pre_hooks for module in block.watchable())
+    )
+
+
+def wants_gradients(block: nn.Module, x: Tensor) -> bool:
+    """Whether autograd records the block."""
+    return torch.is_grad_enabled() and (
+        x.requires_grad or any(parameter.requires_grad for parameter in block.parameters())
+    )
+
+
+def why_not_triton(block: nn.Module, x: Tensor) -> str | None:
+    """Why Triton's kernels cannot compute a block on a map; None if they can."""
+    try:
+        from . import triton_block
+    except ImportError as problem:
+        return str(problem)
+    return triton_block.why_not(block, x)
+
+
+def triton_forward() -> Way:
+    """Triton's way, imported only where it is taken."""
+    from . import triton_block
+
+    return triton_block.forward
+
+
+@lru_cache(None)
+def log_once(message: str) -> None:
+    """Log a line the first time that it is asked for."""
+    print_log(message, logger='current', level=logging.INFO)
 
 
 OLD_TORCH = not hasattr(torch.compiler, 'is_compiling')

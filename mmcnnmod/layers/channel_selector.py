@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .backend import is_compiling, is_reference
 from .initialization import keep_first_unit_alive
 
 ORDERS = ('score', 'index')
@@ -52,18 +51,15 @@ class ChannelSelector(nn.Module):
         Returns:
             Tensor: float32 (float64 in a float64 network), shape (N, C).
         """
-        # A module's hooks want to see it: counters of MACs, for one.
-        module = is_reference() or self.pool._forward_hooks or self.pool._forward_pre_hooks
-        pooled = self.pool(x).flatten(1) if module else mean_of_map(x)
-        with torch.autocast(x.device.type, enabled=False):
-            hidden = self.relu(self.fc1(pooled.to(self.fc1.weight.dtype)))
+        return self.logits_of_mean(self.pool(x).flatten(1))
+
+    def logits_of_mean(self, mean: Tensor) -> Tensor:
+        """Channel importances from the global average, shape (N, C)."""
+        with torch.autocast(mean.device.type, enabled=False):
+            hidden = self.relu(self.fc1(mean.to(self.fc1.weight.dtype)))
             logits = self.fc2(hidden)
         # A network in half precision must not round what it ranks any further.
         return logits if logits.dtype == torch.float64 else logits.float()
-
-    def readers(self) -> tuple[nn.Module, ...]:
-        """The modules that are handed the selector's input."""
-        return (self.pool,)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Pick the k most important channels of each sample.
@@ -75,7 +71,15 @@ class ChannelSelector(nn.Module):
             tuple[Tensor, Tensor]: Channel indices, int64, and their scores in (0, 1), float32,
             both of shape (N, k), highest score first unless ``order='index'``.
         """
-        top, index = self.logits(x).topk(self.k, dim=1)
+        return self.best(self.logits(x))
+
+    def select(self, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """What :meth:`forward` gives, for those who have the global average, shape (N, C)."""
+        return self.best(self.logits_of_mean(mean))
+
+    def best(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The k highest, as indices and scores."""
+        top, index = logits.topk(self.k, dim=1)
         if self.order == 'index':
             index, place = index.sort(dim=1)
             top = top.gather(1, place)
@@ -118,36 +122,6 @@ class RandomSelector(nn.Module):
         index = noise.topk(self.k, dim=1).indices
         return (index.sort(dim=1).values if self.order == 'index' else index), None
 
-    def readers(self) -> tuple[nn.Module, ...]:
-        """None; the map's values do not matter here."""
-        return ()
-
     def extra_repr(self) -> str:
         """The settings, for ``print``."""
         return f'in_channels={self.in_channels}, k={self.k}, order={self.order!r}'
-
-
-def mean_of_map(x: Tensor) -> Tensor:
-    """The global average of every channel.
-
-    In channels-last on a CPU the product with a row of 1 / (H * W) takes half as long as a mean
-    over two dimensions, which reads the map in another order.
-
-    Args:
-        x (Tensor): Feature map of shape (N, C, H, W).
-
-    Returns:
-        Tensor: Shape (N, C), dtype of ``x``.
-    """
-    if x.device.type != 'cpu' or x.dtype != torch.float32 or x.requires_grad or is_compiling():
-        return x.mean((2, 3))
-    rows = x.permute(0, 2, 3, 1)
-    if not rows.is_contiguous() or x.is_contiguous() or not is_exact():
-        return x.mean((2, 3))
-    size = rows.shape[1] * rows.shape[2]
-    return torch.matmul(x.new_full((size,), 1 / size), rows.flatten(1, 2))
-
-
-def is_exact() -> bool:
-    """Whether a product in float32 is one, and not one of rounded numbers."""
-    return torch.get_float32_matmul_precision() == 'highest' and not torch.is_autocast_cpu_enabled()

@@ -52,29 +52,6 @@ class Fusion(nn.Module):
         fused[where] = self.activation(new)
         return fused
 
-    def overwrite(
-        self, x: Tensor, processed: Tensor, index: Tensor, scores: Tensor | None
-    ) -> Tensor:
-        """Weight and fuse, into the input.
-
-        Args:
-            x (Tensor): The block's input, shape (N, C, H, W). It is changed.
-            processed (Tensor): The Conv-Block's output, shape (N, k, H, W).
-            index (Tensor): The channels that were selected, shape (N, k).
-            scores (Tensor, optional): Their scores, shape (N, k); None for none.
-
-        Returns:
-            Tensor: ``x``.
-        """
-        where = self.places(index)
-        weight = None if scores is None else scores.to(processed.dtype)[:, :, None, None]
-        if self.mode == 'add' and self.position != 'original' and weight is not None:
-            x[where].addcmul_(processed, weight)
-            return x
-        processed = (processed if weight is None else processed * weight).to(x.dtype)
-        x[where] = processed if self.mode == 'replace' else x[where] + processed
-        return x
-
     def places(self, index: Tensor) -> tuple:
         """The index expression of the k channels that the processed ones join."""
         if self.position == 'original':

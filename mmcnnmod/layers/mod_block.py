@@ -9,6 +9,7 @@ from mmcv.cnn import is_norm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .backend import BACKENDS, fast_way
 from .channel_selector import ORDERS, ChannelSelector, RandomSelector
 from .checks import check_choice, check_positive_int
 from .conv_block import ends_with_norm, take_last_activation
@@ -50,6 +51,9 @@ class MoDBlock(nn.Module):
             ``fusion='add'``. Defaults to None.
         with_cp (bool): Gradient checkpointing: recompute the block in the backward pass.
             Defaults to False.
+        backend (str, optional): How to compute the block: 'auto', 'reference', 'eager' or
+            'triton', see :mod:`mmcnnmod.layers.backend`. Defaults to None, what the switch of the
+            process (MMCNNMOD_BACKEND) says.
         name (str): How error messages call this block. Defaults to 'MoD block'.
 
     Raises:
@@ -73,6 +77,7 @@ class MoDBlock(nn.Module):
         zero_init: bool = False,
         drop_path: nn.Module | None = None,
         with_cp: bool = False,
+        backend: str | None = None,
         name: str = 'MoD block',
     ) -> None:
         super().__init__()
@@ -80,10 +85,12 @@ class MoDBlock(nn.Module):
         self.c = c
         self.with_cp = with_cp
         self.zero_init = zero_init
+        self.backend = backend
         self.name = f'{name} (width {in_channels}, c={c!r})'
         self._check_options(r, position, fusion, selection, drop_path)
         check_choice(self.name, 'last_activation', last_activation, LAST_ACTIVATIONS)
         check_choice(self.name, 'order', order, ORDERS)
+        check_choice(self.name, 'backend', backend, (None, *BACKENDS))
 
         self.k = in_channels // c
         if selection == 'topk':
@@ -152,12 +159,12 @@ class MoDBlock(nn.Module):
             parameter.mul_(factor)
 
     def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
-        """Refine k channels of the map.
+        """Refine k channels of the map: what :meth:`define` says, in the way the backend chooses.
 
         Args:
             x (Tensor): Feature map of shape (N, C, H, W).
-            overwrite (bool): ``x`` may become the result: no gradients are wanted, and nobody else
-                needs it; see :class:`MoDStage`. Defaults to False.
+            overwrite (bool): ``x`` may become the result, because nobody else needs it; see
+                :class:`MoDStage`. Defaults to False.
 
         Returns:
             Tensor: The fused map, shape (N, C, H, W).
@@ -169,23 +176,23 @@ class MoDBlock(nn.Module):
             )
         if self.with_cp and x.requires_grad:
             return checkpoint(self._forward, x, use_reentrant=False)
-        return self._overwrite(x) if overwrite else self._forward(x)
+        return self._forward(x, overwrite)
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
+        way = fast_way(self, x)
+        return self.define(x) if way is None else way(self, x, overwrite)
+
+    def define(self, x: Tensor) -> Tensor:
+        """Section 3 of the paper: the truth, with which every faster way is compared."""
         index, scores = self.selector(x)
         processed = self.conv_block(x[per_sample(index)])
         if scores is not None:
             processed = processed * scores.to(processed.dtype)[:, :, None, None]
         return self.fusion(x, self.drop_path(processed), index)
 
-    def _overwrite(self, x: Tensor) -> Tensor:
-        index, scores = self.selector(x)
-        processed = self.drop_path(self.conv_block(x[per_sample(index)]))
-        return self.fusion.overwrite(x, processed, index, scores)
-
-    def readers(self) -> tuple[nn.Module, ...]:
-        """The modules that are handed the block's input."""
-        return (self, self.selector, *self.selector.readers(), self.fusion)
+    def watchable(self) -> tuple[nn.Module, ...]:
+        """The modules whose hooks see the block's input, or what only the definition computes."""
+        return (self, self.selector, getattr(self.selector, 'pool', self), self.fusion)
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""

@@ -7,9 +7,8 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
 
-from .backend import is_compiling, is_reference
+from .backend import is_traced
 from .mod_block import MoDBlock
 
 
@@ -32,10 +31,10 @@ class MoDStage:
         Returns:
             Tensor: The last block's output.
         """
-        if torch.is_grad_enabled() or is_compiling() or is_reference() or type(x) is not Tensor:
+        if torch.is_grad_enabled() or is_traced(x):
             return super().forward(x)
         for block in self:
-            if isinstance(block, MoDBlock) and holders(x) == NOBODY_ELSE and is_unwatched(block):
+            if isinstance(block, MoDBlock) and holders(x) == NOBODY_ELSE:
                 x = block(x, overwrite=True)
             else:
                 x = block(x)
@@ -69,12 +68,9 @@ def become_mod_stage(container: nn.Module) -> None:
         container.__class__ = stage_class(type(container))
 
 
-def holders(x: Tensor) -> tuple[int, ...]:
+def holders(x: Tensor) -> tuple[int, int, int]:
     """How many hold a tensor, its memory (each alias does), and torch's object for that memory."""
-    try:
-        storage = x.untyped_storage()
-    except RuntimeError:  # within torch.func's transforms a tensor has none
-        return ()
+    storage = x.untyped_storage()
     return (
         sys.getrefcount(x),
         torch._C._storage_Use_Count(storage._cdata),
@@ -82,19 +78,10 @@ def holders(x: Tensor) -> tuple[int, ...]:
     )
 
 
-def holders_of_a_local() -> tuple[int, ...]:
+def holders_of_a_local() -> tuple[int, int, int]:
     """What :func:`holders` counts if a tensor is one local variable's alone."""
     x = torch.empty(1)
     return holders(x)
-
-
-def is_unwatched(block: MoDBlock) -> bool:
-    """Whether no hook sees the input of a block, which it may keep."""
-    return not (
-        torch_module._global_forward_hooks
-        or torch_module._global_forward_pre_hooks
-        or any(module._forward_hooks or module._forward_pre_hooks for module in block.readers())
-    )
 
 
 NOBODY_ELSE = holders_of_a_local()

@@ -1,36 +1,142 @@
-"""The switch between the definition and the fast paths."""
+"""The switch between the definition and the fast ways, and what is said of those not taken."""
 
+import logging
 import runpy
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
-from mmcnnmod.layers import ChannelSelector, backend, choose_backend, use_backend
-from mmcnnmod.layers.channel_selector import mean_of_map
+from mmcnnmod.layers import (
+    MoDBlock,
+    backend,
+    bottleneck,
+    choose_backend,
+    eager_block,
+    training_block,
+    use_backend,
+)
 
 
-def test_switch_is_restored():
-    with pytest.raises(RuntimeError), use_backend('reference'):  # noqa: PT012
-        assert backend.is_reference()
+@pytest.fixture
+def block():
+    return MoDBlock(16, bottleneck, c=4, r=4).eval()
+
+
+@pytest.fixture
+def x():
+    return torch.rand(2, 16, 3, 3)
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """What is logged."""
+    said = []
+    monkeypatch.setattr(backend, 'print_log', lambda line, **kwargs: said.append(line))
+    backend.log_once.cache_clear()
+    yield said
+    backend.log_once.cache_clear()
+
+
+def test_auto_chooses_by_gradients(block, x):
+    assert backend.fast_way(block, x) is training_block.forward
+    with torch.no_grad():
+        assert backend.fast_way(block, x) is eager_block.forward
+    assert backend.fast_way(block.requires_grad_(False), x) is eager_block.forward
+    assert backend.fast_way(block, x.requires_grad_()) is training_block.forward
+
+
+@pytest.mark.parametrize(
+    'options', [{'fusion': 'replace'}, {'last_activation': 'after'}, {'selection': 'random'}]
+)
+def test_experiments_train_by_the_definition(options, x):
+    assert backend.fast_way(MoDBlock(16, bottleneck, c=4, r=4, **options), x) is None
+
+
+def test_a_blocks_own_backend_comes_first(block, x):
+    with use_backend('reference'):
+        assert backend.fast_way(block, x) is None
+        block.backend = 'eager'
+        assert backend.fast_way(block, x) is not None
+    block.backend = 'reference'
+    assert backend.fast_way(block, x) is None
+
+
+def test_switch_is_restored(block, x):
+    with pytest.raises(RuntimeError), use_backend('reference'):
         raise RuntimeError
-    assert not backend.is_reference()
+    assert backend.fast_way(block, x) is not None
 
 
-def test_unknown_backend():
+def test_unknown_names(block):
     with pytest.raises(ValueError, match="unknown backend 'fast'; choose from auto, reference"):
         choose_backend('fast')
+    with pytest.raises(ValueError, match="unknown backend 'fast'; choose from None, auto"):
+        MoDBlock(16, bottleneck, c=4, r=4, backend='fast')
 
 
-@pytest.mark.parametrize(('value', 'reference'), [('reference', True), ('eager', False)])
-def test_environment_variable(value, reference, monkeypatch):
-    monkeypatch.setenv('MMCNNMOD_BACKEND', value)
-    assert runpy.run_path(backend.__file__)['is_reference']() is reference
-
-
-def test_unknown_name_in_the_environment(monkeypatch):
+@pytest.mark.filterwarnings('ignore:.*found in sys.modules')
+def test_environment_variable(monkeypatch):
+    monkeypatch.setenv('MMCNNMOD_BACKEND', 'reference')
+    assert runpy.run_module(backend.__name__)['chosen'] == 'reference'
     monkeypatch.setenv('MMCNNMOD_BACKEND', 'fast')
-    with pytest.raises(ValueError, match="MMCNNMOD_BACKEND: unknown backend 'fast'; choose"):
-        runpy.run_path(backend.__file__)
+    with pytest.raises(ValueError, match="MMCNNMOD_BACKEND: MoD: unknown backend 'fast'; choose"):
+        runpy.run_module(backend.__name__)
+
+
+def test_fallback_is_said_once_for_each_reason(block, x, lines, monkeypatch):
+    reasons = iter(['no CUDA', 'no CUDA', 'k = 64'])
+    monkeypatch.setattr(backend, 'why_not_triton', lambda *args: next(reasons))
+    with use_backend('triton'), torch.no_grad():
+        for _ in range(3):
+            assert backend.fast_way(block, x) is eager_block.forward
+    assert [line.rsplit(': ')[-1] for line in lines] == ['no CUDA', 'k = 64']
+
+
+def test_auto_on_a_cpu_says_nothing(block, x, lines):
+    block(x)
+    with torch.no_grad():
+        block(x)
+    assert not lines
+
+
+def test_the_log_is_mmengines(caplog):
+    backend.log_once.cache_clear()
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        backend.log_once('a reason')
+        backend.log_once('a reason')
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert [record.message for record in caplog.records] == ['a reason']
+    assert caplog.records[0].levelno == logging.INFO
+
+
+@pytest.mark.parametrize('name', ['', 'selector', 'selector.pool', 'fusion'])
+@pytest.mark.parametrize('gradients', [True, False])
+def test_hooks_see_the_definition(name, gradients, block, x):
+    expected, seen = block(x), []
+    handle = block.get_submodule(name).register_forward_hook(lambda *args: seen.append(args))
+    with torch.set_grad_enabled(gradients):
+        torch.testing.assert_close(block(x), expected)
+        assert len(seen) == 1
+        handle.remove()
+        assert backend.fast_way(block, x) is not None
+
+
+def test_transforms_and_tracers_see_the_definition(block, x, monkeypatch):
+    def refuse(*args):
+        raise AssertionError
+
+    expected = block(x)
+    monkeypatch.setattr(eager_block, 'forward', refuse)
+    monkeypatch.setattr(training_block, 'forward', refuse)
+    with pytest.raises(AssertionError):
+        block(x)
+    torch.testing.assert_close(torch.vmap(block)(x[None])[0], expected)
+    torch.testing.assert_close(torch.func.jvp(block, (x,), (x,))[0], expected)
+    torch.testing.assert_close(torch.jit.trace(block, x, check_trace=False)(x), expected)
 
 
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
@@ -39,21 +145,10 @@ def test_unknown_name_in_the_environment(monkeypatch):
 def test_mean_of_map(shape, dtype, layout):
     x = torch.randn(shape).to(dtype).to(memory_format=layout)
     expected = x.double().mean((2, 3)).to(dtype)
-    torch.testing.assert_close(mean_of_map(x), expected)
+    torch.testing.assert_close(eager_block.mean_of_map(x), expected)
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision('medium')
     try:
-        torch.testing.assert_close(mean_of_map(x), expected)
+        torch.testing.assert_close(eager_block.mean_of_map(x), expected)
     finally:
         torch.set_float32_matmul_precision(precision)
-
-
-def test_hooks_on_the_pooling_see_it():
-    """Counters of MACs hook it."""
-    selector, seen = ChannelSelector(16, k=2, r=4), []
-    x = torch.rand(2, 16, 3, 3).to(memory_format=torch.channels_last)
-    expected = selector(x)
-    selector.pool.register_forward_hook(lambda *args: seen.append(args))
-    for one, same in zip(selector(x), expected, strict=True):
-        torch.testing.assert_close(one, same)
-    assert len(seen) == 1
