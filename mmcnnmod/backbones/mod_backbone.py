@@ -9,7 +9,7 @@ from mmengine.model import initialize
 from torch import nn
 
 from ..checkpoints import refuse_foreign_checkpoints, rename_tensors
-from ..layers import MoDBlock, Placement, become_mod_stage
+from ..layers import MoDBlock, Placement, become_mod_stage, fold_norms
 
 # The names of the class and of its entry in the registry.
 PRETRAINED = ('Pretrained', 'PretrainedInit')
@@ -159,6 +159,18 @@ class MoDBackbone:
             for module in self.modules():
                 if isinstance(module, MoDBlock):
                     module.requires_grad_(True).train(self.training)
+
+    def switch_to_deploy(self) -> None:
+        """Fold BatchNorms into convolutions, in standard and MoD blocks; for inference only.
+
+        Named as in mmpretrain's RepVGG. The results are the same but for rounding: fold in float32
+        and turn to half precision afterwards. Training mode is refused from then on.
+        """
+        self.eval()
+        for module in self.modules():
+            if isinstance(module, MoDBlock):
+                module.switch_to_deploy()
+        fold_norms(self)
 
     def init_cfgs(self, *types: str) -> list[dict]:
         """What ``init_cfg`` holds of these types of initialisers."""

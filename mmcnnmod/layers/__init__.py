@@ -9,6 +9,7 @@ from .conv_block import (
     inverted_residual,
     plain_conv,
 )
+from .deploy import fold_norms
 from .fusion import Fusion
 from .mod_block import MoDBlock
 from .mod_stage import become_mod_stage
@@ -25,6 +26,7 @@ __all__ = [
     'bottleneck',
     'choose_backend',
     'convnext_block',
+    'fold_norms',
     'inverted_residual',
     'plain_conv',
     'use_backend',

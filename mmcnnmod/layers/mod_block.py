@@ -13,6 +13,7 @@ from .backend import BACKENDS, fast_way
 from .channel_selector import ORDERS, ChannelSelector, RandomSelector
 from .checks import check_choice, check_positive_int
 from .conv_block import ends_with_norm, take_last_activation
+from .deploy import fold_norms
 from .fusion import FUSIONS, POSITIONS, Fusion, per_sample
 from .initialization import keep_first_unit_alive
 
@@ -86,6 +87,7 @@ class MoDBlock(nn.Module):
         self.with_cp = with_cp
         self.zero_init = zero_init
         self.backend = backend
+        self.deploy = False
         self.name = f'{name} (width {in_channels}, c={c!r})'
         self._check_options(r, position, fusion, selection, drop_path)
         check_choice(self.name, 'last_activation', last_activation, LAST_ACTIVATIONS)
@@ -157,6 +159,29 @@ class MoDBlock(nn.Module):
         last_norm = [layer for layer in self.conv_block.modules() if is_norm(layer)][-1]
         for parameter in last_norm.parameters():
             parameter.mul_(factor)
+
+    def switch_to_deploy(self) -> None:
+        """Fold the Conv-Block's norms and drop what only training needs; there is no way back."""
+        if self.deploy:
+            return
+        self.eval()
+        fold_norms(self.conv_block)
+        self.drop_path = nn.Identity()
+        self.with_cp = False
+        self.deploy = True
+
+    def train(self, mode: bool = True) -> MoDBlock:
+        """Training or eval mode, as torch does.
+
+        Raises:
+            RuntimeError: For training mode after :meth:`switch_to_deploy`.
+        """
+        if mode and self.deploy:
+            raise RuntimeError(
+                f'{self.name}: it was switched to deploy, its norms are folded; '
+                'to train, build the network again and load its checkpoint'
+            )
+        return super().train(mode)
 
     def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
         """Refine k channels of the map: what :meth:`define` says, in the way the backend chooses.

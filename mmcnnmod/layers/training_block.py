@@ -60,6 +60,7 @@ class Route(Function):
     def forward(
         ctx: FunctionCtx, x: Tensor, k: int, chosen: list[Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """The map, shape (N, C, H, W), its mean, (N, C), and the place, (N, k, H, W)."""
         ctx.chosen = chosen  # filled once the channels are known
         n, _, *size = x.shape
         ctx.area = size[0] * size[1]
@@ -69,6 +70,7 @@ class Route(Function):
     def backward(
         ctx: FunctionCtx, grad: Tensor, of_mean: Tensor, of_place: Tensor
     ) -> tuple[Tensor, None, None]:
+        """The sum of the three, the one map that an MoD block writes in the backward pass."""
         total = grad + (of_mean / ctx.area)[:, :, None, None]
         where = per_sample(ctx.chosen[0])
         total[where] = total[where] + of_place  # no channel twice: nothing to accumulate
@@ -80,10 +82,12 @@ class Pick(Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, place: Tensor, index: Tensor) -> Tensor:
+        """They are copied."""
         return x[per_sample(index)]
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[None, Tensor, None]:
+        """See the class."""
         return None, grad, None
 
 
@@ -94,6 +98,7 @@ class Fuse(Function):
     def forward(
         ctx: FunctionCtx, x: Tensor, processed: Tensor, index: Tensor, fusion: Fusion
     ) -> Tensor:
+        """A copy of the map with the processed channels added."""
         ctx.save_for_backward(index)
         ctx.fusion = fusion
         fused = x.clone()
@@ -103,4 +108,5 @@ class Fuse(Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """Nothing is written."""
         return grad, grad[ctx.fusion.places(*ctx.saved_tensors)], None, None
