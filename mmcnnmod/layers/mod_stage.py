@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 from functools import lru_cache
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
 
 from .backend import is_traced
+from .holders import NOBODY_ELSE, holders, nobody_else, shares_memory
 from .mod_block import MoDBlock
+from .saved_maps import SavedMaps
 
 
 class MoDStage:
     """Mixin for a stage, an ``nn.Sequential``.
 
     An MoD block changes k of C channels, and a copy of the other C - k costs more than all that it
-    computes. Without gradients the map between two blocks of a stage is of no use to anyone else,
-    so the MoD block may add to it in place; unless somebody holds it. That is looked up, for there
-    are many ways: a forward hook that keeps a feature, or an alias of one; the stage's input,
-    which is the output that the stage before handed out, or what a checkpoint saved.
+    computes. The map between two blocks of a stage is of no use to anyone else, so the MoD block
+    may add to it in place; unless somebody holds it. That is looked up, for there are many ways: a
+    forward hook that keeps a feature, or an alias of one; the stage's input, which is the output
+    that the stage before handed out, or what a checkpoint saved. With gradients the block before
+    has saved the map for its backward pass; see :mod:`mmcnnmod.layers.saved_maps`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -31,13 +34,35 @@ class MoDStage:
         Returns:
             Tensor: The last block's output.
         """
-        if torch.is_grad_enabled() or is_traced(x):
+        if is_traced(x):
             return super().forward(x)
+        if torch.is_grad_enabled():
+            return self.forward_with_gradients(x)
         for block in self:
             if isinstance(block, MoDBlock) and holders(x) == NOBODY_ELSE:
                 x = block(x, overwrite=True)
             else:
                 x = block(x)
+        return x
+
+    def forward_with_gradients(self, x: Tensor) -> Tensor:
+        """The same; what the block before saved of a map is told which channels change."""
+        maps = SavedMaps()
+        blocks = list(self)
+        for block, following in zip_longest(blocks, blocks[1:]):
+            saved = maps.of(x) if changes_fixed_channels(block) else None
+            own = saved is not None and holders(x) == nobody_else(aliases=len(saved))
+            with maps.watch(changes_fixed_channels(following)):
+                if not own:
+                    x = block(x)
+                    continue
+                where = block.fusion.places(None)
+                old = x.detach()[where].clone()
+                fused = block(x, overwrite=True)
+            if shares_memory(x, fused):
+                for one in saved:
+                    one.overwritten(fused, where, old)
+            x = fused
         return x
 
     def __reduce_ex__(self, protocol: int) -> tuple:
@@ -68,20 +93,6 @@ def become_mod_stage(container: nn.Module) -> None:
         container.__class__ = stage_class(type(container))
 
 
-def holders(x: Tensor) -> tuple[int, int, int]:
-    """How many hold a tensor, its memory (each alias does), and torch's object for that memory."""
-    storage = x.untyped_storage()
-    return (
-        sys.getrefcount(x),
-        torch._C._storage_Use_Count(storage._cdata),
-        sys.getrefcount(storage),
-    )
-
-
-def holders_of_a_local() -> tuple[int, int, int]:
-    """What :func:`holders` counts if a tensor is one local variable's alone."""
-    x = torch.empty(1)
-    return holders(x)
-
-
-NOBODY_ELSE = holders_of_a_local()
+def changes_fixed_channels(block: nn.Module | None) -> bool:
+    """Whether it is an MoD block that changes the first or the last k channels."""
+    return isinstance(block, MoDBlock) and block.fusion.position != 'original'

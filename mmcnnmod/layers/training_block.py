@@ -39,7 +39,7 @@ def forward(block: nn.Module, x: Tensor, overwrite: bool = False) -> Tensor:
     Args:
         block (nn.Module): An MoD block that :func:`covers` accepts.
         x (Tensor): Its input, shape (N, C, H, W).
-        overwrite (bool): Makes no difference here.
+        overwrite (bool): The input may become the result. Defaults to False.
 
     Returns:
         Tensor: The fused map, shape (N, C, H, W).
@@ -50,7 +50,7 @@ def forward(block: nn.Module, x: Tensor, overwrite: bool = False) -> Tensor:
     chosen.append(index)
     processed = block.conv_block(Pick.apply(x, place, index))
     processed = block.drop_path(processed * scores.to(processed.dtype)[:, :, None, None])
-    return Fuse.apply(x, processed.to(x.dtype), index, block.fusion)
+    return Fuse.apply(x, processed.to(x.dtype), index, block.fusion, overwrite)
 
 
 class Route(Function):
@@ -96,17 +96,23 @@ class Fuse(Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, x: Tensor, processed: Tensor, index: Tensor, fusion: Fusion
+        ctx: FunctionCtx,
+        x: Tensor,
+        processed: Tensor,
+        index: Tensor,
+        fusion: Fusion,
+        overwrite: bool,
     ) -> Tensor:
-        """A copy of the map with the processed channels added."""
+        """A copy of the map with the processed channels added, or the map's own memory."""
         ctx.save_for_backward(index)
         ctx.fusion = fusion
-        fused = x.clone()
+        # detach() shares the count of changes, so that autograd notices a reader it cannot serve.
+        fused = x.detach() if overwrite else x.clone()
         where = fusion.places(index)
         fused[where] = fused[where] + processed
-        return fused
+        return fused.data if overwrite else fused
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         """Nothing is written."""
-        return grad, grad[ctx.fusion.places(*ctx.saved_tensors)], None, None
+        return grad, grad[ctx.fusion.places(*ctx.saved_tensors)], None, None, None

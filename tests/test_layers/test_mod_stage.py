@@ -14,7 +14,7 @@ from mmcnnmod.layers import (
     become_mod_stage,
     bottleneck,
     eager_block,
-    mod_stage,
+    holders,
     use_backend,
 )
 
@@ -282,14 +282,14 @@ def test_containers_that_do_more_stay_what_they_are():
 def test_one_local_variable_is_nobody_else():
     def lonely():
         x = torch.rand(3) * 2
-        return mod_stage.holders(x)
+        return holders.holders(x)
 
     def accompanied(keep):
         x = torch.rand(3) * 2
         other = keep(x)
-        return mod_stage.holders(x), other
+        return holders.holders(x), other
 
-    assert lonely() == mod_stage.NOBODY_ELSE
+    assert lonely() == holders.NOBODY_ELSE
     for keep in KEEPERS.values():
         if keep is not KEEPERS['a part']:
-            assert accompanied(keep)[0] != mod_stage.NOBODY_ELSE
+            assert accompanied(keep)[0] != holders.NOBODY_ELSE
