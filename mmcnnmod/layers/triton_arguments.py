@@ -56,7 +56,7 @@ def flat_stride(x: Tensor) -> int:
     if width == 1:
         return down
     if height > 1 and down != width * right:
-        raise NotCoveredError(f'rows do not follow upon each other: the strides are {x.stride()}')
+        raise NotCoveredError('the strides are such that rows do not follow upon each other')
     return right
 
 

@@ -10,6 +10,7 @@ import os
 from functools import lru_cache
 from itertools import chain
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,10 @@ from torch.nn.modules import module as torch_module
 
 from .channel_selector import ChannelSelector
 from .fusion import Fusion
-from .mod_block import MoDBlock
 from .triton_arguments import NotCoveredError, as_map, conv_layers, flat_stride
+
+if TYPE_CHECKING:  # mod_block chooses the way, and may choose this one
+    from .mod_block import MoDBlock
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MOST_CHANNELS = 2048  # a program holds all of them at once to rank them
@@ -38,7 +41,7 @@ def why_not(block: MoDBlock, x: Tensor) -> str | None:
         x (Tensor): Its input.
 
     Returns:
-        str | None: The reason in one line; None if they can.
+        str | None: The reason in one line, the same for all inputs of a kind; None if they can.
     """
     # First of all, for the compiler must not look any further.
     if not hasattr(torch.compiler, 'is_compiling'):
@@ -70,10 +73,10 @@ def check_input(block: MoDBlock, x: Tensor) -> None:
     if x.dtype not in DTYPES:
         raise NotCoveredError(f'the input is {x.dtype}; covered are float32, float16, bfloat16')
     if x.dim() != 4 or x.shape[1] != block.in_channels or x.numel() == 0:
-        raise NotCoveredError(f'the input has the shape {tuple(x.shape)}')
+        raise NotCoveredError("the input is empty or no map of the block's width")
     sizes = list(zip(x.shape, x.stride(), strict=True))
     if any(stride == 0 for size, stride in sizes if size > 1):
-        raise NotCoveredError(f'the input is an expanded tensor: its strides are {x.stride()}')
+        raise NotCoveredError('the input has the stride 0: it is an expanded tensor')
     if sum((size - 1) * stride for size, stride in sizes[1:]) > LAST_ADDRESS:
         raise NotCoveredError('a sample of the input is too large for 32-bit addresses')
     flat_stride(x)
