@@ -28,6 +28,7 @@ from .checks import check_choice
 
 BACKENDS = ('auto', 'reference', 'eager', 'triton')
 VARIABLE = 'MMCNNMOD_BACKEND'
+HOOKS = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks')
 Way = Callable[[nn.Module, Tensor, bool], Tensor]
 
 chosen = 'auto'
@@ -69,10 +70,10 @@ def fast_way(block: nn.Module, x: Tensor) -> Way | None:
         Callable | None: From the block, its input and whether the input may become the result, to
         the result. None for the definition.
     """
-    asked = block.backend or chosen
     # Compilers and exporters make one map of the definition's copy and sum by themselves.
-    if asked == 'reference' or is_traced(x) or is_watched(block):
+    if must_be_defined(block) or is_traced(x):
         return None
+    asked = block.backend or chosen
     gradients = wants_gradients(block, x)
     if asked == 'triton' or (asked == 'auto' and x.is_cuda and not gradients):
         reason = why_not_triton(block, x)
@@ -84,14 +85,19 @@ def fast_way(block: nn.Module, x: Tensor) -> Way | None:
     return eager_block.forward
 
 
+def must_be_defined(block: nn.Module) -> bool:
+    """Whether an MoD block is computed by its definition, whatever its input."""
+    return (block.backend or chosen) == 'reference' or not block.is_original() or is_watched(block)
+
+
 def is_traced(x: Tensor) -> bool:
     """Whether a compiler, an exporter, a transform or a tensor of another kind looks on."""
     return (
         is_compiling()
         or torch.jit.is_tracing()
         or type(x) not in (Tensor, nn.Parameter)
-        or torch._C._are_functorch_transforms_active()
-        or torch.autograd.forward_ad._current_level >= 0
+        or is_transforming()
+        or getattr(torch.autograd.forward_ad, '_current_level', 0) >= 0
     )
 
 
@@ -102,10 +108,8 @@ def is_compiling() -> bool:
 
 def is_watched(block: nn.Module) -> bool:
     """Whether hooks see what only the definition computes, or an input that they may keep."""
-    return bool(
-        torch_module._global_forward_hooks
-        or torch_module._global_forward_pre_hooks
-        or any(module._forward_hooks or module._forward_pre_hooks for module in block.watchable())
+    return any(getattr(torch_module, f'_global{kind}') for kind in HOOKS) or any(
+        getattr(module, kind) for module in block.watchable() for kind in HOOKS
     )
 
 
@@ -138,6 +142,8 @@ def log_once(message: str) -> None:
     print_log(message, logger='current', level=logging.INFO)
 
 
+# Whether torch.func is at work; a torch that cannot tell gets the definition.
+is_transforming = getattr(torch._C, '_are_functorch_transforms_active', lambda: True)
 OLD_TORCH = not hasattr(torch.compiler, 'is_compiling')
 try:
     choose_backend(os.environ.get(VARIABLE, chosen))

@@ -215,6 +215,16 @@ class MoDBlock(nn.Module):
             processed = processed * scores.to(processed.dtype)[:, :, None, None]
         return self.fusion(x, self.drop_path(processed), index)
 
+    def is_original(self) -> bool:
+        """Whether neither a subclass nor a wrapper has changed what is computed."""
+        return (
+            type(self).define is MoDBlock.define
+            and type(self).forward is MoDBlock.forward
+            and 'forward' not in vars(self)
+            and type(self.selector) in (ChannelSelector, RandomSelector)
+            and type(self.fusion) is Fusion
+        )
+
     def watchable(self) -> tuple[nn.Module, ...]:
         """The modules whose hooks see the block's input, or what only the definition computes."""
         return (self, self.selector, getattr(self.selector, 'pool', self), self.fusion)

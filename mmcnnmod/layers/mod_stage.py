@@ -8,8 +8,8 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
-from .backend import is_traced
-from .holders import NOBODY_ELSE, holders, nobody_else, shares_memory
+from .backend import is_traced, must_be_defined
+from .holders import holders, nobody_else, shares_memory
 from .mod_block import MoDBlock
 from .saved_maps import SavedMaps
 
@@ -39,7 +39,7 @@ class MoDStage:
         if torch.is_grad_enabled():
             return self.forward_with_gradients(x)
         for block in self:
-            if isinstance(block, MoDBlock) and holders(x) == NOBODY_ELSE:
+            if may_overwrite(block) and holders(x) == nobody_else():
                 x = block(x, overwrite=True)
             else:
                 x = block(x)
@@ -50,9 +50,9 @@ class MoDStage:
         maps = SavedMaps()
         blocks = list(self)
         for block, following in zip_longest(blocks, blocks[1:]):
-            saved = maps.of(x) if changes_fixed_channels(block) else None
+            saved = maps.of(x) if may_overwrite_saved(block) else None
             own = saved is not None and holders(x) == nobody_else(aliases=len(saved))
-            with maps.watch(changes_fixed_channels(following)):
+            with maps.catch(may_overwrite_saved(following)):
                 if not own:
                     x = block(x)
                     continue
@@ -93,6 +93,11 @@ def become_mod_stage(container: nn.Module) -> None:
         container.__class__ = stage_class(type(container))
 
 
-def changes_fixed_channels(block: nn.Module | None) -> bool:
-    """Whether it is an MoD block that changes the first or the last k channels."""
-    return isinstance(block, MoDBlock) and block.fusion.position != 'original'
+def may_overwrite(block: nn.Module | None) -> bool:
+    """Whether it is an MoD block that has a way to write into its input."""
+    return isinstance(block, MoDBlock) and not must_be_defined(block)
+
+
+def may_overwrite_saved(block: nn.Module | None) -> bool:
+    """Whether it is known before it runs which channels it changes: the first or the last k."""
+    return may_overwrite(block) and block.fusion.position != 'original'

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch._C import _autograd
 from torch.autograd.graph import saved_tensors_hooks
 
-from .holders import NOBODY_ELSE, holders, shares_memory
+from .holders import holders, nobody_else, shares_memory
 
 
 class Saved:
@@ -28,8 +28,8 @@ class Saved:
     """
 
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-        self.where = self.old = self.version = None
+        self.tensor, self.version = tensor, tensor._version
+        self.where = self.old = None
 
     def fits(self, x: Tensor) -> bool:
         """Whether a map that shares the memory has the same elements in the same places."""
@@ -43,21 +43,23 @@ class Saved:
 
     def read(self) -> Tensor:
         """The tensor as it was saved."""
+        # As torch does, which leaves it to those who pack.
+        if self.tensor._version != self.version:
+            what = 'a tensor' if self.old is None else 'the output of an MoD block'
+            raise RuntimeError(
+                f'{what} was modified by an in-place operation, but the backward pass needs it; '
+                "clone it first, or choose backend='reference'"
+            )
         if self.old is None:
             return self.tensor
-        if self.tensor._version != self.version:
-            raise RuntimeError(
-                'the output of an MoD block was modified by an in-place operation, but the '
-                "backward pass needs it; clone it first, or choose backend='reference'"
-            )
         tensor, self.tensor = self.tensor, None
-        unread = holders(tensor) == NOBODY_ELSE
+        unread = holders(tensor) == nobody_else()
         self.tensor = tensor
         restored = tensor if unread else tensor.clone()
         with torch.no_grad():
             restored[self.where] = self.old
         if unread:
-            self.old = None
+            self.old, self.version = None, restored._version
         return restored
 
 
@@ -68,7 +70,7 @@ class SavedMaps:
         self.saved = None
 
     @contextmanager
-    def watch(self, wanted: bool) -> Iterator[None]:
+    def catch(self, wanted: bool) -> Iterator[None]:
         """If wanted and possible, what is saved within it may change afterwards.
 
         It is not possible where somebody else watches, such as a checkpoint.

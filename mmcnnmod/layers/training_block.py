@@ -48,7 +48,7 @@ def forward(block: nn.Module, x: Tensor, overwrite: bool = False) -> Tensor:
     x, mean, place = Route.apply(x, block.k, chosen)
     index, scores = block.selector.select(mean)
     chosen.append(index)
-    processed = block.conv_block(Pick.apply(x, place, index))
+    processed = block.conv_block(Pick.apply(x.detach(), place, index))
     processed = block.drop_path(processed * scores.to(processed.dtype)[:, :, None, None])
     return Fuse.apply(x, processed.to(x.dtype), index, block.fusion, overwrite)
 

@@ -8,6 +8,8 @@ import torch
 from mmengine.logging import MMLogger
 
 from mmcnnmod.layers import (
+    ChannelSelector,
+    Fusion,
     MoDBlock,
     backend,
     bottleneck,
@@ -123,6 +125,43 @@ def test_hooks_see_the_definition(name, gradients, block, x):
         assert len(seen) == 1
         handle.remove()
         assert backend.fast_way(block, x) is not None
+
+
+@pytest.mark.parametrize('name', ['selector', 'selector.pool', 'fusion'])
+def test_backward_hooks_see_the_definition(name, block, x):
+    seen = []
+    block.get_submodule(name).register_full_backward_hook(lambda *args: seen.append(args))
+    block(x.requires_grad_()).sum().backward()
+    assert len(seen) == 1
+
+
+class Reversed(ChannelSelector):
+    def logits(self, x):
+        return -super().logits(x)
+
+
+class Doubled(Fusion):
+    def forward(self, x, processed, index):
+        return super().forward(x, 2 * processed, index)
+
+
+@pytest.mark.parametrize('gradients', [False, True])
+@pytest.mark.parametrize(
+    ('name', 'part'), [('selector', Reversed(16, 4, 4)), ('fusion', Doubled(4))]
+)
+def test_parts_of_ones_own_are_not_passed_over(name, part, gradients, block, x):
+    setattr(block, name, part)
+    with torch.set_grad_enabled(gradients):
+        torch.testing.assert_close(block(x), block.define(x))
+    assert backend.fast_way(block, x) is None
+
+
+def test_a_definition_of_ones_own_is_taken(x):
+    class Own(MoDBlock):
+        def define(self, x):
+            return 2 * x
+
+    torch.testing.assert_close(Own(16, bottleneck, c=4, r=4)(x), 2 * x)
 
 
 def test_transforms_and_tracers_see_the_definition(block, x, monkeypatch):

@@ -289,7 +289,42 @@ def test_one_local_variable_is_nobody_else():
         other = keep(x)
         return holders.holders(x), other
 
-    assert lonely() == holders.NOBODY_ELSE
+    assert lonely() == holders.nobody_else()
     for keep in KEEPERS.values():
         if keep is not KEEPERS['a part']:
-            assert accompanied(keep)[0] != holders.NOBODY_ELSE
+            assert accompanied(keep)[0] != holders.nobody_else()
+
+
+@pytest.mark.parametrize('gradients', [False, True])
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda forward: partial(checkpoint, forward, use_reentrant=False),
+        lambda forward: partial(checkpoint, forward, use_reentrant=True),
+        lambda forward: lambda x: forward(x),
+    ],
+    ids=['checkpoint', 'reentrant checkpoint', 'any'],
+)
+def test_a_block_whose_forward_was_exchanged_only_gets_the_map(wrap, gradients, x, overwritten):
+    """As tools for gradient checkpointing do."""
+    stage = make()
+    with torch.no_grad():
+        expected = stage(x)
+    overwritten.clear()
+    for block in stage:
+        block.forward = wrap(block.forward)
+    with torch.set_grad_enabled(gradients):
+        out = stage(x.requires_grad_(gradients))
+    torch.testing.assert_close(out.detach(), expected)
+    assert not overwritten
+    if gradients:
+        out.sum().backward()
+
+
+def test_a_torch_that_does_not_count_gets_copies(x, monkeypatch, overwritten):
+    monkeypatch.setattr(holders, 'count_aliases', None)
+    assert holders.holders(x) == ()
+    monkeypatch.setattr(holders, 'LOCAL', holders.count_local())
+    with torch.no_grad():
+        make()(x)
+    assert not overwritten

@@ -227,10 +227,34 @@ def test_no_second_map_is_kept_and_nothing_leaks(backward, x):
     assert counts['auto'] == counts['reference'] - 2
 
 
-def test_watching_needs_to_know_who_else_does(monkeypatch):
+def test_catching_needs_to_know_who_else_does(monkeypatch):
     assert saved_maps.may_watch()
     monkeypatch.delattr(torch._C._autograd, '_top_saved_tensors_default_hooks')
     assert not saved_maps.may_watch()
     maps = saved_maps.SavedMaps()
-    with maps.watch(True):
+    with maps.catch(True):
         assert maps.of(torch.ones(1)) is None
+
+
+@pytest.mark.parametrize('change', ['weight', 'input'])
+@pytest.mark.parametrize('way', ['reference', 'auto'])
+def test_what_was_saved_and_then_changed_is_noticed(change, way, x):
+    """torch leaves that check to those who take the saving over."""
+    stage = make_double()
+    start = x.clone().requires_grad_()
+    given = start * 1
+    with use_backend(way):
+        out = stage(given)
+    with torch.no_grad():
+        (stage[2].conv.weight if change == 'weight' else given).mul_(2)
+    with pytest.raises(RuntimeError, match=r'modified by an in-?place operation'):
+        out.sum().backward()
+
+
+def test_the_definition_leaves_saving_to_torch(x, monkeypatch):
+    caught = []
+    monkeypatch.setattr(saved_maps.SavedMaps, 'pack', lambda self, tensor: caught.append(tensor))
+    with use_backend('reference'):
+        make_double()(x.clone().requires_grad_())
+    make_double(backend='reference')(x.clone().requires_grad_())
+    assert not caught
