@@ -8,11 +8,11 @@ from importlib import import_module
 from io import BytesIO
 
 import torch
-from mmcv.cnn import fuse_conv_bn
 from torch import Tensor, nn
 from torch import _dynamo as dynamo
 
 from ..errors import UserError
+from ..layers import fold_norms
 
 Call = Callable[[], object]
 
@@ -29,7 +29,7 @@ def eager_folded(network: nn.Module, images: Tensor) -> Call:
 
 def compiled(network: nn.Module, images: Tensor) -> Call:
     """By torch.compile; of a detector the backbone, for the rest depends on the images."""
-    compile_network(network)
+    compile_forward(network.model.backbone if is_detector(network.model) else network)
     return eager(network, images)
 
 
@@ -116,19 +116,27 @@ def check_runtime(name: str, device: str, training: bool, dtype: str) -> None:
 
 
 def fold(network: nn.Module) -> nn.Module:
-    """Fold the norms into the convolutions, in place."""
-    return fuse_conv_bn(network)
+    """Fold the norms into the convolutions, in place; by ``switch_to_deploy`` if there is one."""
+    for module in list(network.modules()):
+        if hasattr(module, 'switch_to_deploy'):
+            module.switch_to_deploy()
+    fold_norms(network)
+    return network
 
 
-def compile_network(network: nn.Module) -> None:
-    """Compile what has one shape, in place: the whole network, of a detector the backbone.
+def compile_forward(part: nn.Module) -> None:
+    """Compile a network or a part of it, in place, as one graph or not at all.
 
     Every network that is compared takes a place in torch's cache of a forward method; when that is
-    full, torch goes on uncompiled.
+    full, torch goes on uncompiled, unless one graph is asked for.
     """
     dynamo.config.cache_size_limit = max(dynamo.config.cache_size_limit, MOST_COMPILED)
-    part = network.model.backbone if is_detector(network.model) else network
-    part.forward = torch.compile(part.forward, dynamic=False)
+    part.forward = torch.compile(part.forward, dynamic=False, fullgraph=True)
+
+
+def forget_compiled() -> None:
+    """Free what was compiled for networks that are gone."""
+    dynamo.reset()
 
 
 def is_detector(model: nn.Module) -> bool:

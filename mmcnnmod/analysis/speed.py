@@ -7,7 +7,7 @@ from statistics import median
 
 from .candidates import Candidate, baseline_of, paper_speed_up
 from .measurements import INFERENCE, Setting
-from .timing import is_noisy, spread
+from .timing import ratio, spread
 
 BOUND = ' skip bound'
 Times = Mapping[Candidate, Sequence[float]]
@@ -26,9 +26,9 @@ def results_of(
 
     Returns:
         list[dict]: One for each network. ``speedup`` is over the dense baseline, ``overhead`` over
-        the network's own skip bound, as a share; ``noisy`` names those of the two that are
-        smaller than what the machine adds and takes. Each is left out where there is nothing to
-        compare with.
+        the network's own skip bound, as a share, both medians of the rounds' ratios with their
+        interquartile ranges; ``noisy`` names those of the two that differ from 1 by less. Each is
+        left out where there is nothing to compare with.
     """
     return [
         {
@@ -52,12 +52,14 @@ def compare(candidate: Candidate, times: Times) -> dict:
     baseline = Candidate(baseline_of(candidate.config) or '')
     if baseline in times:
         found['baseline'] = baseline.config
-        found['speedup'] = round(median(times[baseline]) / median(own), 4)
-        noisy += ['speedup'] if is_noisy(own, times[baseline]) else []
+        value, iqr = ratio(times[baseline], own)
+        found['speedup'], found['speedup_iqr'] = round(value, 4), round(iqr, 4)
+        noisy += ['speedup'] if iqr >= abs(value - 1) else []
     bound = Candidate(candidate.config, bound=True)
     if bound in times and not candidate.bound:
-        found['overhead'] = round(median(own) / median(times[bound]) - 1, 4)
-        noisy += ['overhead'] if is_noisy(own, times[bound]) else []
+        value, iqr = ratio(own, times[bound])
+        found['overhead'], found['overhead_iqr'] = round(value - 1, 4), round(iqr, 4)
+        noisy += ['overhead'] if iqr >= abs(value - 1) else []
     return {**found, 'noisy': noisy} if found else {}
 
 

@@ -60,18 +60,18 @@ def spread(times: Sequence[float]) -> float:
     return high - low
 
 
-def is_noisy(times: Sequence[float], others: Sequence[float]) -> bool:
-    """Whether two calls differ by less than their difference varies from round to round.
+def ratio(times: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
+    """How many times as long one call takes as another.
 
     Args:
         times (Sequence[float]): Of one call.
-        others (Sequence[float]): Of the other, in the same rounds.
+        others (Sequence[float]): Of the other, in the same rounds, so that a drift hits both.
 
     Returns:
-        bool: Whether the machine was too noisy to tell them apart.
+        tuple[float, float]: Median and interquartile range of the rounds' ratios.
     """
-    differences = [own - other for own, other in zip(times, others, strict=True)]
-    return spread(differences) >= abs(median(differences))
+    ratios = [own / other for own, other in zip(times, others, strict=True)]
+    return median(ratios), spread(ratios)
 
 
 def peak_memory(call: Call, device: str) -> float:

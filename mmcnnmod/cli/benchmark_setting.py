@@ -19,7 +19,7 @@ from ..analysis.candidates import Candidate, network_of, skip_bound, training_st
 from ..analysis.channel_usage import mod_blocks
 from ..analysis.counting import build_model, input_size
 from ..analysis.measurements import Setting
-from ..analysis.runtimes import EXPORTED, RUNTIMES, compile_network
+from ..analysis.runtimes import EXPORTED, RUNTIMES, compile_forward, forget_compiled
 from ..analysis.speed import results_of
 from ..analysis.timing import Call, in_turns, peak_memory
 from .config import read_config
@@ -122,6 +122,7 @@ class Benchmark:
             tuple[list[dict], list[str]]: The results, and a line for each network left out.
         """
         calls, peaks, left_out = {}, {}, []
+        forget_compiled()
         with torch.set_grad_enabled(job.training), warnings.catch_warnings():
             warnings.simplefilter('ignore')  # the exporter's, about constants
             for candidate in self.candidates:
@@ -156,8 +157,8 @@ class Benchmark:
         dtype = getattr(torch, job.dtype)
         if job.training:
             model.train()
-            if job.runtime == 'compile':
-                compile_network(network_of(model, images))
+            if job.runtime == 'compile':  # the losses take lists of samples, which makes no graph
+                compile_forward(model.backbone)
             return training_step(model, source.cfg, images, dtype)
         network = network_of(model.to(dtype), images)
         return RUNTIMES[job.runtime](network, images.to(dtype))

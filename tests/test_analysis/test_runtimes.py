@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mmcnnmod.analysis.candidates import Network
-from mmcnnmod.analysis.runtimes import RUNTIMES, check_runtime
+from mmcnnmod.analysis.runtimes import RUNTIMES, check_runtime, forget_compiled
 from mmcnnmod.errors import UserError
 from mmcnnmod.layers import MoDBlock, bottleneck
 
@@ -49,19 +49,43 @@ def test_outputs_are_the_networks(network, runtime):
     assert bool(norms) == (runtime != 'eager-folded')
 
 
-@torch.no_grad()
-def test_compiles_whole_networks(network, monkeypatch):
-    """Without inductor, which takes a minute; and as one graph."""
-    torch._dynamo.reset()
-    compile = torch.compile
+@pytest.fixture
+def graphs(monkeypatch):
+    """What torch.compile was given to compile; without inductor, which takes a minute."""
+    compile, found = torch.compile, []
+
+    def backend(graph, inputs):
+        found.append(graph)
+        return graph.forward
+
     monkeypatch.setattr(
-        torch,
-        'compile',
-        lambda part, **options: compile(part, fullgraph=True, backend='aot_eager', **options),
+        torch, 'compile', lambda part, **options: compile(part, backend=backend, **options)
     )
+    forget_compiled()
+    yield found
+    forget_compiled()
+
+
+@torch.no_grad()
+def test_compiles_the_whole_network_as_one_graph(network, graphs):
     images = torch.rand(2, 3, 6, 5)
     expected = network(images)
-    torch.testing.assert_close(RUNTIMES['compile'](network, images)(), expected)
+    call = RUNTIMES['compile'](network, images)
+    for _ in range(2):
+        torch.testing.assert_close(call(), expected)
+    assert len(graphs) == 1
+
+
+@torch.no_grad()
+def test_what_is_no_single_graph_is_not_called_compiled(graphs):
+    class Broken(nn.Module):
+        def forward(self, images, samples, mode):
+            torch._dynamo.graph_break()
+            return images
+
+    call = RUNTIMES['compile'](Network(Broken()), torch.rand(2, 3, 6, 5))
+    with pytest.raises(Exception, match='graph_break'):
+        call()
 
 
 @pytest.mark.parametrize(

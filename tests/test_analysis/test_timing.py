@@ -3,10 +3,9 @@
 import time
 from itertools import pairwise
 
-import pytest
 import torch
 
-from mmcnnmod.analysis.timing import in_turns, is_noisy, peak_memory, spread
+from mmcnnmod.analysis.timing import in_turns, peak_memory, ratio, spread
 
 
 def test_calls_take_turns_and_get_their_own_times():
@@ -33,16 +32,9 @@ def test_spread_is_the_interquartile_range():
     assert spread([5]) == 0
 
 
-@pytest.mark.parametrize(
-    ('times', 'others', 'noisy'),
-    [
-        ([10, 11, 12, 13], [9, 10, 11, 12], False),  # a drift that hits both is no noise
-        ([10, 11, 12, 13], [12, 9, 14, 11], True),
-        ([10.0, 10.0], [10.0, 10.0], True),  # no difference at all
-    ],
-)
-def test_noise_is_a_difference_that_varies(times, others, noisy):
-    assert is_noisy(times, others) is noisy
+def test_a_drift_that_hits_both_is_not_in_their_ratio():
+    assert ratio([10, 20, 30, 40], [5, 10, 15, 20]) == (2, 0)
+    assert ratio([3.0, 1.0, 2.0], [1.0, 1.0, 1.0]) == (2, 1)
 
 
 def test_peak_memory_is_what_is_held_at_a_time():
