@@ -3,7 +3,7 @@
 - 'reference': the definition, section 3 of the paper, every step one operation or module.
 - 'eager': plain PyTorch, with fewer operations and, where nobody else holds the map, without a
   copy of it; in training with gradients that are summed in one map.
-- 'triton': a few kernels for CUDA, for inference; see ``triton_block``.
+- 'triton': a few kernels for CUDA, for inference; see ``triton_block``. Never chosen by 'auto' yet.
 - 'auto', the default: the fastest that the situation allows.
 
 The environment variable MMCNNMOD_BACKEND names one for the process; an MoD block's own ``backend``
@@ -75,7 +75,8 @@ def fast_way(block: nn.Module, x: Tensor) -> Way | None:
         return None
     asked = block.backend or chosen
     gradients = wants_gradients(block, x)
-    if asked == 'triton' or (asked == 'auto' and x.is_cuda and not gradients):
+    # Only if asked for: no GPU has run it yet.
+    if asked == 'triton':
         reason = why_not_triton(block, x)
         if reason is None:
             return triton_forward()
