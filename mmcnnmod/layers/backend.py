@@ -29,6 +29,7 @@ from .checks import check_choice
 BACKENDS = ('auto', 'reference', 'eager', 'triton')
 VARIABLE = 'MMCNNMOD_BACKEND'
 HOOKS = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks')
+HOOKS_OF_ALL = tuple(getattr(torch_module, f'_global{kind}') for kind in HOOKS)
 Way = Callable[[nn.Module, Tensor, bool], Tensor]
 
 chosen = 'auto'
@@ -109,9 +110,15 @@ def is_compiling() -> bool:
 
 def is_watched(block: nn.Module) -> bool:
     """Whether hooks see what only the definition computes, or an input that they may keep."""
-    return any(getattr(torch_module, f'_global{kind}') for kind in HOOKS) or any(
-        getattr(module, kind) for module in block.watchable() for kind in HOOKS
-    )
+    # Loops: at batch 1 the generators of an `any` are seen in a network's time.
+    for hooks in HOOKS_OF_ALL:
+        if hooks:
+            return True
+    for module in block.watchable():
+        for kind in HOOKS:
+            if getattr(module, kind):
+                return True
+    return False
 
 
 def wants_gradients(block: nn.Module, x: Tensor) -> bool:

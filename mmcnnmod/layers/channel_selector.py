@@ -56,8 +56,11 @@ class ChannelSelector(nn.Module):
     def logits_of_mean(self, mean: Tensor) -> Tensor:
         """Channel importances from the global average, shape (N, C)."""
         with torch.autocast(mean.device.type, enabled=False):
-            hidden = self.relu(self.fc1(mean.to(self.fc1.weight.dtype)))
-            logits = self.fc2(hidden)
+            return self.score(mean)
+
+    def score(self, mean: Tensor) -> Tensor:
+        """The same where nothing is autocast."""
+        logits = self.fc2(self.relu(self.fc1(mean.to(self.fc1.weight.dtype))))
         # A network in half precision must not round what it ranks any further.
         return logits if logits.dtype == torch.float64 else logits.float()
 

@@ -20,14 +20,26 @@ def forward(block: nn.Module, x: Tensor, overwrite: bool) -> Tensor:
     Returns:
         Tensor: The fused map, shape (N, C, H, W).
     """
-    if isinstance(block.selector, ChannelSelector):
-        index, scores = block.selector.select(mean_of_map(x))
-    else:
-        index, scores = block.selector(x)
-    processed = block.drop_path(block.conv_block(x[per_sample(index)]))
+    index, scores = select(block.selector, x)
+    processed = block.drop_path(block.conv_block(x[channels(index)]))
     fused = x if overwrite else x.clone()
     add_to(fused, processed, scores, index, block.fusion)
     return fused
+
+
+def select(selector: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """What the selector gives, without its guard against autocasting where there is none."""
+    if is_autocasting() or not isinstance(selector, ChannelSelector):
+        return selector(x)
+    return selector.best(selector.score(x.mean((2, 3))))
+
+
+def channels(index: Tensor) -> tuple:
+    """The index expression of the chosen channels.
+
+    At batch 1 the row of the samples' numbers would take as long as what it is for.
+    """
+    return (slice(None), index[0]) if len(index) == 1 else per_sample(index)
 
 
 def add_to(
@@ -44,23 +56,5 @@ def add_to(
     x[where] = fusion.activation(processed if fusion.mode == 'replace' else x[where] + processed)
 
 
-def mean_of_map(x: Tensor) -> Tensor:
-    """The global average of every channel.
-
-    In channels-last on a CPU the product with a row of 1 / (H * W) takes half as long as a mean
-    over two dimensions, which reads the map in another order.
-
-    Args:
-        x (Tensor): Feature map of shape (N, C, H, W).
-
-    Returns:
-        Tensor: Shape (N, C), dtype of ``x``.
-    """
-    rows = x.permute(0, 2, 3, 1)
-    channels_last = rows.is_contiguous() and not x.is_contiguous()
-    exact = x.dtype == torch.float32 and torch.get_float32_matmul_precision() == 'highest'
-    if x.device.type != 'cpu' or not channels_last or not exact:
-        return x.mean((2, 3))
-    size = rows.shape[1] * rows.shape[2]
-    with torch.autocast('cpu', enabled=False):
-        return torch.matmul(x.new_full((size,), 1 / size), rows.flatten(1, 2))
+# A torch that cannot tell gets the guard.
+is_autocasting = getattr(torch._C, '_is_any_autocast_enabled', lambda: True)

@@ -183,29 +183,31 @@ class MoDBlock(nn.Module):
             )
         return super().train(mode)
 
-    def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Refine k channels of the map: what :meth:`define` says, in the way the backend chooses.
 
         Args:
-            x (Tensor): Feature map of shape (N, C, H, W).
-            overwrite (bool): ``x`` may become the result, because nobody else needs it; see
-                :class:`MoDStage`. Defaults to False.
+            x (Tensor): Feature map of shape (N, C, H, W). It is not changed.
 
         Returns:
             Tensor: The fused map, shape (N, C, H, W).
         """
+        self.check(x)
+        if self.with_cp and x.requires_grad:
+            return checkpoint(self._forward, x, use_reentrant=False)
+        return self._forward(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        way = fast_way(self, x)
+        return self.define(x) if way is None else way(self, x, False)
+
+    def check(self, x: Tensor) -> None:
+        """Refuse an input of the wrong shape."""
         if x.dim() != 4 or x.shape[1] != self.in_channels:
             raise ValueError(
                 f'{self.name}: expected an input of shape (N, {self.in_channels}, H, W), '
                 f'got {tuple(x.shape)}'
             )
-        if self.with_cp and x.requires_grad:
-            return checkpoint(self._forward, x, use_reentrant=False)
-        return self._forward(x, overwrite)
-
-    def _forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
-        way = fast_way(self, x)
-        return self.define(x) if way is None else way(self, x, overwrite)
 
     def define(self, x: Tensor) -> Tensor:
         """Section 3 of the paper: the truth, with which every faster way is compared."""

@@ -8,7 +8,7 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
-from .backend import is_traced, must_be_defined
+from .backend import Way, fast_way, is_traced, must_be_defined
 from .holders import holders, nobody_else, shares_memory
 from .mod_block import MoDBlock
 from .saved_maps import SavedMaps
@@ -39,10 +39,9 @@ class MoDStage:
         if torch.is_grad_enabled():
             return self.forward_with_gradients(x)
         for block in self:
-            if may_overwrite(block) and holders(x) == nobody_else():
-                x = block(x, overwrite=True)
-            else:
-                x = block(x)
+            way = way_of(block, x)
+            alone = way is not None and holders(x) == nobody_else()
+            x = way(block, x, alone) if way else block(x)
         return x
 
     def forward_with_gradients(self, x: Tensor) -> Tensor:
@@ -52,13 +51,14 @@ class MoDStage:
         for block, following in zip_longest(blocks, blocks[1:]):
             saved = maps.of(x) if may_overwrite_saved(block) else None
             own = saved is not None and holders(x) == nobody_else(aliases=len(saved))
+            way = way_of(block, x) if own else None
             with maps.catch(may_overwrite_saved(following)):
-                if not own:
+                if way is None:
                     x = block(x)
                     continue
                 where = block.fusion.places(None)
                 old = x.detach()[where].clone()
-                fused = block(x, overwrite=True)
+                fused = way(block, x, True)
             if shares_memory(x, fused):
                 for one in saved:
                     one.overwritten(fused, where, old)
@@ -93,11 +93,18 @@ def become_mod_stage(container: nn.Module) -> None:
         container.__class__ = stage_class(type(container))
 
 
-def may_overwrite(block: nn.Module | None) -> bool:
-    """Whether it is an MoD block that has a way to write into its input."""
-    return isinstance(block, MoDBlock) and not must_be_defined(block)
+def way_of(block: nn.Module, x: Tensor) -> Way | None:
+    """How the stage computes a block by itself; None where the block is to be called."""
+    if not isinstance(block, MoDBlock) or block.with_cp:
+        return None
+    block.check(x)
+    return fast_way(block, x)
 
 
 def may_overwrite_saved(block: nn.Module | None) -> bool:
     """Whether it is known before it runs which channels it changes: the first or the last k."""
-    return may_overwrite(block) and block.fusion.position != 'original'
+    return (
+        isinstance(block, MoDBlock)
+        and not must_be_defined(block)
+        and block.fusion.position != 'original'
+    )
