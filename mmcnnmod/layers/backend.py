@@ -3,7 +3,7 @@
 - 'reference': the definition, section 3 of the paper, every step one operation or module.
 - 'eager': plain PyTorch, with fewer operations and, where nobody else holds the map, without a
   copy of it; in training with gradients that are summed in one map.
-- 'triton': a few kernels for CUDA, for inference; see ``triton_block``. Never chosen by 'auto' yet.
+- 'triton': a few kernels for CUDA, for inference; see ``triton_block``. Only if asked for.
 - 'auto', the default: the fastest that the situation allows.
 
 The environment variable MMCNNMOD_BACKEND names one for the process; an MoD block's own ``backend``
@@ -16,7 +16,8 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
+from importlib import import_module
 
 import torch
 from mmengine.logging import print_log
@@ -26,7 +27,9 @@ from torch.nn.modules import module as torch_module
 from . import eager_block, training_block
 from .checks import check_choice
 
-BACKENDS = ('auto', 'reference', 'eager', 'triton')
+# Only if asked for: no GPU has run Triton's kernels yet.
+OPTIONAL = ('triton',)
+BACKENDS = ('auto', 'reference', 'eager', *OPTIONAL)
 VARIABLE = 'MMCNNMOD_BACKEND'
 HOOKS = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks')
 HOOKS_OF_ALL = tuple(getattr(torch_module, f'_global{kind}') for kind in HOOKS)
@@ -74,17 +77,26 @@ def fast_way(block: nn.Module, x: Tensor) -> Way | None:
     # Compilers and exporters make one map of the definition's copy and sum by themselves.
     if must_be_defined(block) or is_traced(x):
         return None
+    way = eager_block.forward
+    if wants_gradients(block, x):
+        way = training_block.forward if training_block.covers(block) else None
     asked = block.backend or chosen
-    gradients = wants_gradients(block, x)
-    # Only if asked for: no GPU has run it yet.
-    if asked == 'triton':
-        reason = why_not_triton(block, x)
-        if reason is None:
-            return triton_forward()
-        log_once(f'MoD blocks are computed by plain PyTorch, not by Triton: {reason}')
-    if gradients:
-        return training_block.forward if training_block.covers(block) else None
-    return eager_block.forward
+    return partial(optional_way, asked, way) if asked in OPTIONAL else way
+
+
+def optional_way(
+    name: str, other: Way | None, block: nn.Module, x: Tensor, overwrite: bool
+) -> Tensor:
+    """A way that not every machine and not every map has; else another, or the definition."""
+    try:
+        module = import_module(f'.{name}_block', __package__)
+        reason = module.why_not(block, x)
+    except ImportError as problem:
+        reason = str(problem)
+    if reason is None:
+        return module.forward(block, x, overwrite)
+    log_once(f'MoD blocks are computed by plain PyTorch, not by {name}: {reason}')
+    return block.define(x) if other is None else other(block, x, overwrite)
 
 
 def must_be_defined(block: nn.Module) -> bool:
@@ -126,22 +138,6 @@ def wants_gradients(block: nn.Module, x: Tensor) -> bool:
     return torch.is_grad_enabled() and (
         x.requires_grad or any(parameter.requires_grad for parameter in block.parameters())
     )
-
-
-def why_not_triton(block: nn.Module, x: Tensor) -> str | None:
-    """Why Triton's kernels cannot compute a block on a map; None if they can."""
-    try:
-        from . import triton_block
-    except ImportError as problem:
-        return str(problem)
-    return triton_block.why_not(block, x)
-
-
-def triton_forward() -> Way:
-    """Triton's way, imported only where it is taken."""
-    from . import triton_block
-
-    return triton_block.forward
 
 
 @lru_cache(None)

@@ -192,7 +192,11 @@ class MoDBlock(nn.Module):
         Returns:
             Tensor: The fused map, shape (N, C, H, W).
         """
-        self.check(x)
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(
+                f'{self.name}: expected an input of shape (N, {self.in_channels}, H, W), '
+                f'got {tuple(x.shape)}'
+            )
         if self.with_cp and x.requires_grad:
             return checkpoint(self._forward, x, use_reentrant=False)
         return self._forward(x)
@@ -200,14 +204,6 @@ class MoDBlock(nn.Module):
     def _forward(self, x: Tensor) -> Tensor:
         way = fast_way(self, x)
         return self.define(x) if way is None else way(self, x, False)
-
-    def check(self, x: Tensor) -> None:
-        """Refuse an input of the wrong shape."""
-        if x.dim() != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(
-                f'{self.name}: expected an input of shape (N, {self.in_channels}, H, W), '
-                f'got {tuple(x.shape)}'
-            )
 
     def define(self, x: Tensor) -> Tensor:
         """Section 3 of the paper: the truth, with which every faster way is compared."""

@@ -2,6 +2,7 @@
 
 import logging
 import runpy
+import sys
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from mmcnnmod.layers import (
     choose_backend,
     eager_block,
     training_block,
+    triton_block,
     use_backend,
 )
 
@@ -88,11 +90,28 @@ def test_environment_variable(monkeypatch):
 
 def test_fallback_is_said_once_for_each_reason(block, x, lines, monkeypatch):
     reasons = iter(['no CUDA', 'no CUDA', 'k = 64'])
-    monkeypatch.setattr(backend, 'why_not_triton', lambda *args: next(reasons))
+    monkeypatch.setattr(triton_block, 'why_not', lambda *args: next(reasons))
+    monkeypatch.setattr(triton_block, 'forward', None)
     with use_backend('triton'), torch.no_grad():
         for _ in range(3):
-            assert backend.fast_way(block, x) is eager_block.forward
+            torch.testing.assert_close(block(x), block.define(x))
     assert [line.rsplit(': ')[-1] for line in lines] == ['no CUDA', 'k = 64']
+
+
+def test_what_was_asked_for_is_taken_where_it_can(block, x, monkeypatch):
+    monkeypatch.setattr(triton_block, 'why_not', lambda *args: None)
+    monkeypatch.setattr(triton_block, 'forward', lambda block, x, overwrite: 2 * x)
+    with use_backend('triton'):
+        assert torch.equal(block(x), 2 * x)
+    assert not torch.equal(block(x), 2 * x)
+
+
+def test_what_cannot_be_imported_is_a_reason(block, x, lines, monkeypatch):
+    monkeypatch.setitem(sys.modules, triton_block.__name__, None)
+    with use_backend('triton'):
+        torch.testing.assert_close(block(x), block.define(x))
+    (line,) = lines
+    assert 'triton_block' in line
 
 
 def test_auto_on_a_cpu_says_nothing(block, x, lines):
