@@ -21,7 +21,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test smoke sweep evidence lint format clean
+.PHONY: help setup demo test runtimes smoke sweep evidence lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,11 @@ demo: setup ## the demonstration (tools/demo.py)
 
 test: lint ## ruff, then every test
 	"$(PY)" -m pytest $(PYTEST_ARGS)
+
+runtimes: setup ## ONNX Runtime and OpenVINO into the environment, and the tests of exported networks
+	"$(VENV)/bin/uv" pip install --python "$(PY)" -c requirements/$(STACK)-constraints.txt \
+	    -r requirements/runtimes.txt
+	"$(PY)" -m pytest -k 'onnx or openvino' tests/test_analysis tests/test_layers $(PYTEST_ARGS)
 
 smoke: setup ## the few tests that tell whether a stack works at all
 	"$(PY)" -m pytest -m smoke $(PYTEST_ARGS)

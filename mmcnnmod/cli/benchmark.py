@@ -51,6 +51,7 @@ def main(argv: list[str] | None = None) -> None:
             machine=args.machine or machine(jobs[0].device),
             date=str(date.today()),
             versions=runtime_versions(args.runtimes),
+            switches=switches(jobs[0].device),
             results=[],
             left_out=[],
         )
@@ -173,6 +174,18 @@ def machine(device: str) -> str:
     except OSError:
         system = platform.platform(terse=True)
     return f'{chip}, {system}, Python {platform.python_version()}'
+
+
+def switches(device: str) -> dict[str, object]:
+    """What else the times depend on; of a GPU, cuDNN's search for the fastest convolution is on."""
+    if device == 'cuda':
+        torch.backends.cudnn.benchmark = True
+        return dict(
+            cudnn_benchmark=True,
+            tf32_convolutions=torch.backends.cudnn.allow_tf32,
+            tf32_products=torch.backends.cuda.matmul.allow_tf32,
+        )
+    return {name: os.environ.get(name) for name in ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY')}
 
 
 def runtime_versions(runtimes: list[str]) -> dict[str, str]:

@@ -33,6 +33,7 @@ BACKENDS = ('auto', 'reference', 'eager', *OPTIONAL)
 VARIABLE = 'MMCNNMOD_BACKEND'
 HOOKS = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks')
 HOOKS_OF_ALL = tuple(getattr(torch_module, f'_global{kind}') for kind in HOOKS)
+NEW_TORCH = hasattr(torch.compiler, 'is_compiling')
 Way = Callable[[nn.Module, Tensor, bool], Tensor]
 
 chosen = 'auto'
@@ -117,7 +118,8 @@ def is_traced(x: Tensor) -> bool:
 
 def is_compiling() -> bool:
     """Whether torch.compile or torch.export is looking."""
-    return torch._dynamo.is_compiling() if OLD_TORCH else torch.compiler.is_compiling()
+    # torch 2.1 has it elsewhere.
+    return torch.compiler.is_compiling() if NEW_TORCH else torch._dynamo.is_compiling()
 
 
 def is_watched(block: nn.Module) -> bool:
@@ -148,7 +150,6 @@ def log_once(message: str) -> None:
 
 # Whether torch.func is at work; a torch that cannot tell gets the definition.
 is_transforming = getattr(torch._C, '_are_functorch_transforms_active', lambda: True)
-OLD_TORCH = not hasattr(torch.compiler, 'is_compiling')
 try:
     choose_backend(os.environ.get(VARIABLE, chosen))
 except ValueError as problem:

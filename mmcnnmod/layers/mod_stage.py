@@ -67,13 +67,14 @@ class MoDStage:
 
     def __reduce_ex__(self, protocol: int) -> tuple:
         """Copies and pickles: the class is made at run time, so its toolbox's class is named."""
-        return make_stage, (type(self).__mro__[2],), self.__dict__
+        return make_stage, (self.container,), self.__dict__
 
 
 @lru_cache(None)
 def stage_class(container: type[nn.Sequential]) -> type[nn.Sequential]:
     """The class of stages for a toolbox's class of them."""
-    return type(container.__name__, (MoDStage, container), {'__module__': container.__module__})
+    names = {'__module__': container.__module__, 'container': container}
+    return type(container.__name__, (MoDStage, container), names)
 
 
 def make_stage(container: type[nn.Sequential]) -> nn.Sequential:

@@ -37,6 +37,7 @@ def test_measures_writes_and_shows_again(quick, monkeypatch, capsys):
         content = json.load(file)
     assert content['machine'] == 'mine'
     assert {'torch', 'mmcv'} <= set(content['versions'])
+    assert set(content['switches']) == {'OMP_NUM_THREADS', 'OMP_WAIT_POLICY'}
     assert [(result['config'], result['what']) for result in content['results']] == 2 * [
         ('resnet18_in1k', 'inference'),
         ('resnet18-mod_in1k', 'inference'),

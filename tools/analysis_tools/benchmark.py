@@ -11,11 +11,9 @@ beside its skip bound, the same network with identity in place of its MoD blocks
 docs/performance.md says what the columns mean.
 """
 
-import os
 import sys
 
-# Read when torch is loaded: threads that wait must not spin.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+# No OMP_WAIT_POLICY here, unlike in the other tools: timed is what a process does by default.
 
 if __name__ == '__main__':
     try:
