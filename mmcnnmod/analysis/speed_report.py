@@ -33,7 +33,8 @@ def speed_report(content: Mapping) -> list[str]:
         list[str]: Lines.
     """
     versions = ', '.join(f'{name} {version}' for name, version in content['versions'].items())
-    lines = [f'{content["machine"]}; {content["date"]}; {versions}.']
+    lines = [f'{content["machine"]}; {content["date"]}; {versions}.', '']
+    lines += overview(content['results'])
     for title, group in groupby(content['results'], title_of):
         results = list(group)
         rows = list(rows_of(results))
@@ -43,6 +44,29 @@ def speed_report(content: Mapping) -> list[str]:
     for left_out in content.get('left_out', []):
         lines += ['', f'Left out: {left_out}']
     return lines
+
+
+def overview(results: Sequence[Mapping]) -> list[str]:
+    """A table of the settings: for each network speed-up, that of the bound, and overhead."""
+    networks = list(dict.fromkeys(r['config'] for r in results if 'overhead' in r))
+    if not networks:
+        return []
+    bounds = {(title_of(r), r['config']): r for r in results if r['what'].endswith(BOUND)}
+    rows: dict[str, dict[str, str]] = {}
+    for result in results:
+        if 'overhead' in result:
+            title, config = title_of(result), result['config']
+            speed = (compared(r, 'speedup', '.2f') for r in (result, bounds[title, config]))
+            cells = rows.setdefault(title, {})
+            cells[config] = f'{" of ".join(speed)}, {compared(result, "overhead", "+.1%")}'
+    table = [
+        [title, *(cells.get(name, NOT_THERE) for name in networks)] for title, cells in rows.items()
+    ]
+    return [
+        'Speed-up, of that of the bound, time over the bound:',
+        '',
+        *grid(['', *networks], table),
+    ]
 
 
 def title_of(result: Mapping) -> str:

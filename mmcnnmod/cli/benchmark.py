@@ -42,7 +42,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     with one_line_errors(args.debug):
         if args.show:
-            print('\n'.join(speed_report(read_json(args.show, SPEED_FIELDS))))
+            reports = ['\n'.join(speed_report(read_json(path, SPEED_FIELDS))) for path in args.show]
+            print('\n\n'.join(reports))
             return
         check_folder(args.json)
         jobs = jobs_of(args)
@@ -94,7 +95,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help='measurements of each network; by default 30')  # fmt: skip
     add('--threads', type=positive, metavar='N', help="on the CPU; by default torch's choice")
     add('--json', type=Path, metavar='FILE', help='write the results, after each setting anew')
-    add('--show', type=Path, metavar='FILE', help='print the tables of such a file, and that is it')
+    add('--show', nargs='+', type=Path, metavar='FILE',
+        help='print the tables of such files, and that is it')  # fmt: skip
     add('--machine', metavar='TEXT', help='how the results call this machine')
     add('--debug', action='store_true', help='show the traceback of an error as well')
     return parser.parse_args(argv)
