@@ -1,6 +1,7 @@
 """Section 3 of the paper, knowing no toolbox: selector, Conv-Block, fusion, block, placement."""
 
-from .backend import choose_backend, use_backend
+from .backends.mod_stage import become_mod_stage
+from .backends.switch import choose_backend, use_backend
 from .channel_selector import ChannelSelector, RandomSelector
 from .conv_block import (
     basic_block,
@@ -12,7 +13,6 @@ from .conv_block import (
 from .deploy import fold_norms
 from .fusion import Fusion
 from .mod_block import MoDBlock
-from .mod_stage import become_mod_stage
 from .placement import Placement
 
 __all__ = [

@@ -9,7 +9,7 @@ from mmcv.cnn import is_norm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .backend import BACKENDS, fast_way
+from .backends.switch import BACKENDS, fast_way
 from .channel_selector import ORDERS, ChannelSelector, RandomSelector
 from .checks import check_choice, check_positive_int
 from .conv_block import ends_with_norm, take_last_activation
@@ -53,8 +53,8 @@ class MoDBlock(nn.Module):
         with_cp (bool): Gradient checkpointing: recompute the block in the backward pass.
             Defaults to False.
         backend (str, optional): How to compute the block: 'auto', 'reference', 'eager' or
-            'triton', see :mod:`mmcnnmod.layers.backend`. Defaults to None, what the switch of the
-            process (MMCNNMOD_BACKEND) says.
+            'triton', see :mod:`mmcnnmod.layers.backends.switch`. Defaults to None, what the switch
+            of the process (MMCNNMOD_BACKEND) says.
         name (str): How error messages call this block. Defaults to 'MoD block'.
 
     Raises:

@@ -7,7 +7,8 @@ import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import JITFunction, driver
 
-from mmcnnmod.layers import MoDBlock, basic_block, bottleneck, triton_block
+from mmcnnmod.layers import MoDBlock, basic_block, bottleneck
+from mmcnnmod.layers.backends import triton_block
 
 
 class H100:

@@ -12,14 +12,11 @@ from mmcnnmod.layers import (
     ChannelSelector,
     Fusion,
     MoDBlock,
-    backend,
     bottleneck,
     choose_backend,
-    eager_block,
-    training_block,
-    triton_block,
     use_backend,
 )
+from mmcnnmod.layers.backends import eager_block, switch, training_block, triton_block
 
 
 @pytest.fixture
@@ -36,40 +33,40 @@ def x():
 def lines(monkeypatch):
     """What is logged."""
     said = []
-    monkeypatch.setattr(backend, 'print_log', lambda line, **kwargs: said.append(line))
-    backend.log_once.cache_clear()
+    monkeypatch.setattr(switch, 'print_log', lambda line, **kwargs: said.append(line))
+    switch.log_once.cache_clear()
     yield said
-    backend.log_once.cache_clear()
+    switch.log_once.cache_clear()
 
 
 def test_auto_chooses_by_gradients(block, x):
-    assert backend.fast_way(block, x) is training_block.forward
+    assert switch.fast_way(block, x) is training_block.forward
     with torch.no_grad():
-        assert backend.fast_way(block, x) is eager_block.forward
-    assert backend.fast_way(block.requires_grad_(False), x) is eager_block.forward
-    assert backend.fast_way(block, x.requires_grad_()) is training_block.forward
+        assert switch.fast_way(block, x) is eager_block.forward
+    assert switch.fast_way(block.requires_grad_(False), x) is eager_block.forward
+    assert switch.fast_way(block, x.requires_grad_()) is training_block.forward
 
 
 @pytest.mark.parametrize(
     'options', [{'fusion': 'replace'}, {'last_activation': 'after'}, {'selection': 'random'}]
 )
 def test_experiments_train_by_the_definition(options, x):
-    assert backend.fast_way(MoDBlock(16, bottleneck, c=4, r=4, **options), x) is None
+    assert switch.fast_way(MoDBlock(16, bottleneck, c=4, r=4, **options), x) is None
 
 
 def test_a_blocks_own_backend_comes_first(block, x):
     with use_backend('reference'):
-        assert backend.fast_way(block, x) is None
+        assert switch.fast_way(block, x) is None
         block.backend = 'eager'
-        assert backend.fast_way(block, x) is not None
+        assert switch.fast_way(block, x) is not None
     block.backend = 'reference'
-    assert backend.fast_way(block, x) is None
+    assert switch.fast_way(block, x) is None
 
 
 def test_switch_is_restored(block, x):
     with pytest.raises(RuntimeError), use_backend('reference'):
         raise RuntimeError
-    assert backend.fast_way(block, x) is not None
+    assert switch.fast_way(block, x) is not None
 
 
 def test_unknown_names(block):
@@ -82,10 +79,10 @@ def test_unknown_names(block):
 @pytest.mark.filterwarnings('ignore:.*found in sys.modules')
 def test_environment_variable(monkeypatch):
     monkeypatch.setenv('MMCNNMOD_BACKEND', 'reference')
-    assert runpy.run_module(backend.__name__)['chosen'] == 'reference'
+    assert runpy.run_module(switch.__name__)['chosen'] == 'reference'
     monkeypatch.setenv('MMCNNMOD_BACKEND', 'fast')
     with pytest.raises(ValueError, match="MMCNNMOD_BACKEND: MoD: unknown backend 'fast'; choose"):
-        runpy.run_module(backend.__name__)
+        runpy.run_module(switch.__name__)
 
 
 def test_fallback_is_said_once_for_each_reason(block, x, lines, monkeypatch):
@@ -122,12 +119,12 @@ def test_auto_on_a_cpu_says_nothing(block, x, lines):
 
 
 def test_the_log_is_mmengines(caplog):
-    backend.log_once.cache_clear()
+    switch.log_once.cache_clear()
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     try:
-        backend.log_once('a reason')
-        backend.log_once('a reason')
+        switch.log_once('a reason')
+        switch.log_once('a reason')
     finally:
         logger.removeHandler(caplog.handler)
     assert [record.message for record in caplog.records] == ['a reason']
@@ -143,7 +140,7 @@ def test_hooks_see_the_definition(name, gradients, block, x):
         torch.testing.assert_close(block(x), expected)
         assert len(seen) == 1
         handle.remove()
-        assert backend.fast_way(block, x) is not None
+        assert switch.fast_way(block, x) is not None
 
 
 @pytest.mark.parametrize('name', ['selector', 'selector.pool', 'fusion'])
@@ -172,7 +169,7 @@ def test_parts_of_ones_own_are_not_passed_over(name, part, gradients, block, x):
     setattr(block, name, part)
     with torch.set_grad_enabled(gradients):
         torch.testing.assert_close(block(x), block.define(x))
-    assert backend.fast_way(block, x) is None
+    assert switch.fast_way(block, x) is None
 
 
 def test_a_definition_of_ones_own_is_taken(x):

@@ -8,10 +8,10 @@ from itertools import zip_longest
 import torch
 from torch import Tensor, nn
 
-from .backend import Way, fast_way, is_traced, must_be_defined
+from ..mod_block import MoDBlock
 from .holders import holders, nobody_else, shares_memory
-from .mod_block import MoDBlock
 from .saved_maps import SavedMaps
+from .switch import Way, fast_way, is_traced, must_be_defined
 
 
 class MoDStage:
@@ -22,7 +22,7 @@ class MoDStage:
     may add to it in place; unless somebody holds it. That is looked up, for there are many ways: a
     forward hook that keeps a feature, or an alias of one; the stage's input, which is the output
     that the stage before handed out, or what a checkpoint saved. With gradients the block before
-    has saved the map for its backward pass; see :mod:`mmcnnmod.layers.saved_maps`.
+    has saved the map for its backward pass; see :mod:`mmcnnmod.layers.backends.saved_maps`.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,14 +9,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from mmcnnmod.layers import (
-    MoDBlock,
-    become_mod_stage,
-    bottleneck,
-    eager_block,
-    holders,
-    use_backend,
-)
+from mmcnnmod.layers import MoDBlock, become_mod_stage, bottleneck, use_backend
+from mmcnnmod.layers.backends import eager_block, holders
 
 
 class Standard(nn.Module):

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmcnnmod.layers import MoDBlock, basic_block, bottleneck, inverted_residual, plain_conv
-from mmcnnmod.layers import triton_block as triton
+from mmcnnmod.layers.backends import triton_block as triton
 from mmcnnmod.layers.fusion import per_sample
 
 DEVICE = 'cpu' if triton.INTERPRETED else 'cuda'

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mmcnnmod.layers import MoDBlock, backend, basic_block, bottleneck, use_backend
+from mmcnnmod.layers import MoDBlock, basic_block, bottleneck, use_backend
+from mmcnnmod.layers.backends import switch
 
-from .test_mod_block import TORCH, randomize_norms
+from ..test_mod_block import TORCH, randomize_norms
 
 # Relative, as root mean squares; in half precision the ways round at other places.
 TOLERANCE = {
@@ -62,7 +63,7 @@ def run(block, x, way, gradients, overwrite=False):
     block, x = copy.deepcopy(block), x.detach().clone().requires_grad_(gradients)
     torch.manual_seed(1)  # for random selection
     with torch.set_grad_enabled(gradients), use_backend(way):
-        fast = backend.fast_way(block, x) if overwrite else None
+        fast = switch.fast_way(block, x) if overwrite else None
         out = block(x) if fast is None else fast(block, x, True)
     tensors = {'out': out.detach(), **dict(block.named_buffers())}
     if gradients:
@@ -140,6 +141,6 @@ def test_every_way_was_tried(way):
     """Or else the parity above would compare the definition with itself."""
     block, x = make(16, torch.float32, LAYOUTS[0], training=False, c=4), torch.rand(2, 16, 3, 3)
     with use_backend(way):
-        assert backend.fast_way(block, x) is not None
+        assert switch.fast_way(block, x) is not None
         with torch.no_grad():
-            assert backend.fast_way(block, x) is not None
+            assert switch.fast_way(block, x) is not None

@@ -11,7 +11,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from mmcnnmod.layers import saved_maps, training_block, use_backend
+from mmcnnmod.layers import use_backend
+from mmcnnmod.layers.backends import saved_maps, training_block
 
 from .test_mod_stage import make
 

@@ -1,6 +1,6 @@
 """The Triton path: its kernels in processes of their own, its conditions everywhere.
 
-On a GPU: ``pytest tests/test_layers/test_triton_block.py``.
+On a GPU: ``pytest tests/test_layers/test_backends/test_triton_block.py``.
 """
 
 import importlib.util
@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmcnnmod.layers import MoDBlock, bottleneck, triton_block
+from mmcnnmod.layers import MoDBlock, bottleneck
+from mmcnnmod.layers.backends import triton_block
 
 HERE = Path(__file__).parent
 WHERE = {
@@ -26,7 +27,7 @@ def run_python(*arguments, **environment):
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         env={**os.environ, **environment},
-        cwd=HERE.parents[1],
+        cwd=HERE.parents[2],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -65,7 +66,7 @@ def test_without_cuda_there_is_a_reason():
 
 def test_without_triton_there_is_a_reason(monkeypatch):
     monkeypatch.setitem(sys.modules, 'triton', None)
-    specification = importlib.util.find_spec('mmcnnmod.layers.triton_block')
+    specification = importlib.util.find_spec('mmcnnmod.layers.backends.triton_block')
     fresh = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(fresh)
     assert 'Triton cannot be imported' in fresh.device_problem(torch.device('cpu'))

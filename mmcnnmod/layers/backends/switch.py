@@ -24,8 +24,8 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
+from ..checks import check_choice
 from . import eager_block, training_block
-from .checks import check_choice
 
 # Only if asked for: no GPU has run Triton's kernels yet.
 OPTIONAL = ('triton',)

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
-from .channel_selector import ChannelSelector
-from .fusion import Fusion
+from ..channel_selector import ChannelSelector
+from ..fusion import Fusion
 from .triton_arguments import NotCoveredError, as_map, conv_layers, flat_stride
 
 if TYPE_CHECKING:  # mod_block chooses the way, and may choose this one
-    from .mod_block import MoDBlock
+    from ..mod_block import MoDBlock
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MOST_CHANNELS = 2048  # a program holds all of them at once to rank them

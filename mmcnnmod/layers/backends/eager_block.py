@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .channel_selector import ChannelSelector
-from .fusion import per_sample
+from ..channel_selector import ChannelSelector
+from ..fusion import per_sample
 
 
 def forward(block: nn.Module, x: Tensor, overwrite: bool) -> Tensor:

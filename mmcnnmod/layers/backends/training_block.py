@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import FunctionCtx
 
-from .channel_selector import ChannelSelector
-from .fusion import Fusion, per_sample
+from ..channel_selector import ChannelSelector
+from ..fusion import Fusion, per_sample
 
 
 def covers(block: nn.Module) -> bool:

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmcnnmod.layers import MoDBlock, bottleneck, training_block, use_backend
+from mmcnnmod.layers import MoDBlock, bottleneck, use_backend
+from mmcnnmod.layers.backends import training_block
 
 
 def make(**options):
