@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from ..analysis.measurements import SPEED_FIELDS
 from ..analysis.runtimes import RUNTIMES, check_runtime
 from ..analysis.speed_report import speed_report
 from ..errors import UserError
+from ..evidence.machine import machine
 from .benchmark_setting import LAYOUTS, Benchmark, Job, load_networks
 from .counting import config_folder
 from .errors import one_line_errors
@@ -166,16 +166,6 @@ def write_json(path: Path, content: dict) -> None:
     """Write the results, whole or not at all."""
     with whole_file(path) as partial:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', 'utf-8')
-
-
-def machine(device: str) -> str:
-    """What this machine is: GPU or cores, system, Python."""
-    chip = torch.cuda.get_device_name() if device == 'cuda' else f'{os.cpu_count()} cores'
-    try:
-        system = platform.freedesktop_os_release().get('PRETTY_NAME', platform.system())
-    except OSError:
-        system = platform.platform(terse=True)
-    return f'{chip}, {system}, Python {platform.python_version()}'
 
 
 def switches(device: str) -> dict[str, object]:

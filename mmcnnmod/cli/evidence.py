@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +25,7 @@ from . import preflight
 from .errors import one_line_errors
 from .evidence_config import config_of, hash_of, last_step, with_data
 from .evidence_training import cost_of, evaluated, train_run
-from .programs import OutOfTime, RunFailed, step_of
+from .programs import OutOfTime, RunFailed, end_child_when_terminated, step_of
 from .run import hide_gpus
 
 console = Console(highlight=False)
@@ -40,8 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     """
     args = parse(argv)
     hide_gpus(args)
-    # A terminated program ends its child as an interrupted one does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    end_child_when_terminated()
     with one_line_errors(args.debug):
         evidence = Evidence(args)
         if args.list:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import time
 from datetime import timedelta
@@ -25,7 +24,13 @@ from . import preflight, train
 from .arguments import parse, seeds_parser
 from .config import LOADERS, load_config
 from .errors import one_line_errors
-from .programs import RunFailed, checkpoints, newest_readable, run_program
+from .programs import (
+    RunFailed,
+    checkpoints,
+    end_child_when_terminated,
+    newest_readable,
+    run_program,
+)
 from .run import hide_gpus
 from .seed_record import SeedRecord
 
@@ -40,8 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     """
     args = parse(seeds_parser(), argv)
     hide_gpus(args)
-    # A terminated program ends its child as an interrupted one does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    end_child_when_terminated()
     with one_line_errors(args.debug), safe_loading(args.trust_checkpoint):
         cfg = resolve(args)
         work_dir = Path(cfg.work_dir).resolve()
