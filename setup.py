@@ -72,7 +72,10 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mmcnnmod', 'mmcnnmod.*']),
-    package_data={'mmcnnmod.analysis': ['paper_tables.json']},
+    package_data={
+        'mmcnnmod.analysis': ['paper_tables.json'],
+        'mmcnnmod.layers.backends': ['native_block.cpp'],
+    },
     python_requires='>=3.10',
     install_requires=[],
     # torch and the build tools stand in requirements/*-torch.txt, and so in no extra.

@@ -33,7 +33,10 @@ def speed_report(content: Mapping) -> list[str]:
         list[str]: Lines.
     """
     versions = ', '.join(f'{name} {version}' for name, version in content['versions'].items())
-    lines = [f'{content["machine"]}; {content["date"]}; {versions}.', '']
+    parts = [content['machine'], content['date'], versions]
+    given = content.get('switches', {}).items()
+    parts += [', '.join(f'{name}={value}' for name, value in given if value is not None)]
+    lines = [f'{"; ".join(filter(None, parts))}.', '']
     lines += overview(content['results'])
     for title, group in groupby(content['results'], title_of):
         results = list(group)

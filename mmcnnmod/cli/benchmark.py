@@ -30,6 +30,7 @@ from .seed_record import versions
 
 DEFAULT = ('resnet50_in1k', 'resnet50-mod_in1k', 'resnet75-mod_in1k', 'resnet86-mod_in1k')
 DTYPES = ('float32', 'float16', 'bfloat16')
+VARIABLES = ('MMCNNMOD_BACKEND', 'OMP_NUM_THREADS', 'OMP_WAIT_POLICY')
 CONSOLE = Console(stderr=True)
 
 
@@ -170,14 +171,13 @@ def write_json(path: Path, content: dict) -> None:
 
 def switches(device: str) -> dict[str, object]:
     """What else the times depend on; of a GPU, cuDNN's search for the fastest convolution is on."""
+    found = {name: os.environ.get(name) for name in VARIABLES}
     if device == 'cuda':
         torch.backends.cudnn.benchmark = True
-        return dict(
-            cudnn_benchmark=True,
-            tf32_convolutions=torch.backends.cudnn.allow_tf32,
-            tf32_products=torch.backends.cuda.matmul.allow_tf32,
-        )
-    return {name: os.environ.get(name) for name in ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY')}
+        found['cudnn_benchmark'] = True
+        found['tf32_convolutions'] = torch.backends.cudnn.allow_tf32
+        found['tf32_products'] = torch.backends.cuda.matmul.allow_tf32
+    return found
 
 
 def runtime_versions(runtimes: list[str]) -> dict[str, str]:

@@ -52,9 +52,9 @@ class MoDBlock(nn.Module):
             ``fusion='add'``. Defaults to None.
         with_cp (bool): Gradient checkpointing: recompute the block in the backward pass.
             Defaults to False.
-        backend (str, optional): How to compute the block: 'auto', 'reference', 'eager' or
-            'triton', see :mod:`mmcnnmod.layers.backends.switch`. Defaults to None, what the switch
-            of the process (MMCNNMOD_BACKEND) says.
+        backend (str, optional): How to compute the block: 'auto', 'reference', 'eager', 'triton'
+            or 'native', see :mod:`mmcnnmod.layers.backends.switch`. Defaults to None, what the
+            switch of the process (MMCNNMOD_BACKEND) says.
         name (str): How error messages call this block. Defaults to 'MoD block'.
 
     Raises:

@@ -30,6 +30,7 @@ def quick(monkeypatch, in_process):
 def test_measures_writes_and_shows_again(quick, monkeypatch, capsys):
     options = [*SMALL, '--batch-sizes', '1', '2', '--json', 'speed.json', '--machine', 'mine']
     monkeypatch.setattr(sys, 'argv', [str(TOOL), *options])
+    monkeypatch.setenv('MMCNNMOD_BACKEND', 'eager')
     runpy.run_path(str(TOOL), run_name='__main__')
     printed = capsys.readouterr().out
 
@@ -37,7 +38,7 @@ def test_measures_writes_and_shows_again(quick, monkeypatch, capsys):
         content = json.load(file)
     assert content['machine'] == 'mine'
     assert {'torch', 'mmcv'} <= set(content['versions'])
-    assert set(content['switches']) == {'OMP_NUM_THREADS', 'OMP_WAIT_POLICY'}
+    assert content['switches']['MMCNNMOD_BACKEND'] == 'eager'
     assert [(result['config'], result['what']) for result in content['results']] == 2 * [
         ('resnet18_in1k', 'inference'),
         ('resnet18-mod_in1k', 'inference'),
@@ -58,6 +59,8 @@ def test_measures_writes_and_shows_again(quick, monkeypatch, capsys):
     assert capsys.readouterr().out == printed
     assert printed.count('| resnet18-mod_in1k (32x32) |') == 2
     assert printed.startswith('mine; ')
+    assert 'MMCNNMOD_BACKEND=eager' in printed.splitlines()[0]
+    assert printed.count('| Inference, cpu, eager, batch') == 2  # the overview
 
 
 def test_training(quick, capsys):

@@ -4,10 +4,13 @@
 - 'eager': plain PyTorch, with fewer operations and, where nobody else holds the map, without a
   copy of it; in training with gradients that are summed in one map.
 - 'triton': a few kernels for CUDA, for inference; see ``triton_block``. Only if asked for.
+- 'native': one operator for CPUs, for inference, also within torch.compile; see ``native_block``.
+  Only if asked for.
 - 'auto', the default: the fastest that the situation allows.
 
 The environment variable MMCNNMOD_BACKEND names one for the process; an MoD block's own ``backend``
-comes before it. Where a way is not possible, the next one is taken: triton, eager, definition.
+comes before it. Where a way is not possible, the next one is taken: triton or native, eager,
+definition.
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from importlib import import_module
 
 import torch
 from mmengine.logging import print_log
@@ -25,10 +27,11 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from ..checks import check_choice
-from . import eager_block, training_block
+from . import eager_block, native_block, training_block, triton_block
 
-# Only if asked for: no GPU has run Triton's kernels yet.
-OPTIONAL = ('triton',)
+# Only if asked for: no GPU has run Triton's kernels yet, and a C++ compiler is not to be started in
+# somebody's first forward.
+OPTIONAL = {'triton': triton_block, 'native': native_block}
 BACKENDS = ('auto', 'reference', 'eager', *OPTIONAL)
 VARIABLE = 'MMCNNMOD_BACKEND'
 HOOKS = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks')
@@ -75,13 +78,15 @@ def fast_way(block: nn.Module, x: Tensor) -> Way | None:
         Callable | None: From the block, its input and whether the input may become the result, to
         the result. None for the definition.
     """
-    # Compilers and exporters make one map of the definition's copy and sum by themselves.
-    if must_be_defined(block) or is_traced(x):
+    asked = block.backend or chosen
+    if must_be_defined(block):
         return None
+    if is_traced(x):
+        # Compilers and exporters make one map of the definition's copy and sum by themselves.
+        return partial(optional_way, asked, None) if asked == 'native' and is_dynamo() else None
     way = eager_block.forward
     if wants_gradients(block, x):
         way = training_block.forward if training_block.covers(block) else None
-    asked = block.backend or chosen
     return partial(optional_way, asked, way) if asked in OPTIONAL else way
 
 
@@ -89,14 +94,10 @@ def optional_way(
     name: str, other: Way | None, block: nn.Module, x: Tensor, overwrite: bool
 ) -> Tensor:
     """A way that not every machine and not every map has; else another, or the definition."""
-    try:
-        module = import_module(f'.{name}_block', __package__)
-        reason = module.why_not(block, x)
-    except ImportError as problem:
-        reason = str(problem)
+    reason = OPTIONAL[name].why_not(block, x)
     if reason is None:
-        return module.forward(block, x, overwrite)
-    log_once(f'MoD blocks are computed by plain PyTorch, not by {name}: {reason}')
+        return OPTIONAL[name].forward(block, x, overwrite)
+    say_once(f'MoD blocks are computed by plain PyTorch, not by {name}: {reason}')
     return block.define(x) if other is None else other(block, x, overwrite)
 
 
@@ -122,6 +123,13 @@ def is_compiling() -> bool:
     return torch.compiler.is_compiling() if NEW_TORCH else torch._dynamo.is_compiling()
 
 
+def is_dynamo() -> bool:
+    """Whether it is torch.compile, which can call operators of ours; exporters cannot."""
+    if not NEW_TORCH or not torch.compiler.is_dynamo_compiling():
+        return False
+    return not getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)()
+
+
 def is_watched(block: nn.Module) -> bool:
     """Whether hooks see what only the definition computes, or an input that they may keep."""
     # Loops: at batch 1 the generators of an `any` are seen in a network's time.
@@ -140,6 +148,13 @@ def wants_gradients(block: nn.Module, x: Tensor) -> bool:
     return torch.is_grad_enabled() and (
         x.requires_grad or any(parameter.requires_grad for parameter in block.parameters())
     )
+
+
+# To a compiler it is a constant: a graph that is traced once logs once.
+@torch.compiler.assume_constant_result
+def say_once(message: str) -> None:
+    """As :func:`log_once`, also within torch.compile."""
+    log_once(message)
 
 
 @lru_cache(None)

@@ -1,0 +1,398 @@
+// An MoD block as one operator for CPUs, in place; native_block.py says when it is taken.
+//
+// The block computes little. In plain PyTorch it is some fifteen operators, and starting them, each
+// with cold caches, takes longer than what they do. Here one reads the map once to pool it, then
+// touches nothing but the k selected channels and the k that they are added to.
+//
+// Compiled without -ffast-math: NaN stays NaN, as in the definition. `omp simd` frees single sums.
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/record_function.h>
+#include <torch/extension.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+namespace {
+
+using Floats = std::vector<float>;
+
+constexpr int64_t CACHE_LINE = 16;    // floats
+constexpr int64_t TILE = 1024;        // pixels whose sums stay in the first cache
+constexpr int64_t PLANE_CHUNK = 4096; // floats that are summed in one go: rounding errors stay small
+constexpr int64_t SHARE = 512;        // pixels that are summed in one go, channels-last
+
+// A feature map (N, C, H, W), contiguous or channels-last.
+struct Map {
+  float* data;
+  int64_t samples, channels, height, width;
+  int64_t channel_stride, pixel_stride;
+
+  int64_t pixels() const { return height * width; }
+  float* sample(int64_t n) const { return data + n * channels * pixels(); }
+};
+
+// The selected channels as planes with a margin of zeros as wide as the largest dilation: so a 3x3
+// convolution runs over rows and margins alike, in one long loop without conditions.
+struct Planes {
+  int64_t height, width, margin;
+
+  int64_t row() const { return width + 2 * margin; }
+  int64_t size() const { return (height + 2 * margin) * row(); }
+  int64_t at(int64_t y) const { return (y + margin) * row() + margin; }  // where a row starts
+  int64_t begin() const { return at(0); }
+  int64_t end() const { return at(height - 1) + width; }
+};
+
+// A convolution with its norm folded in. `weight`: (outputs, inputs, taps).
+struct Layer {
+  int64_t inputs, outputs, taps, dilation;
+  bool relu;
+  Floats weight, bias;
+};
+
+// As few threads as get a share of the work that is worth starting them.
+template <class Function>
+void parallel(int64_t begin, int64_t end, int64_t work_each, const Function& function) {
+  const int64_t grain = at::internal::GRAIN_SIZE / std::max<int64_t>(work_each, 1);
+  at::parallel_for(begin, end, std::max<int64_t>(grain, 1), function);
+}
+
+// ---- The channel selector: the global average, two fully connected layers, the k best.
+
+float sum(const float* values, int64_t count) {
+  // Four streams, or every addition would wait for the one before.
+  const int64_t quarter = count / 4;
+  float a = 0, b = 0, c = 0, d = 0;
+#pragma omp simd reduction(+ : a, b, c, d)
+  for (int64_t i = 0; i < quarter; ++i) {
+    a += values[i];
+    b += values[i + quarter];
+    c += values[i + 2 * quarter];
+    d += values[i + 3 * quarter];
+  }
+  for (int64_t i = 4 * quarter; i < count; ++i) a += values[i];
+  return (a + b) + (c + d);
+}
+
+float dot(const float* left, const float* right, int64_t count) {
+  float total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int64_t i = 0; i < count; ++i) total += left[i] * right[i];
+  return total;
+}
+
+void sum_planes(const Map& x, Floats& sums) {
+  const int64_t pixels = x.pixels();
+  parallel(0, x.samples * x.channels, pixels, [&](int64_t begin, int64_t end) {
+    for (int64_t plane = begin; plane < end; ++plane)
+      for (int64_t start = 0; start < pixels; start += PLANE_CHUNK)
+        sums[plane] +=
+            sum(x.data + plane * pixels + start, std::min(PLANE_CHUNK, pixels - start));
+  });
+}
+
+// Add pixels, each a row of all channels, to a row of sums.
+void add_pixels(const float* rows, int64_t count, int64_t channels, float* __restrict__ sums) {
+  int64_t pixel = 0;
+  for (; pixel + 4 <= count; pixel += 4) {
+    const float* row = rows + pixel * channels;
+#pragma omp simd
+    for (int64_t c = 0; c < channels; ++c)
+      sums[c] += (row[c] + row[c + channels]) + (row[c + 2 * channels] + row[c + 3 * channels]);
+  }
+  for (; pixel < count; ++pixel)
+#pragma omp simd
+    for (int64_t c = 0; c < channels; ++c) sums[c] += rows[pixel * channels + c];
+}
+
+// The shares depend on the map's size alone: a sample's result depends neither on its batch nor on
+// the number of threads.
+void sum_pixels(const Map& x, Floats& sums) {
+  const int64_t shares = std::max<int64_t>(8, (x.pixels() + SHARE - 1) / SHARE);
+  const int64_t share = (x.pixels() + shares - 1) / shares;
+  Floats parts(x.samples * shares * x.channels);
+  parallel(0, x.samples * shares, share * x.channels, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      const int64_t first = part % shares * share;
+      const int64_t count = std::min(share, x.pixels() - first);
+      add_pixels(x.sample(part / shares) + first * x.channels, count, x.channels,
+                 &parts[part * x.channels]);
+    }
+  });
+  for (int64_t n = 0; n < x.samples; ++n)
+    add_pixels(&parts[n * shares * x.channels], shares, x.channels, &sums[n * x.channels]);
+}
+
+// The global average of every channel, (N, C).
+Floats pool(const Map& x) {
+  Floats means(x.samples * x.channels);
+  x.pixel_stride == 1 ? sum_planes(x, means) : sum_pixels(x, means);
+  for (float& mean : means) mean /= x.pixels();
+  return means;
+}
+
+float relu(float value) { return value < 0 ? 0 : value; }
+
+// A fully connected layer without bias: (N, columns) -> (N, rows).
+Floats connect(const Floats& inputs, const at::Tensor& weight, bool with_relu) {
+  const int64_t rows = weight.size(0), columns = weight.size(1), samples = inputs.size() / columns;
+  const at::Tensor contiguous = weight.contiguous();
+  const float* weights = contiguous.data_ptr<float>();
+  Floats outputs(samples * rows);
+  // Each weight is read once for all samples: there are more of them than values in a late map.
+  parallel(0, rows, samples * columns, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row)
+      for (int64_t n = 0; n < samples; ++n) {
+        const float value = dot(weights + row * columns, &inputs[n * columns], columns);
+        outputs[n * rows + row] = with_relu ? relu(value) : value;
+      }
+  });
+  return outputs;
+}
+
+// The channels with the k highest logits, highest first; NaN is the highest, as for torch.topk.
+std::vector<int32_t> pick(const float* logits, int64_t channels, int64_t k) {
+  std::vector<int32_t> index(channels);
+  std::iota(index.begin(), index.end(), 0);
+  std::partial_sort(index.begin(), index.begin() + k, index.end(), [&](int32_t a, int32_t b) {
+    return logits[a] > logits[b] || (std::isnan(logits[a]) && !std::isnan(logits[b]));
+  });
+  index.resize(k);
+  return index;
+}
+
+// ---- The Conv-Block on the k channels of a sample.
+
+void gather(const Map& x, const float* sample, const std::vector<int32_t>& index,
+            const Planes& planes, Floats& target) {
+  const int64_t k = index.size(), stride = x.pixel_stride;
+  const int64_t work = x.width * k * (stride == 1 ? 1 : CACHE_LINE);
+  parallel(0, x.height, work, [&](int64_t begin, int64_t end) {
+    for (int64_t y = begin; y < end; ++y) {
+      const float* source = sample + y * x.width * stride;
+      float* row = &target[planes.at(y)];
+      if (stride == 1)
+        for (int64_t i = 0; i < k; ++i)
+          std::copy_n(source + index[i] * x.channel_stride, x.width, row + i * planes.size());
+      else
+        for (int64_t column = 0; column < x.width; ++column)
+          for (int64_t i = 0; i < k; ++i)
+            row[i * planes.size() + column] = source[column * stride + index[i]];
+    }
+  });
+}
+
+// Multiply with the scores and add to the channels from `start` on, in place.
+void fuse(const Map& x, float* sample, int64_t start, const Floats& scores, const Planes& planes,
+          const Floats& processed) {
+  const int64_t k = scores.size(), stride = x.pixel_stride;
+  const int64_t work = x.width * k * (stride == 1 ? 1 : CACHE_LINE);
+  parallel(0, x.height, work, [&](int64_t begin, int64_t end) {
+    for (int64_t y = begin; y < end; ++y) {
+      float* target = sample + start * x.channel_stride + y * x.width * stride;
+      const float* row = &processed[planes.at(y)];
+      if (stride == 1)
+        for (int64_t i = 0; i < k; ++i)
+          for (int64_t column = 0; column < x.width; ++column)
+            target[i * x.channel_stride + column] += scores[i] * row[i * planes.size() + column];
+      else
+        for (int64_t column = 0; column < x.width; ++column)
+          for (int64_t i = 0; i < k; ++i)
+            target[column * stride + i] += scores[i] * row[i * planes.size() + column];
+    }
+  });
+}
+
+// Add one input plane, convolved with one filter, to one output plane.
+template <int TAPS>
+void add_filtered(const float* __restrict__ source, const float* weight, const int64_t* offsets,
+                  int64_t count, float* __restrict__ target) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) {
+    float total = target[i];
+    for (int tap = 0; tap < TAPS; ++tap) total += weight[tap] * source[i + offsets[tap]];
+    target[i] = total;
+  }
+}
+
+// One layer at the pixels from `begin` to `end`, margins between rows included.
+template <int TAPS>
+void convolve_pixels(const Layer& layer, const Planes& planes, const Floats& source,
+                     Floats& target, int64_t begin, int64_t end) {
+  int64_t offsets[TAPS] = {0};
+  for (int tap = 0; TAPS == 9 && tap < TAPS; ++tap)
+    offsets[tap] = layer.dilation * ((tap / 3 - 1) * planes.row() + tap % 3 - 1);
+  for (int64_t start = begin; start < end; start += TILE) {
+    const int64_t count = std::min(TILE, end - start);
+    for (int64_t out = 0; out < layer.outputs; ++out) {
+      float* result = &target[out * planes.size() + start];
+      std::fill_n(result, count, layer.bias[out]);
+      for (int64_t in = 0; in < layer.inputs; ++in)
+        add_filtered<TAPS>(&source[in * planes.size() + start],
+                           &layer.weight[(out * layer.inputs + in) * TAPS], offsets, count, result);
+      if (layer.relu)
+        for (int64_t i = 0; i < count; ++i) result[i] = relu(result[i]);
+    }
+  }
+}
+
+void clear_margins(const Planes& planes, int64_t count, Floats& values) {
+  for (int64_t plane = 0; plane < count; ++plane)
+    for (int64_t y = 0; y + 1 < planes.height; ++y)
+      std::fill_n(&values[plane * planes.size() + planes.at(y) + planes.width], 2 * planes.margin, 0);
+}
+
+void convolve(const Layer& layer, const Planes& planes, const Floats& source, Floats& target) {
+  // A product takes a small part of the time that a value from memory does.
+  const int64_t work = layer.inputs * layer.outputs * layer.taps / 4;
+  parallel(planes.begin(), planes.end(), work, [&](int64_t begin, int64_t end) {
+    layer.taps == 1 ? convolve_pixels<1>(layer, planes, source, target, begin, end)
+                    : convolve_pixels<9>(layer, planes, source, target, begin, end);
+  });
+  clear_margins(planes, layer.outputs, target);
+}
+
+// Select, process, weight, fuse: one sample.
+void refine(const Map& x, int64_t n, const float* logits, const std::vector<Layer>& layers,
+            bool last) {
+  const int64_t k = layers.front().inputs;
+  int64_t widest = k;
+  Planes planes{x.height, x.width, 0};
+  for (const Layer& layer : layers) {
+    widest = std::max(widest, layer.outputs);
+    if (layer.taps > 1) planes.margin = std::max(planes.margin, layer.dilation);
+  }
+  const std::vector<int32_t> index = pick(logits, x.channels, k);
+  Floats scores;
+  scores.reserve(k);
+  for (const int32_t channel : index) scores.push_back(1 / (1 + std::exp(-logits[channel])));
+  // A copy of all of them before the first is written: they may be among those that are added to.
+  Floats values(widest * planes.size()), processed(widest * planes.size());
+  gather(x, x.sample(n), index, planes, values);
+  for (const Layer& layer : layers) {
+    convolve(layer, planes, values, processed);
+    values.swap(processed);
+  }
+  fuse(x, x.sample(n), last ? x.channels - k : 0, scores, planes, values);
+}
+
+// ---- What torch hands over.
+
+// A convolution with its norm in eval mode: the weight and what follows it up to the next weight.
+// That is the bias, if there is one; then gamma, beta, mean and variance, if there is a norm.
+Layer fold(at::TensorList tensors, int64_t dilation, bool relu, float eps) {
+  const at::Tensor& weight = tensors[0];
+  const int64_t size = weight.size(2);
+  for (const at::Tensor& tensor : tensors) {
+    TORCH_CHECK(tensor.size(0) == weight.size(0) && (tensor.dim() == 4 || tensor.is_contiguous()),
+                "a layer's tensors do not fit each other");
+    TORCH_CHECK(tensor.is_cpu(), "a weight is on ", tensor.device(), ", the input on cpu");
+  }
+  Layer layer{weight.size(1), weight.size(0), size * size, dilation, relu};
+  const bool with_bias = tensors.size() % 4 == 2, with_norm = tensors.size() > 4;
+  const auto value = [&](size_t number, int64_t i) { return tensors[number].data_ptr<float>()[i]; };
+  // By strides: in a network turned to channels-last they differ, and a copy takes long.
+  const float* filters = weight.data_ptr<float>();
+  const auto stride = weight.strides();
+  layer.weight.reserve(layer.outputs * layer.inputs * layer.taps);
+  for (int64_t out = 0; out < layer.outputs; ++out) {
+    float scale = 1, bias = with_bias ? value(1, out) : 0;
+    if (with_norm) {
+      const size_t norm = with_bias ? 2 : 1;
+      scale = value(norm, out) / std::sqrt(value(norm + 3, out) + eps);
+      bias = (bias - value(norm + 2, out)) * scale + value(norm + 1, out);
+    }
+    for (int64_t in = 0; in < layer.inputs; ++in)
+      for (int64_t tap = 0; tap < layer.taps; ++tap)
+        layer.weight.push_back(scale * filters[out * stride[0] + in * stride[1] +
+                                               tap / size * stride[2] + tap % size * stride[3]]);
+    layer.bias.push_back(bias);
+  }
+  return layer;
+}
+
+std::vector<Layer> fold_all(at::TensorList tensors, at::IntArrayRef dilations, double eps,
+                            bool last_relu) {
+  std::vector<Layer> layers;
+  size_t begin = 0;
+  for (size_t i = 0; i < dilations.size(); ++i) {
+    size_t end = begin + 1;
+    while (end < tensors.size() && tensors[end].dim() == 1) ++end;
+    const bool relu = last_relu || i + 1 < dilations.size();
+    layers.push_back(fold(tensors.slice(begin, end - begin), dilations[i], relu, eps));
+    TORCH_CHECK(i == 0 || layers[i].inputs == layers[i - 1].outputs, "the layers do not fit");
+    begin = end;
+  }
+  TORCH_CHECK(begin == tensors.size() && layers.front().inputs == layers.back().outputs,
+              "the layers do not fit");
+  return layers;
+}
+
+Map as_map(const at::Tensor& x, bool contiguous) {
+  const int64_t channels = x.size(1), pixels = x.size(2) * x.size(3);
+  return {x.data_ptr<float>(), x.size(0), channels, x.size(2), x.size(3),
+          contiguous ? pixels : 1, contiguous ? 1 : channels};
+}
+
+void mod_block_(at::Tensor& x, const at::Tensor& fc1, const at::Tensor& fc2,
+                at::TensorList conv_block, at::IntArrayRef dilations, double eps, bool relu,
+                bool last) {
+  if (x.numel() == 0) return;
+  TORCH_CHECK(x.is_cpu() && fc1.is_cpu() && fc2.is_cpu(), "the weights or the input are not on a CPU");
+  TORCH_CHECK(fc1.size(1) == x.size(1) && fc2.size(0) == x.size(1) && fc2.size(1) == fc1.size(0),
+              "the selector does not fit ", x.size(1), " channels");
+  const bool contiguous = x.is_contiguous();
+  if (!contiguous && !x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
+    // A compiler may have laid it out in its own way.
+    at::Tensor copy = x.contiguous();
+    mod_block_(copy, fc1, fc2, conv_block, dilations, eps, relu, last);
+    x.copy_(copy);
+    return;
+  }
+  const Map map = as_map(x, contiguous);
+  const std::vector<Layer> layers = fold_all(conv_block, dilations, eps, relu);
+  const Floats logits = connect(connect(pool(map), fc1, true), fc2, false);
+  const auto refine_samples = [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n)
+      refine(map, n, &logits[n * map.channels], layers, last);
+  };
+  // Within parallel_for nothing else is parallel, even if it starts no thread.
+  if (map.samples > 1 && map.samples >= at::get_num_threads())
+    at::parallel_for(0, map.samples, 1, refine_samples);
+  else
+    refine_samples(0, map.samples);
+  x.unsafeGetTensorImpl()->bump_version();  // as every operation in place does
+}
+
+}  // namespace
+
+TORCH_LIBRARY(mmcnnmod, library) {
+  library.def(
+      "mod_block_(Tensor(a!) x, Tensor fc1, Tensor fc2, Tensor[] conv_block, int[] dilations, "
+      "float eps, bool relu, bool last) -> ()");
+}
+
+TORCH_LIBRARY_IMPL(mmcnnmod, CPU, library) { library.impl("mod_block_", mod_block_); }
+
+// For inference alone.
+TORCH_LIBRARY_IMPL(mmcnnmod, Autograd, library) {
+  library.impl("mod_block_", torch::CppFunction::makeFallthrough());
+}
+
+// The same for Python without the dispatcher, whose way for operators with lists takes half as long
+// as the operator itself.
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
+  module.def("mod_block_", [](at::Tensor x, const at::Tensor& fc1, const at::Tensor& fc2,
+                              const std::vector<at::Tensor>& conv_block,
+                              const std::vector<int64_t>& dilations, double eps, bool relu,
+                              bool last) {
+    RECORD_FUNCTION("mmcnnmod::mod_block_", std::vector<c10::IValue>());
+    pybind11::gil_scoped_release no_gil;
+    mod_block_(x, fc1, fc2, conv_block, dilations, eps, relu, last);
+  });
+}
