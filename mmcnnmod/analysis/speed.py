@@ -10,6 +10,8 @@ from .measurements import INFERENCE, Setting
 from .timing import ratio, spread
 
 BOUND = ' skip bound'
+# Rounds that tell how much the times vary.
+FEWEST = 3
 Times = Mapping[Candidate, Sequence[float]]
 
 
@@ -54,12 +56,12 @@ def compare(candidate: Candidate, times: Times) -> dict:
         found['baseline'] = baseline.config
         value, iqr = ratio(times[baseline], own)
         found['speedup'], found['speedup_iqr'] = round(value, 4), round(iqr, 4)
-        noisy += ['speedup'] if iqr >= abs(value - 1) else []
+        noisy += ['speedup'] if iqr >= abs(value - 1) or len(own) < FEWEST else []
     bound = Candidate(candidate.config, bound=True)
     if bound in times and not candidate.bound:
         value, iqr = ratio(own, times[bound])
         found['overhead'], found['overhead_iqr'] = round(value - 1, 4), round(iqr, 4)
-        noisy += ['overhead'] if iqr >= abs(value - 1) else []
+        noisy += ['overhead'] if iqr >= abs(value - 1) or len(own) < FEWEST else []
     return {**found, 'noisy': noisy} if found else {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from statistics import median, quantiles
@@ -16,6 +17,18 @@ Call = Callable[[], object]
 # Seconds of one measurement, so that the clock's own time does not count.
 BLOCK = 0.1
 MEGABYTE = 1e6
+
+
+class CallFailed(Exception):
+    """A call raised an exception, its cause, while it was timed.
+
+    Args:
+        key (Hashable): Which one.
+    """
+
+    def __init__(self, key: Hashable) -> None:
+        super().__init__(key)
+        self.key = key
 
 
 def in_turns(
@@ -35,21 +48,32 @@ def in_turns(
 
     Returns:
         dict[Key, list[float]]: Milliseconds of one call, one number for each round.
+
+    Raises:
+        CallFailed: If a call does, which may run out of memory among the others.
     """
     timers = {
         key: Timer('call()', globals={'call': call}, num_threads=torch.get_num_threads())
         for key, call in calls.items()
     }
     # Timer runs each statement twice before it looks at the clock, which is the warm-up.
-    repeats = {key: max(1, int(block / timer.timeit(1).mean)) for key, timer in timers.items()}
+    repeats = {key: max(1, int(block / seconds(timers, key, 1))) for key in timers}
     times: dict[Key, list[float]] = {key: [] for key in calls}
     order, shuffle = list(calls), random.Random(0).shuffle
     for _ in range(rounds):
         shuffle(order)
         for key in order:
-            times[key].append(1000 * timers[key].timeit(repeats[key]).mean)
+            times[key].append(1000 * seconds(timers, key, repeats[key]))
             advance()
     return times
+
+
+def seconds(timers: Mapping[Key, Timer], key: Key, repeats: int) -> float:
+    """The mean time of a call that is repeated; :class:`CallFailed` if it fails."""
+    try:
+        return timers[key].timeit(repeats).mean
+    except Exception as problem:
+        raise CallFailed(key) from problem
 
 
 def spread(times: Sequence[float]) -> float:
@@ -86,6 +110,7 @@ def peak_memory(call: Call, device: str) -> float:
     Returns:
         float: Megabytes (10^6 bytes).
     """
+    gc.collect()  # what others left must not be freed within
     if device == 'cuda':
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()

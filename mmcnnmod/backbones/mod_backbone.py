@@ -38,8 +38,9 @@ class MoDBackbone:
             two, see :class:`MoDBlock`. Defaults to 'before'.
         order (str): Of the k channels: by 'score' or by 'index'. Defaults to 'score'.
         zero_init (bool): Start with each MoD block's last norm at zero. Defaults to False.
-        backend (str, optional): How the MoD blocks are computed, see :class:`MoDBlock`. Defaults to
-            None, what MMCNNMOD_BACKEND says.
+        backend (str, optional): How the MoD blocks are computed: 'auto', 'reference', 'eager',
+            'triton' or 'native', see :class:`MoDBlock`. Defaults to None, what MMCNNMOD_BACKEND
+            says.
         placement (str): 'alternate', every second block of a stage, or 'every' block that keeps
             its input's shape (Section 3.4). Defaults to 'alternate'.
         mod_stages (Sequence[int], optional): Stages that get MoD blocks, counted from 0 as in
@@ -50,6 +51,8 @@ class MoDBackbone:
         ValueError: For an unknown option or stage, a ``c`` or ``r`` that is no positive integer,
             and where no channel is left (C // c = 0 or C // r = 0); it names stage, width and c.
     """
+
+    deploy = False
 
     def __init__(
         self,
@@ -171,6 +174,20 @@ class MoDBackbone:
             if isinstance(module, MoDBlock):
                 module.switch_to_deploy()
         fold_norms(self)
+        self.deploy = True
+
+    def train(self, mode: bool = True) -> nn.Module:
+        """Training or eval mode, as the toolbox does.
+
+        Raises:
+            RuntimeError: For training mode after :meth:`switch_to_deploy`.
+        """
+        if mode and self.deploy:
+            raise RuntimeError(
+                f'{type(self).__name__} was switched to deploy, its norms are folded; '
+                'to train, build the network again and load its checkpoint'
+            )
+        return super().train(mode)
 
     def init_cfgs(self, *types: str) -> list[dict]:
         """What ``init_cfg`` holds of these types of initialisers."""

@@ -23,6 +23,7 @@ from ..analysis.runtimes import RUNTIMES, check_runtime
 from ..analysis.speed_report import speed_report
 from ..errors import UserError
 from ..evidence.machine import machine
+from ..layers.backends.switch import said
 from .benchmark_setting import LAYOUTS, Benchmark, Job, load_networks
 from .counting import config_folder
 from .errors import one_line_errors
@@ -141,6 +142,7 @@ def measure(args: argparse.Namespace, jobs: list[Job], content: dict) -> bool:
                 results, left_out = benchmark.run(job, lambda: progress.advance(task))  # noqa: B023
                 content['results'] += results
                 content['left_out'] += left_out
+                content['fallbacks'] = list(said)
                 progress.remove_task(task)
                 if args.json:
                     write_json(args.json, content)

@@ -21,7 +21,7 @@ from ..analysis.counting import build_model, input_size
 from ..analysis.measurements import Setting
 from ..analysis.runtimes import EXPORTED, RUNTIMES, compile_forward, forget_compiled
 from ..analysis.speed import results_of
-from ..analysis.timing import Call, in_turns, peak_memory
+from ..analysis.timing import Call, CallFailed, in_turns, peak_memory
 from .config import read_config
 from .errors import building_from, one_line
 
@@ -131,12 +131,23 @@ class Benchmark:
                 except Exception as problem:  # whatever a compiler or an exporter raises
                     left_out.append(f'{candidate} ({job}): {shorten(one_line(problem))}')
                 advance()
-            times = in_turns(calls, self.rounds, advance=advance)
+            times = self.time(calls, job, advance, left_out)
         results = results_of(job.setting, job.what, times, peaks)
         for result in results:
             result['size'] = list(self.networks[result['config']].size)
             result['threads'] = torch.get_num_threads()
         return results, left_out
+
+    def time(self, calls: dict, job: Job, advance: Callable[[], None], left_out: list[str]) -> dict:
+        """The times of the calls; without one that fails the others are timed anew."""
+        while calls:
+            try:
+                return in_turns(calls, self.rounds, advance=advance)
+            except CallFailed as failed:
+                del calls[failed.key]
+                reason = shorten(one_line(failed.__cause__))
+                left_out.append(f'{failed.key} ({job}): {reason}')
+        return {}
 
     def prepare(self, candidate: Candidate, job: Job) -> tuple[Call, float | None]:
         """What to time of a network, run once before, and how much memory it takes."""

@@ -19,6 +19,8 @@ from .initialization import keep_first_unit_alive
 
 SELECTIONS = ('topk', 'random')
 LAST_ACTIVATIONS = ('before', 'after')
+# The methods that say what a block computes.
+DEFINING = ('forward', '_forward', 'define')
 
 
 class MoDBlock(nn.Module):
@@ -216,16 +218,19 @@ class MoDBlock(nn.Module):
     def is_original(self) -> bool:
         """Whether neither a subclass nor a wrapper has changed what is computed."""
         return (
-            type(self).define is MoDBlock.define
-            and type(self).forward is MoDBlock.forward
-            and 'forward' not in vars(self)
+            all(getattr(type(self), name) is getattr(MoDBlock, name) for name in DEFINING)
+            and not any(name in vars(self) for name in DEFINING)
             and type(self.selector) in (ChannelSelector, RandomSelector)
+            and type(getattr(self.selector, 'pool', None)) in (nn.AdaptiveAvgPool2d, type(None))
             and type(self.fusion) is Fusion
+            and not any('forward' in vars(module) for module in self.watchable())
         )
 
     def watchable(self) -> tuple[nn.Module, ...]:
         """The modules whose hooks see the block's input, or what only the definition computes."""
-        return (self, self.selector, getattr(self.selector, 'pool', self), self.fusion)
+        selector, fusion = self.selector, self.fusion
+        pool = getattr(selector, 'pool', selector)
+        return self, selector, pool, self.drop_path, fusion, fusion.activation
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""

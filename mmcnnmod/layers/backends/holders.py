@@ -52,4 +52,5 @@ def count_local() -> tuple[int, int, int] | None:
 
 # Of torch's inner parts, which a torch to come may not have.
 count_aliases = getattr(torch._C, '_storage_Use_Count', None)
-LOCAL = count_local()
+# From Python 3.14 on a local variable need not count.
+LOCAL = count_local() if sys.version_info < (3, 14) else None

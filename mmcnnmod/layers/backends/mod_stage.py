@@ -40,7 +40,7 @@ class MoDStage:
             return self.forward_with_gradients(x)
         # All at once: between two blocks, with cold caches, a decision takes ten times as long.
         for block, way in [(block, way_of(block, x)) for block in self]:
-            alone = way is not None and holders(x) == nobody_else()
+            alone = way is not None and type(x) is Tensor and holders(x) == nobody_else()
             x = way(block, x, alone) if way else block(x)
         return x
 
@@ -50,7 +50,8 @@ class MoDStage:
         blocks = list(self)
         for block, following in zip_longest(blocks, blocks[1:]):
             saved = maps.of(x) if may_overwrite_saved(block) else None
-            own = saved is not None and holders(x) == nobody_else(aliases=len(saved))
+            own = saved is not None and type(x) is Tensor
+            own = own and holders(x) == nobody_else(aliases=len(saved))
             way = way_of(block, x) if own else None
             with maps.catch(may_overwrite_saved(following)):
                 if way is None:

@@ -21,10 +21,11 @@ namespace {
 
 using Floats = std::vector<float>;
 
-constexpr int64_t CACHE_LINE = 16;    // floats
-constexpr int64_t TILE = 1024;        // pixels whose sums stay in the first cache
-constexpr int64_t PLANE_CHUNK = 4096; // floats that are summed in one go: rounding errors stay small
-constexpr int64_t SHARE = 512;        // pixels that are summed in one go, channels-last
+constexpr int64_t CACHE_LINE = 16;  // floats
+constexpr int64_t TILE = 1024;      // pixels whose sums stay in the first cache
+// What is summed in one go, so that rounding errors stay small.
+constexpr int64_t PLANE_CHUNK = 4096;  // pixels of a channel
+constexpr int64_t SHARE = 512;         // pixels, channels-last
 
 // A feature map (N, C, H, W), contiguous or channels-last.
 struct Map {
@@ -243,8 +244,10 @@ void convolve_pixels(const Layer& layer, const Planes& planes, const Floats& sou
 
 void clear_margins(const Planes& planes, int64_t count, Floats& values) {
   for (int64_t plane = 0; plane < count; ++plane)
-    for (int64_t y = 0; y + 1 < planes.height; ++y)
-      std::fill_n(&values[plane * planes.size() + planes.at(y) + planes.width], 2 * planes.margin, 0);
+    for (int64_t y = 0; y + 1 < planes.height; ++y) {
+      const int64_t end_of_row = plane * planes.size() + planes.at(y) + planes.width;
+      std::fill_n(values.begin() + end_of_row, 2 * planes.margin, 0);
+    }
 }
 
 void convolve(const Layer& layer, const Planes& planes, const Floats& source, Floats& target) {
@@ -291,7 +294,7 @@ Layer fold(at::TensorList tensors, int64_t dilation, bool relu, float eps) {
   for (const at::Tensor& tensor : tensors) {
     TORCH_CHECK(tensor.size(0) == weight.size(0) && (tensor.dim() == 4 || tensor.is_contiguous()),
                 "a layer's tensors do not fit each other");
-    TORCH_CHECK(tensor.is_cpu(), "a weight is on ", tensor.device(), ", the input on cpu");
+    TORCH_CHECK(tensor.is_cpu(), "not all tensors are on a CPU");
   }
   Layer layer{weight.size(1), weight.size(0), size * size, dilation, relu};
   const bool with_bias = tensors.size() % 4 == 2, with_norm = tensors.size() > 4;
@@ -343,7 +346,7 @@ void mod_block_(at::Tensor& x, const at::Tensor& fc1, const at::Tensor& fc2,
                 at::TensorList conv_block, at::IntArrayRef dilations, double eps, bool relu,
                 bool last) {
   if (x.numel() == 0) return;
-  TORCH_CHECK(x.is_cpu() && fc1.is_cpu() && fc2.is_cpu(), "the weights or the input are not on a CPU");
+  TORCH_CHECK(x.is_cpu() && fc1.is_cpu() && fc2.is_cpu(), "not all tensors are on a CPU");
   TORCH_CHECK(fc1.size(1) == x.size(1) && fc2.size(0) == x.size(1) && fc2.size(1) == fc1.size(0),
               "the selector does not fit ", x.size(1), " channels");
   const bool contiguous = x.is_contiguous();

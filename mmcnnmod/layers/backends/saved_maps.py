@@ -32,9 +32,10 @@ class Saved:
         self.where = self.old = None
 
     def fits(self, x: Tensor) -> bool:
-        """Whether a map that shares the memory has the same elements in the same places."""
-        mine = self.tensor
-        return (x.shape, x.stride(), x.data_ptr()) == (mine.shape, mine.stride(), mine.data_ptr())
+        """Whether a map that shares the memory is still what was saved, in the same places."""
+        mine, unchanged = self.tensor, self.tensor._version == self.version
+        places = (x.shape, x.stride(), x.data_ptr())
+        return unchanged and places == (mine.shape, mine.stride(), mine.data_ptr())
 
     def overwritten(self, fused: Tensor, where: tuple, old: Tensor) -> None:
         """Keep the old channels of a map that became the fused one."""

@@ -6,7 +6,7 @@
 - 'triton': a few kernels for CUDA, for inference; see ``triton_block``. Only if asked for.
 - 'native': one operator for CPUs, for inference, also within torch.compile; see ``native_block``.
   Only if asked for.
-- 'auto', the default: the fastest that the situation allows.
+- 'auto', the default: eager, unless a hook, a wrapper or a compiler looks on.
 
 The environment variable MMCNNMOD_BACKEND names one for the process; an MoD block's own ``backend``
 comes before it. Where a way is not possible, the next one is taken: triton or native, eager,
@@ -19,7 +19,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import partial
 
 import torch
 from mmengine.logging import print_log
@@ -40,6 +40,7 @@ NEW_TORCH = hasattr(torch.compiler, 'is_compiling')
 Way = Callable[[nn.Module, Tensor, bool], Tensor]
 
 chosen = 'auto'
+said: list[str] = []
 
 
 def choose_backend(name: str) -> None:
@@ -79,15 +80,23 @@ def fast_way(block: nn.Module, x: Tensor) -> Way | None:
         the result. None for the definition.
     """
     asked = block.backend or chosen
+    # Compilers and exporters make one map of the definition's copy and sum by themselves.
+    if is_traced(x) and not (asked == 'native' and is_dynamo()):
+        return by_definition(asked, 'a compiler, an exporter or a transform looks on')
     if must_be_defined(block):
-        return None
-    if is_traced(x):
-        # Compilers and exporters make one map of the definition's copy and sum by themselves.
-        return partial(optional_way, asked, None) if asked == 'native' and is_dynamo() else None
-    way = eager_block.forward
+        return by_definition(asked, 'a hook looks on, or a wrapper or a subclass changes it')
+    way = None if is_traced(x) else eager_block.forward
     if wants_gradients(block, x):
         way = training_block.forward if training_block.covers(block) else None
-    return partial(optional_way, asked, way) if asked in OPTIONAL else way
+    if asked in OPTIONAL:
+        return partial(optional_way, asked, way)
+    return way or by_definition(asked, "it is trained, in a variant of the paper's block")
+
+
+def by_definition(asked: str, reason: str) -> None:
+    """No faster way; said if one was asked for by its name."""
+    if asked not in ('auto', 'reference'):
+        say_once(f'MoD blocks are computed by their definition, not by {asked}: {reason}')
 
 
 def optional_way(
@@ -125,9 +134,7 @@ def is_compiling() -> bool:
 
 def is_dynamo() -> bool:
     """Whether it is torch.compile, which can call operators of ours; exporters cannot."""
-    if not NEW_TORCH or not torch.compiler.is_dynamo_compiling():
-        return False
-    return not getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)()
+    return NEW_TORCH and torch.compiler.is_dynamo_compiling()
 
 
 def is_watched(block: nn.Module) -> bool:
@@ -157,10 +164,11 @@ def say_once(message: str) -> None:
     log_once(message)
 
 
-@lru_cache(None)
 def log_once(message: str) -> None:
     """Log a line the first time that it is asked for."""
-    print_log(message, logger='current', level=logging.INFO)
+    if message not in said:
+        said.append(message)
+        print_log(message, logger='current', level=logging.INFO)
 
 
 # Whether torch.func is at work; a torch that cannot tell gets the definition.

@@ -252,6 +252,17 @@ def test_what_was_saved_and_then_changed_is_noticed(change, way, x):
         out.sum().backward()
 
 
+@pytest.mark.parametrize('way', ['reference', 'auto'])
+def test_a_map_that_was_changed_after_it_was_saved_is_noticed(way, x):
+    """And not given back as if it had been saved like that."""
+    stage = make_double()
+    stage[0].register_forward_hook(lambda module, args, out: out.sub_(0.3))
+    with use_backend(way):
+        out = stage(x.clone().requires_grad_())
+    with pytest.raises(RuntimeError, match=r'modified by an in-?place operation'):
+        out.sum().backward()
+
+
 def test_the_definition_leaves_saving_to_torch(x, monkeypatch):
     caught = []
     monkeypatch.setattr(saved_maps.SavedMaps, 'pack', lambda self, tensor: caught.append(tensor))

@@ -33,9 +33,9 @@ def lines(monkeypatch):
     """What is logged."""
     said = []
     monkeypatch.setattr(switch, 'print_log', lambda line, **kwargs: said.append(line))
-    switch.log_once.cache_clear()
+    switch.said.clear()
     yield said
-    switch.log_once.cache_clear()
+    switch.said.clear()
 
 
 def test_auto_chooses_by_gradients(block, x):
@@ -102,6 +102,36 @@ def test_what_was_asked_for_is_taken_where_it_can(block, x, monkeypatch):
     assert not torch.equal(block(x), 2 * x)
 
 
+CHANGES = {
+    'pool': lambda block: setattr(block.selector, 'pool', torch.nn.AdaptiveMaxPool2d(1)),
+    'selector': lambda block: setattr(block.selector, 'forward', block.selector.forward),
+    'fusion': lambda block: setattr(block.fusion, 'forward', block.fusion.forward),
+    'define': lambda block: setattr(block, 'define', lambda x: 2 * x),
+    '_forward': lambda block: setattr(block, '_forward', lambda x: 2 * x),
+}
+
+
+@pytest.mark.parametrize('gradients', [True, False])
+@pytest.mark.parametrize('name', CHANGES)
+def test_what_was_exchanged_in_a_block_counts(name, gradients, block, x):
+    CHANGES[name](block)
+    with torch.set_grad_enabled(gradients):
+        assert switch.fast_way(block, x) is None
+        if name in ('define', '_forward'):
+            assert torch.equal(block(x), 2 * x)
+
+
+def test_a_fast_way_asked_for_and_not_taken_is_said(block, x, lines):
+    block.register_forward_hook(lambda *args: None)
+    block(x)
+    assert not lines
+    with use_backend('eager'):
+        block(x)
+        block(x)
+    (line,) = lines
+    assert 'by their definition, not by eager: a hook' in line
+
+
 def test_auto_on_a_cpu_says_nothing(block, x, lines):
     block(x)
     with torch.no_grad():
@@ -110,7 +140,7 @@ def test_auto_on_a_cpu_says_nothing(block, x, lines):
 
 
 def test_the_log_is_mmengines(caplog):
-    switch.log_once.cache_clear()
+    switch.said.clear()
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     try:
@@ -122,7 +152,9 @@ def test_the_log_is_mmengines(caplog):
     assert caplog.records[0].levelno == logging.INFO
 
 
-@pytest.mark.parametrize('name', ['', 'selector', 'selector.pool', 'fusion'])
+@pytest.mark.parametrize(
+    'name', ['', 'selector', 'selector.pool', 'drop_path', 'fusion', 'fusion.activation']
+)
 @pytest.mark.parametrize('gradients', [True, False])
 def test_hooks_see_the_definition(name, gradients, block, x):
     expected, seen = block(x), []

@@ -126,7 +126,7 @@ SCRIPT = """
 import sys, torch
 from torch.nn.parallel import DistributedDataParallel
 sys.path.insert(0, sys.argv[3])
-from tests.test_layers.test_training_block import image, make, training_block
+from tests.test_layers.test_backends.test_training_block import image, make, training_block
 rank = int(sys.argv[1])
 torch.distributed.init_process_group('gloo', 'file://' + sys.argv[2], rank=rank, world_size=2)
 block = make().eval()
