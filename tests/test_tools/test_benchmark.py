@@ -1,7 +1,9 @@
 """tools/analysis_tools/benchmark.py from the options to the tables."""
 
 import json
+import os
 import runpy
+import subprocess
 import sys
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from mmcnnmod.analysis.measurements import Setting, read_speed
 from mmcnnmod.analysis.timing import in_turns
 from mmcnnmod.cli import benchmark, benchmark_setting
+from mmcnnmod.layers import use_backend
 
 from .conftest import ROOT
 
@@ -100,6 +103,50 @@ def test_what_fails_is_left_out(quick, monkeypatch, capsys):
     assert printed.count('| resnet18') == 2
     assert 'Left out: resnet18-mod_in1k, skip bound (inference, cpu, eager, batch 1' in printed
     assert 'no bounds' in printed
+
+
+def test_what_fails_while_it_is_timed_is_left_out(quick, monkeypatch, capsys):
+    calls = []
+
+    def fail_at_third_run(self, source, bound, job, call=benchmark_setting.Benchmark.call):
+        run = call(self, source, bound, job)
+
+        def once_more():
+            calls.append(1)
+            if len(calls) > 2:
+                raise RuntimeError('out of memory')
+            return run()
+
+        return once_more if bound else run
+
+    monkeypatch.setattr(benchmark_setting.Benchmark, 'call', fail_at_third_run)
+    benchmark.main(SMALL)
+    printed = capsys.readouterr().out
+    assert printed.count('| resnet18') == 2
+    assert 'Left out: resnet18-mod_in1k, skip bound (inference, cpu, eager, batch 1' in printed
+    assert 'out of memory' in printed
+
+
+def test_a_fallback_stands_beside_the_times(quick, capsys):
+    with use_backend('triton'):
+        benchmark.main([*SMALL, '--json', 'speed.json'])
+    with open('speed.json') as file:
+        fallbacks = json.load(file)['fallbacks']
+    assert any('not by triton: ' in line for line in fallbacks)
+    assert f'{fallbacks[-1]}.' in capsys.readouterr().out
+
+
+def test_an_unknown_backend_is_one_line():
+    done = subprocess.run(
+        [sys.executable, TOOL, '--show', 'none.json'],
+        env={**os.environ, 'MMCNNMOD_BACKEND': 'fast'},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if 'MMCNNMOD_BACKEND' in line]
+    assert line.startswith("error: MMCNNMOD_BACKEND: MoD: unknown backend 'fast'; choose from")
+    assert 'Traceback' not in done.stderr
 
 
 def test_interrupted_keeps_what_is_complete(quick, monkeypatch, capsys):
