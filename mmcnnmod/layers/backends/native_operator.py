@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -41,7 +42,9 @@ def load_operator() -> Callable | str:
         from torch.utils import cpp_extension
 
         capability = torch.backends.cpu.get_cpu_capability()
-        name = re.sub(r'\W', '_', f'mmcnnmod_{torch.__version__}_{capability}')
+        # Versions of this package beside each other shall not compile it in turns.
+        content = sha256(SOURCE.read_bytes()).hexdigest()[:8]
+        name = re.sub(r'\W', '_', f'mmcnnmod_{torch.__version__}_{capability}_{content}')
         print_log(
             'Loading the native MoD block; the first time it is compiled, in about a minute',
             logger='current',
