@@ -100,7 +100,7 @@ def test_wheel_holds_only_the_package(built):
     tops = {name.split('/')[0] for name in wheel if '.dist-info/' not in name}
     assert tops == {'mmcnnmod'}
     files = {path.relative_to(tree).as_posix() for path in (tree / 'mmcnnmod').rglob('*.*')
-             if path.suffix in ('.py', '.json') and '.mim' not in path.parts}  # fmt: skip
+             if path.suffix in ('.py', '.json', '.cpp') and '.mim' not in path.parts}  # fmt: skip
     assert 'mmcnnmod/analysis/paper_tables.json' in files
     assert 'mmcnnmod/layers/backends/native_block.cpp' in files
     assert files <= set(wheel)

@@ -20,7 +20,7 @@ from .initialization import keep_first_unit_alive
 SELECTIONS = ('topk', 'random')
 LAST_ACTIVATIONS = ('before', 'after')
 # The methods that say what a block computes.
-DEFINING = ('forward', '_forward', 'define')
+DEFINING = ('forward', '_forward', 'define', 'process')
 
 
 class MoDBlock(nn.Module):
@@ -209,11 +209,16 @@ class MoDBlock(nn.Module):
 
     def define(self, x: Tensor) -> Tensor:
         """Section 3 of the paper: the truth, with which every faster way is compared."""
+        processed, index = self.process(x)
+        return self.fusion(x, processed, index)
+
+    def process(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Select, process, weight: what is to be fused, (N, k, H, W), and the channels, (N, k)."""
         index, scores = self.selector(x)
         processed = self.conv_block(x[per_sample(index)])
         if scores is not None:
             processed = processed * scores.to(processed.dtype)[:, :, None, None]
-        return self.fusion(x, self.drop_path(processed), index)
+        return self.drop_path(processed), index
 
     def is_original(self) -> bool:
         """Whether neither a subclass nor a wrapper has changed what is computed."""

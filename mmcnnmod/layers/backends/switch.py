@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from ..checks import check_choice
-from . import eager_block, native_block, training_block, triton_block
+from . import compiled_block, eager_block, native_block, training_block, triton_block
 
 # Only if asked for: no GPU has run Triton's kernels yet, and a C++ compiler is not to be started in
 # somebody's first forward.
@@ -81,16 +81,17 @@ def fast_way(block: nn.Module, x: Tensor) -> Way | None:
     """
     asked = block.backend or chosen
     # Compilers and exporters make one map of the definition's copy and sum by themselves.
-    if is_traced(x) and not (asked == 'native' and is_dynamo()):
-        return by_definition(asked, 'a compiler, an exporter or a transform looks on')
+    if is_traced(x) and not is_dynamo():
+        return by_definition(asked, 'an exporter or a transform looks on')
     if must_be_defined(block):
         return by_definition(asked, 'a hook looks on, or a wrapper or a subclass changes it')
-    way = None if is_traced(x) else eager_block.forward
+    way = None if is_dynamo() else eager_block.forward
     if wants_gradients(block, x):
-        way = training_block.forward if training_block.covers(block) else None
+        training = compiled_block if is_dynamo() else training_block
+        way = training.forward if training.covers(block) else None
     if asked in OPTIONAL:
         return partial(optional_way, asked, way)
-    return way or by_definition(asked, "it is trained, in a variant of the paper's block")
+    return way or by_definition(asked, 'it is compiled, or a variant that is trained')
 
 
 def by_definition(asked: str, reason: str) -> None:

@@ -1,6 +1,7 @@
 """Compiled and exported: one graph, the same every time, that never waits for a device."""
 
 import io
+import shutil
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmcnnmod.layers import MoDBlock, become_mod_stage, bottleneck, use_backend
+from mmcnnmod.layers.backends import switch
 
 SYNCHRONISING = ('aten::_local_scalar_dense', 'aten::item', 'aten::nonzero', 'aten::masked_select')
 
@@ -107,3 +109,23 @@ def test_torch_export():
     program = torch.export.export(stage, (x,))
     module = program.module() if hasattr(program, 'module') else program
     torch.testing.assert_close(module(x), reference(stage, x))
+
+
+@pytest.mark.skipif(shutil.which('c++') is None, reason='no C++ compiler')
+@pytest.mark.skipif(not switch.NEW_TORCH, reason='torch 2.1 gets the definition')
+@pytest.mark.parametrize('position', ['first', 'last'])
+def test_inductor_compiles_training(position):
+    """Of the definition's gradients it makes C++ that does not compile."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    block = MoDBlock(64, bottleneck, c=16, position=position)
+    x = torch.rand(2, 64, 16, 16, requires_grad=True)
+    compiled = gradients(torch.compile(block, fullgraph=True), x, block)
+    for one, same in zip(compiled, gradients(block.define, x, block), strict=True):
+        assert (one - same).norm() <= 1e-3 * same.norm()
+
+
+def gradients(run, x, block):
+    """The output, and the gradients of its square."""
+    out = run(x)
+    return [out.detach(), *torch.autograd.grad(out.square().sum(), [x, *block.parameters()])]
