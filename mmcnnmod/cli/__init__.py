@@ -12,8 +12,6 @@ def launch(program: str) -> None:
     """
     try:
         module = import_module(f'{__name__}.{program}')
-    except ValueError as problem:  # MMCNNMOD_BACKEND
-        sys.exit(f'error: {problem}')
     except ImportError as problem:
         cause = ' '.join(str(problem).split())
         sys.exit(

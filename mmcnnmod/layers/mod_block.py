@@ -9,7 +9,7 @@ from mmcv.cnn import is_norm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .backends.switch import BACKENDS, fast_way
+from .backends.switch import BACKENDS, check_chosen, fast_way
 from .channel_selector import ORDERS, ChannelSelector, RandomSelector
 from .checks import check_choice, check_positive_int
 from .conv_block import ends_with_norm, take_last_activation
@@ -95,6 +95,7 @@ class MoDBlock(nn.Module):
         check_choice(self.name, 'last_activation', last_activation, LAST_ACTIVATIONS)
         check_choice(self.name, 'order', order, ORDERS)
         check_choice(self.name, 'backend', backend, (None, *BACKENDS))
+        check_chosen()
 
         self.k = in_channels // c
         if selection == 'topk':

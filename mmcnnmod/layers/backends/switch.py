@@ -39,7 +39,7 @@ HOOKS_OF_ALL = tuple(getattr(torch_module, f'_global{kind}') for kind in HOOKS)
 NEW_TORCH = hasattr(torch.compiler, 'is_compiling')
 Way = Callable[[nn.Module, Tensor, bool], Tensor]
 
-chosen = 'auto'
+chosen = os.environ.get(VARIABLE, 'auto')
 said: list[str] = []
 
 
@@ -55,6 +55,11 @@ def choose_backend(name: str) -> None:
     global chosen
     check_choice('MoD', 'backend', name, BACKENDS)
     chosen = name
+
+
+def check_chosen() -> None:
+    """Raise ValueError if the environment variable names none; an import is no place for that."""
+    check_choice(VARIABLE, 'backend', chosen, BACKENDS)
 
 
 @contextmanager
@@ -174,7 +179,3 @@ def log_once(message: str) -> None:
 
 # Whether torch.func is at work; a torch that cannot tell gets the definition.
 is_transforming = getattr(torch._C, '_are_functorch_transforms_active', lambda: True)
-try:
-    choose_backend(os.environ.get(VARIABLE, chosen))
-except ValueError as problem:
-    raise ValueError(f'{VARIABLE}: {problem}') from None

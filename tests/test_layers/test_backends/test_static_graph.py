@@ -122,7 +122,8 @@ def test_inductor_compiles_training(position):
     x = torch.rand(2, 64, 16, 16, requires_grad=True)
     compiled = gradients(torch.compile(block, fullgraph=True), x, block)
     for one, same in zip(compiled, gradients(block.define, x, block), strict=True):
-        assert (one - same).norm() <= 1e-3 * same.norm()
+        # Some gradients before a norm are zero but for rounding.
+        assert (one - same).norm() <= 1e-3 * same.norm() + 1e-3
 
 
 def gradients(run, x, block):
