@@ -11,7 +11,7 @@ from .timing import ratio, spread
 
 BOUND = ' skip bound'
 # Rounds that tell how much the times vary.
-FEWEST = 3
+FEWEST = 5
 Times = Mapping[Candidate, Sequence[float]]
 
 
@@ -61,7 +61,8 @@ def compare(candidate: Candidate, times: Times) -> dict:
     if bound in times and not candidate.bound:
         value, iqr = ratio(own, times[bound])
         found['overhead'], found['overhead_iqr'] = round(value - 1, 4), round(iqr, 4)
-        noisy += ['overhead'] if iqr >= abs(value - 1) or len(own) < FEWEST else []
+        # Nothing beats the bound: what seems to was disturbed.
+        noisy += ['overhead'] if iqr >= value - 1 or len(own) < FEWEST else []
     return {**found, 'noisy': noisy} if found else {}
 
 

@@ -17,7 +17,7 @@ HEAD = (
     'of the bound',
     'over the bound',
     'peak MB',
-    'of the bound',
+    "the bound's",
     'speed-up, paper',
 )
 DOUBT = '?'

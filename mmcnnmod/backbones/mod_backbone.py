@@ -187,7 +187,8 @@ class MoDBackbone:
                 f'{type(self).__name__} was switched to deploy, its norms are folded; '
                 'to train, build the network again and load its checkpoint'
             )
-        return super().train(mode)
+        super().train(mode)  # which gives nothing in some toolboxes
+        return self
 
     def init_cfgs(self, *types: str) -> list[dict]:
         """What ``init_cfg`` holds of these types of initialisers."""
