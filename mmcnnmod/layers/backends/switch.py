@@ -140,7 +140,14 @@ def is_compiling() -> bool:
 
 def is_dynamo() -> bool:
     """Whether it is torch.compile, which can call operators of ours; exporters cannot."""
-    return NEW_TORCH and torch.compiler.is_dynamo_compiling()
+    return NEW_TORCH and torch.compiler.is_dynamo_compiling() and not is_exporting()
+
+
+# As a constant: within a graph torch's own function is always true.
+@torch.compiler.assume_constant_result
+def is_exporting() -> bool:
+    """Whether torch.export is looking."""
+    return getattr(torch.compiler, 'is_exporting', bool)()
 
 
 def is_watched(block: nn.Module) -> bool:
