@@ -22,6 +22,8 @@ def holders(x: Tensor) -> tuple[int, ...]:
 def nobody_else(aliases: int = 0) -> tuple[int, int, int] | None:
     """What :func:`holders` gives of a tensor that is one local variable's alone.
 
+    Counted anew every time: once torch.compile has run in a process, calls hold one more.
+
     Args:
         aliases (int): How many others, that are known, hold the memory, each as a tensor of its
             own. Defaults to 0.
@@ -30,9 +32,10 @@ def nobody_else(aliases: int = 0) -> tuple[int, int, int] | None:
         tuple[int, int, int] | None: None, which no count equals, where torch or Python do not
         count.
     """
-    if LOCAL is None:
+    if count_aliases is None or sys.version_info >= (3, 14):  # there local variables need not count
         return None
-    tensor, memory, storage = LOCAL
+    x = torch.empty(1)
+    tensor, memory, storage = holders(x)
     return tensor, memory + aliases, storage
 
 
@@ -41,16 +44,5 @@ def shares_memory(x: Tensor, y: Tensor) -> bool:
     return x.untyped_storage()._cdata == y.untyped_storage()._cdata
 
 
-def count_local() -> tuple[int, int, int] | None:
-    """Count the holders of a local variable; None if that is not possible or not the same twice."""
-    counts = set()
-    for _ in range(2):
-        x = torch.empty(1)
-        counts.add(holders(x))
-    return next(iter(counts)) or None if len(counts) == 1 else None
-
-
 # Of torch's inner parts, which a torch to come may not have.
 count_aliases = getattr(torch._C, '_storage_Use_Count', None)
-# From Python 3.14 on a local variable need not count.
-LOCAL = count_local() if sys.version_info < (3, 14) else None

@@ -266,7 +266,12 @@ def test_containers_that_do_more_stay_what_they_are():
     assert type(container) is Own
 
 
-def test_one_local_variable_is_nobody_else():
+@pytest.mark.parametrize('compiled_before', [False, True])
+def test_one_local_variable_is_nobody_else(compiled_before):
+    if compiled_before:
+        with pytest.raises(Exception, match='call'):
+            torch.compile(lambda x: print(x), fullgraph=True, backend='eager')(torch.ones(1))
+
     def lonely():
         x = torch.rand(3) * 2
         return holders.holders(x)
@@ -324,7 +329,6 @@ def keep_input(method, given):
 def test_a_torch_that_does_not_count_gets_copies(x, monkeypatch, overwritten):
     monkeypatch.setattr(holders, 'count_aliases', None)
     assert holders.holders(x) == ()
-    monkeypatch.setattr(holders, 'LOCAL', holders.count_local())
     with torch.no_grad():
         make()(x)
     assert not overwritten
