@@ -19,8 +19,6 @@ from .initialization import keep_first_unit_alive
 
 SELECTIONS = ('topk', 'random')
 LAST_ACTIVATIONS = ('before', 'after')
-# The methods that say what a block computes.
-DEFINING = ('forward', '_forward', 'define', 'process')
 
 
 class MoDBlock(nn.Module):
@@ -224,7 +222,7 @@ class MoDBlock(nn.Module):
     def is_original(self) -> bool:
         """Whether neither a subclass nor a wrapper has changed what is computed."""
         return (
-            all(getattr(type(self), name) is getattr(MoDBlock, name) for name in DEFINING)
+            all(getattr(type(self), name) is method for name, method in DEFINING.items())
             and not any(name in vars(self) for name in DEFINING)
             and type(self.selector) in (ChannelSelector, RandomSelector)
             and type(getattr(self.selector, 'pool', None)) in (nn.AdaptiveAvgPool2d, type(None))
@@ -241,3 +239,7 @@ class MoDBlock(nn.Module):
     def extra_repr(self) -> str:
         """The settings, for ``print``."""
         return f'in_channels={self.in_channels}, c={self.c}, k={self.k}'
+
+
+# The methods that say what a block computes, as they are here: who patches the class is seen too.
+DEFINING = {name: getattr(MoDBlock, name) for name in ('forward', '_forward', 'define', 'process')}
