@@ -74,7 +74,7 @@ setup(
     packages=find_packages(include=['mmcnnmod', 'mmcnnmod.*']),
     package_data={
         'mmcnnmod.analysis': ['paper_tables.json'],
-        'mmcnnmod.layers.backends': ['native_block.cpp'],
+        'mmcnnmod.ops': ['mod_block.cpp'],
     },
     python_requires='>=3.10',
     install_requires=[],

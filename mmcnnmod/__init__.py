@@ -10,9 +10,12 @@ from .swap import swap_backbone
 from .toolboxes import register_all
 from .version import __version__
 
+__all__ = ['__version__', 'swap_backbone']
+
 register_all()
 # Where mmengine or mmcv are missing there is no runner to hook into; the tools say what is missing.
 with suppress(ImportError):
     from . import datasets, engine  # noqa: F401
+    from .backbones import switch_to_deploy
 
-__all__ = ['__version__', 'swap_backbone']
+    __all__ += ['switch_to_deploy']

@@ -102,7 +102,7 @@ def test_wheel_holds_only_the_package(built):
     files = {path.relative_to(tree).as_posix() for path in (tree / 'mmcnnmod').rglob('*.*')
              if path.suffix in ('.py', '.json', '.cpp') and '.mim' not in path.parts}  # fmt: skip
     assert 'mmcnnmod/analysis/paper_tables.json' in files
-    assert 'mmcnnmod/layers/backends/native_block.cpp' in files
+    assert 'mmcnnmod/ops/mod_block.cpp' in files
     assert files <= set(wheel)
 
 

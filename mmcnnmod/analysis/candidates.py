@@ -13,6 +13,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
 from ..layers import MoDBlock
+from .channel_usage import refuse_deployed
 from .counting import detector_sample
 from .paper import load_tables
 
@@ -41,7 +42,11 @@ def skip_bound(model: nn.Module) -> nn.Module:
 
     Returns:
         nn.Module: With the same weights in everything else.
+
+    Raises:
+        UserError: If the model was switched to deploy.
     """
+    refuse_deployed(model)
     bound = deepcopy(model)
     for name, module in list(bound.named_modules()):
         if isinstance(module, MoDBlock):

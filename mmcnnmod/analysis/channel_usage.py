@@ -13,7 +13,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..layers import MoDBlock
+from ..ops import DeployedMoDBlock
 
 
 class ChannelUsage:
@@ -79,12 +81,25 @@ def mod_blocks(model: nn.Module) -> dict[str, MoDBlock]:
     Returns:
         dict[str, MoDBlock]: By name, such as 'layer3.1', without the prefix of wrapper and
         backbone.
+
+    Raises:
+        UserError: If the network was switched to deploy.
     """
+    refuse_deployed(model)
     return {
         name.removeprefix('module.').removeprefix('backbone.'): module
         for name, module in model.named_modules()
         if isinstance(module, MoDBlock)
     }
+
+
+def refuse_deployed(model: nn.Module) -> None:
+    """Raise a UserError if a network was switched to deploy: its MoD blocks show nothing more."""
+    if any(isinstance(module, DeployedMoDBlock) for module in model.modules()):
+        raise UserError(
+            f'{type(model).__name__} was switched to deploy, which hides its MoD blocks; give it '
+            'as it was before switch_to_deploy()'
+        )
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from mmengine.utils import to_2tuple
 from torch import nn
 
 from ..errors import UserError
-from ..layers import use_backend
+from .channel_usage import refuse_deployed
 from .files import check_fields, read_json
 
 COUNT_FIELDS = dict(params=int, macs=int, size=list, counter=str, relu_macs=int)
@@ -89,7 +89,6 @@ def count_config(path: Path) -> Count:
         contextlib.redirect_stdout(sys.stderr),
         DefaultScope.overwrite_default_scope(cfg.default_scope),
         torch.no_grad(),
-        use_backend('reference'),  # counts are of the definition, not of how we compute it
     ):
         model = build_model(cfg)
         params = count_params(model)
@@ -169,6 +168,7 @@ def count_by_ptflops(model: nn.Module, size: tuple[int, int]) -> tuple[int, int]
     except ModuleNotFoundError as problem:
         raise UserError(f'{problem}; pip install ptflops==0.7.5') from problem
 
+    refuse_deployed(model)
     relu_outputs = []
     for module in model.modules():
         if isinstance(module, nn.ReLU):
@@ -186,6 +186,7 @@ def count_by_mmengine(model: nn.Module, size: tuple[int, int]) -> int:
 
     On random weights a Faster R-CNN keeps all 1000 regions that its test settings allow.
     """
+    refuse_deployed(model)
     if hasattr(model, 'roi_head'):
         model.forward = partial(model.forward, data_samples=[detector_sample(size)])
     analyzer = FlopAnalyzer(model, (torch.rand(1, 3, *size),))

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch import _dynamo as dynamo
 
+from ..backbones import MoDBackbone
 from ..errors import UserError
-from ..layers import fold_norms
+from ..ops import fold_norms
 
 Call = Callable[[], object]
 
@@ -22,15 +23,20 @@ def eager(network: nn.Module, images: Tensor) -> Call:
     return lambda: network(images)
 
 
-def eager_folded(network: nn.Module, images: Tensor) -> Call:
-    """With the norms folded into the convolutions before them."""
-    return eager(fold(network), images)
+def deployed(network: nn.Module, images: Tensor) -> Call:
+    """As ``switch_to_deploy`` makes it; of a dense network the norms are folded."""
+    return eager(deploy(network), images)
 
 
 def compiled(network: nn.Module, images: Tensor) -> Call:
     """By torch.compile; of a detector the backbone, for the rest depends on the images."""
     compile_forward(network.model.backbone if is_detector(network.model) else network)
     return eager(network, images)
+
+
+def deployed_compiled(network: nn.Module, images: Tensor) -> Call:
+    """The deployed network by torch.compile."""
+    return compiled(deploy(network), images)
 
 
 def cuda_graph(network: nn.Module, images: Tensor) -> Call:
@@ -76,8 +82,9 @@ def openvino(network: nn.Module, images: Tensor) -> Call:
 
 RUNTIMES: dict[str, Callable[[nn.Module, Tensor], Call]] = {
     'eager': eager,
-    'eager-folded': eager_folded,
+    'deploy': deployed,
     'compile': compiled,
+    'deploy-compile': deployed_compiled,
     'cuda-graph': cuda_graph,
     'onnxruntime': onnx_runtime,
     'openvino': openvino,
@@ -115,10 +122,10 @@ def check_runtime(name: str, device: str, training: bool, dtype: str) -> None:
         raise UserError(f'{problem}; install it: pip install {name}') from problem
 
 
-def fold(network: nn.Module) -> nn.Module:
-    """Fold the norms into the convolutions, in place; by ``switch_to_deploy`` if there is one."""
+def deploy(network: nn.Module) -> nn.Module:
+    """Switch MoD backbones to deploy and fold all other norms, in place."""
     for module in list(network.modules()):
-        if hasattr(module, 'switch_to_deploy'):
+        if isinstance(module, MoDBackbone):
             module.switch_to_deploy()
     fold_norms(network)
     return network

@@ -44,7 +44,6 @@ def speed_report(content: Mapping) -> list[str]:
         lines += ['', f'{title}:', '', *grid(HEAD, rows)]
         if any(result.get('noisy') for result in results):
             lines += ['', f'{DOUBT}: too noisy to tell, the difference varies by more than it is.']
-    lines += [line for fallback in content.get('fallbacks', []) for line in ('', f'{fallback}.')]
     for left_out in content.get('left_out', []):
         lines += ['', f'Left out: {left_out}']
     return lines

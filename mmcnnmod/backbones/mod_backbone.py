@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -9,11 +11,22 @@ from mmengine.model import initialize
 from torch import nn
 
 from ..checkpoints import refuse_foreign_checkpoints, rename_tensors
-from ..layers import MoDBlock, Placement, become_mod_stage, fold_norms
+from ..errors import UserError
+from ..layers import MoDBlock, Placement
+from ..ops import DeployedMoDBlock, fold_norms, log_once
 
 # The names of the class and of its entry in the registry.
 PRETRAINED = ('Pretrained', 'PretrainedInit')
 DENSE = ('DensePretrained',)
+
+# Options that were removed in 0.2.0: the values that meant what is done now, and the remedy.
+FOR_SPEED = 'for speed call switch_to_deploy() after training (docs/performance.md)'
+REMOVED = {
+    'last_activation': (('before',), 'remove it: the activation stands before the scores'),
+    'order': (('score',), 'remove it: channels enter the Conv-Block by their scores'),
+    'zero_init': ((False,), 'for a network without its MoD blocks set skip_bound=True'),
+    'backend': ((None, 'auto'), f'remove it; {FOR_SPEED}'),
+}
 
 
 class MoDBackbone:
@@ -34,17 +47,12 @@ class MoDBackbone:
         fusion (str): 'add' or 'replace' (Section 3.3). Defaults to 'add'.
         selection (str): 'topk', or 'random' without selectors (Table 1, "MoD50 rand.").
             Defaults to 'topk'.
-        last_activation (str): 'before' the scores or 'after' the fusion; experimental, as the next
-            two, see :class:`MoDBlock`. Defaults to 'before'.
-        order (str): Of the k channels: by 'score' or by 'index'. Defaults to 'score'.
-        zero_init (bool): Start with each MoD block's last norm at zero. Defaults to False.
-        backend (str, optional): How the MoD blocks are computed: 'auto', 'reference', 'eager',
-            'triton' or 'native', see :class:`MoDBlock`. Defaults to None, what MMCNNMOD_BACKEND
-            says.
         placement (str): 'alternate', every second block of a stage, or 'every' block that keeps
             its input's shape (Section 3.4). Defaults to 'alternate'.
         mod_stages (Sequence[int], optional): Stages that get MoD blocks, counted from 0 as in
             ``out_indices``. Defaults to None, all of them.
+        skip_bound (bool): For experiments: an ``nn.Identity`` in the place of each MoD block, so
+            that the network shows what the standard blocks do alone. Defaults to False.
         **kwargs: The arguments of the toolbox's own class, with its meanings and defaults.
 
     Raises:
@@ -62,33 +70,27 @@ class MoDBackbone:
         position: str = 'first',
         fusion: str = 'add',
         selection: str = 'topk',
-        last_activation: str = 'before',
-        order: str = 'score',
-        zero_init: bool = False,
-        backend: str | None = None,
         placement: str = 'alternate',
         mod_stages: Sequence[int] | None = None,
+        skip_bound: bool = False,
         **kwargs,
     ) -> None:
+        drop_removed_options(type(self).__name__, kwargs)
         super().__init__(*args, **kwargs)
         self.c = self.default_c() if c is None else c
-        self.mod_options = dict(
-            r=r,
-            position=position,
-            fusion=fusion,
-            selection=selection,
-            last_activation=last_activation,
-            order=order,
-            zero_init=zero_init,
-            backend=backend,
-        )
+        self.skip_bound = skip_bound
+        self.mod_options = dict(r=r, position=position, fusion=fusion, selection=selection)
         self.insert_mod_blocks(placement, mod_stages)
         # The toolboxes freeze in their constructors or at the first `train()`; DDP counts the
         # parameters before that.
         self._freeze_stages()
 
     def blocks_of_stages(self) -> list[list[str]]:
-        """For each stage the names of its blocks, such as 'layer1.0'."""
+        """For each stage the names of its blocks, such as 'layer1.0'.
+
+        Each block's input is the output of the one before, and nothing else reads it: a deployed
+        MoD block overwrites it.
+        """
         raise NotImplementedError
 
     def default_c(self) -> int:
@@ -113,8 +115,8 @@ class MoDBackbone:
                 container, _, key = names_of_stage[i].rpartition('.')
                 block = self.get_submodule(names_of_stage[i])
                 mod_block = self.make_mod_block(block, f'{type(self).__name__} stage {stage}')
-                setattr(self.get_submodule(container), key, mod_block)
-                become_mod_stage(self.get_submodule(container))
+                new = nn.Identity() if self.skip_bound else mod_block
+                setattr(self.get_submodule(container), key, new)
 
     def make_mod_block(self, block: nn.Module, name: str) -> MoDBlock:
         """The MoD block that takes a standard block's place and keeps its settings."""
@@ -148,6 +150,11 @@ class MoDBackbone:
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         """Take another toolbox's names for the same tensors; torch calls it before it compares."""
+        if self.deploy:
+            raise RuntimeError(
+                f'{type(self).__name__} was switched to deploy and takes no checkpoint any more; '
+                'load it into a network that is built anew, then call switch_to_deploy()'
+            )
         rename_tensors(state_dict, self.state_dict(), prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
@@ -158,23 +165,39 @@ class MoDBackbone:
         blocks among them are fresh then: they would stay as they were drawn for ever.
         """
         super()._freeze_stages()
-        if self.init_cfgs(*DENSE):
+        if self.init_cfgs(*DENSE) and not self.deploy:
             for module in self.modules():
                 if isinstance(module, MoDBlock):
                     module.requires_grad_(True).train(self.training)
 
     def switch_to_deploy(self) -> None:
-        """Fold BatchNorms into convolutions, in standard and MoD blocks; for inference only.
+        """Turn the backbone into its form for inference; there is no way back.
 
-        Named as in mmpretrain's RepVGG. The results are the same but for rounding: fold in float32
-        and turn to half precision afterwards. Training mode is refused from then on.
+        Named as in mmpretrain's RepVGG. The BatchNorms of standard and MoD blocks are folded into
+        their convolutions. MoD blocks work in place; on a CPU each is one operator, see
+        :class:`mmcnnmod.ops.DeployedMoDBlock`. No parameter records gradients any more. Training
+        mode and ``load_state_dict`` are refused from then on. The outputs are the same but for
+        rounding: fold in float32 and turn to half precision afterwards. A hook that keeps a map
+        between two blocks sees it overwritten.
         """
-        self.eval()
-        for module in self.modules():
-            if isinstance(module, MoDBlock):
-                module.switch_to_deploy()
+        if self.deploy:
+            return
+        problems = {}
+        for names in self.blocks_of_stages():
+            for previous, name in zip([None, *names], names, strict=False):
+                block = self.get_submodule(name)
+                if isinstance(block, MoDBlock):
+                    inplace = previous is not None and makes_a_map(self.get_submodule(previous))
+                    deployed = DeployedMoDBlock(block, inplace)
+                    container, _, key = name.rpartition('.')
+                    setattr(self.get_submodule(container), key, deployed)
+                    problems.setdefault(deployed.problem, name)
         fold_norms(self)
+        self.requires_grad_(False)
         self.deploy = True
+        for problem, name in problems.items():
+            if problem:
+                log_once(f'{name} runs in plain PyTorch, without the operator for CPUs: {problem}')
 
     def train(self, mode: bool = True) -> nn.Module:
         """Training or eval mode, as the toolbox does.
@@ -206,6 +229,44 @@ class MoDBackbone:
             yield held
         finally:
             self.init_cfg = whole
+
+
+def switch_to_deploy(model: nn.Module) -> None:
+    """Turn the MoD backbones of a model into their form for inference, in place.
+
+    Load the checkpoint first. See :meth:`MoDBackbone.switch_to_deploy`.
+
+    Args:
+        model (nn.Module): A model with one or more MoD backbones, or a backbone.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    backbones = [module for module in model.modules() if isinstance(module, MoDBackbone)]
+    if not backbones:
+        raise UserError(
+            f'{type(model).__name__} has no MoD backbone to switch to deploy; leave that out, or '
+            'give the config one (tools: --mod)'
+        )
+    for backbone in backbones:
+        backbone.switch_to_deploy()
+
+
+def makes_a_map(block: nn.Module) -> bool:
+    """Whether a block gives a map of its own. What has no weights may hand on its input."""
+    return any(True for _ in block.parameters())
+
+
+def drop_removed_options(name: str, options: dict) -> None:
+    """Take removed options out; fail if one asks for something else than what is done now."""
+    for option in sorted(options.keys() & REMOVED.keys()):
+        value, (same, remedy) = options.pop(option), REMOVED[option]
+        if value not in same:
+            raise UserError(f'{name}: {option}={value!r} was removed in 0.2.0; {remedy}')
+        message = f'{name}: the option {option} was removed in 0.2.0 and is ignored; {remedy}'
+        log_once(message, logging.WARNING)
+    if 'MMCNNMOD_BACKEND' in os.environ:
+        log_once(f'MMCNNMOD_BACKEND is ignored since 0.2.0; {FOR_SPEED}', logging.WARNING)
 
 
 def type_name(cfg: dict) -> str:

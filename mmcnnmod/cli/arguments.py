@@ -85,6 +85,7 @@ def test_parser() -> argparse.ArgumentParser:
         '--wait-time', type=float, default=2, help='seconds for which a window stays'
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    _add_deploy(parser)
     return parser
 
 
@@ -157,6 +158,7 @@ def visualize_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--score-thr', type=float, default=0.3, help='detectors: lowest score drawn; default 0.3'
     )
+    _add_deploy(parser)
     _add_device(parser)
     add_cfg_options(parser)
     parser.set_defaults(launcher='none', no_pin_memory=False, data_root=None)
@@ -197,6 +199,15 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     # torchrun passes the first spelling or the second, depending on its version.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def _add_deploy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--deploy',
+        action='store_true',
+        help='run the deployed form of the MoD backbone: folded norms, on a CPU one operator for '
+        'each MoD block',
+    )
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:

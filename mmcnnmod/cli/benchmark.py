@@ -23,7 +23,7 @@ from ..analysis.runtimes import RUNTIMES, check_runtime
 from ..analysis.speed_report import speed_report
 from ..errors import UserError
 from ..evidence.machine import machine
-from ..layers.backends.switch import said
+from ..ops import operator_problem
 from .benchmark_setting import LAYOUTS, Benchmark, Job, load_networks
 from .counting import config_folder
 from .errors import one_line_errors
@@ -31,7 +31,7 @@ from .seed_record import versions
 
 DEFAULT = ('resnet50_in1k', 'resnet50-mod_in1k', 'resnet75-mod_in1k', 'resnet86-mod_in1k')
 DTYPES = ('float32', 'float16', 'bfloat16')
-VARIABLES = ('MMCNNMOD_BACKEND', 'OMP_NUM_THREADS', 'OMP_WAIT_POLICY')
+VARIABLES = ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY')
 CONSOLE = Console(stderr=True)
 
 
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
             machine=args.machine or machine(jobs[0].device),
             date=str(date.today()),
             versions=runtime_versions(args.runtimes),
-            switches=switches(jobs[0].device),
+            switches=switches(jobs[0].device, args.runtimes),
             results=[],
             left_out=[],
         )
@@ -142,7 +142,6 @@ def measure(args: argparse.Namespace, jobs: list[Job], content: dict) -> bool:
                 results, left_out = benchmark.run(job, lambda: progress.advance(task))  # noqa: B023
                 content['results'] += results
                 content['left_out'] += left_out
-                content['fallbacks'] = list(said)
                 progress.remove_task(task)
                 if args.json:
                     write_json(args.json, content)
@@ -171,9 +170,11 @@ def write_json(path: Path, content: dict) -> None:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', 'utf-8')
 
 
-def switches(device: str) -> dict[str, object]:
+def switches(device: str, runtimes: list[str]) -> dict[str, object]:
     """What else the times depend on; of a GPU, cuDNN's search for the fastest convolution is on."""
     found = {name: os.environ.get(name) for name in VARIABLES}
+    if device == 'cpu' and any(name.startswith('deploy') for name in runtimes):
+        found['operator'] = operator_problem() or 'C++'
     if device == 'cuda':
         torch.backends.cudnn.benchmark = True
         found['cudnn_benchmark'] = True

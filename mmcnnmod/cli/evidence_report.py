@@ -21,12 +21,10 @@ from .errors import one_line_errors
 PLANS = (
     'cifar10_short',
     'cifar10_full',
-    'block_ablation',
     'warm_start',
     'camvid',
     'bccd',
     'cifar10_small',
-    'block_ablation_small',
     'bccd_small',
     'smoke',
 )

@@ -16,7 +16,7 @@ from ..checkpoints import safe_loading
 from ..errors import UserError
 from . import preflight
 from .arguments import parse, test_parser
-from .config import load_config
+from .config import load_config, type_name
 from .errors import one_line_errors
 from .run import build_runner, hide_gpus, part_processes_on_cpu
 
@@ -77,6 +77,9 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         draw_predictions(cfg, args)
     if args.tta:
         augment(cfg)
+    hooks = cfg.get('custom_hooks') or []
+    if args.deploy and 'DeployHook' not in map(type_name, hooks):
+        cfg.custom_hooks = [*hooks, dict(type='DeployHook')]
     if args.out and args.out_item != 'metrics' and cfg.default_scope == 'mmseg':
         cfg.test_evaluator.update(output_dir=args.out, keep_results=True)
 

@@ -15,6 +15,7 @@ from PIL import Image
 from rich.progress import track
 from torch import nn
 
+from ..backbones import switch_to_deploy
 from ..checkpoints import read_checkpoint, safe_loading
 from ..datasets import CheckedLoading
 from ..errors import UserError
@@ -44,6 +45,8 @@ def main(argv: list[str] | None = None) -> None:
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             pipeline = file_pipeline(cfg)
             model = load_trained_model(cfg, args)
+            if args.deploy:
+                switch_to_deploy(model)
             draw = drawing(cfg, dataset_meta(cfg, args.checkpoint), args.score_thr)
             for picture in track(pictures, 'Drawing'):
                 out_file = unused_name(Path(cfg.work_dir), picture.stem)

@@ -1,7 +1,8 @@
-"""Section 3 of the paper, knowing no toolbox: selector, Conv-Block, fusion, block, placement."""
+"""Section 3 of the paper: selector, Conv-Block, fusion, block, placement.
 
-from .backends.mod_stage import become_mod_stage
-from .backends.switch import choose_backend, use_backend
+The layers know no toolbox; they need torch and ``mmcv.cnn``.
+"""
+
 from .channel_selector import ChannelSelector, RandomSelector
 from .conv_block import (
     basic_block,
@@ -10,7 +11,6 @@ from .conv_block import (
     inverted_residual,
     plain_conv,
 )
-from .deploy import fold_norms
 from .fusion import Fusion
 from .mod_block import MoDBlock
 from .placement import Placement
@@ -22,12 +22,8 @@ __all__ = [
     'Placement',
     'RandomSelector',
     'basic_block',
-    'become_mod_stage',
     'bottleneck',
-    'choose_backend',
     'convnext_block',
-    'fold_norms',
     'inverted_residual',
     'plain_conv',
-    'use_backend',
 ]

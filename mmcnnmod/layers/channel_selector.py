@@ -7,7 +7,14 @@ from torch import Tensor, nn
 
 from .initialization import keep_first_unit_alive
 
-ORDERS = ('score', 'index')
+
+def accelerator() -> str:
+    """The device type of this process beside 'cpu'."""
+    found = torch.accelerator.current_accelerator() if hasattr(torch, 'accelerator') else None
+    return found.type if found else 'cuda'
+
+
+ACCELERATOR = accelerator()
 
 
 class ChannelSelector(nn.Module):
@@ -15,22 +22,20 @@ class ChannelSelector(nn.Module):
 
     Global average pool, a bias-free fully connected layer C -> C // r, ReLU, a second one
     C // r -> C, sigmoid (Section 3.1). The ranking uses the logits in float32: the sigmoid is
-    monotonic but saturates, so that in bf16 the scores of 9, 10 and 11 are all 1.
+    monotonic but saturates, so that in bf16 the scores of 9, 10 and 11 are all 1. Under autocast
+    the two layers run in float32 as well; in a network of half precision they have its precision.
 
     Args:
         in_channels (int): C, the channels of the input.
         k (int): How many channels to pick.
         r (int): Reduction of the hidden layer. Defaults to 16 (Section 3.1).
-        order (str): How the k channels enter the Conv-Block: highest 'score' first, or by 'index'
-            as they stand in the map. Defaults to 'score'.
     """
 
-    def __init__(self, in_channels: int, k: int, r: int = 16, order: str = 'score') -> None:
+    def __init__(self, in_channels: int, k: int, r: int = 16) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.k = k
         self.r = r
-        self.order = order
         # A module, not x.mean(), so that MAC counters which hook modules see the pooling.
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc1 = nn.Linear(in_channels, in_channels // r, bias=False)
@@ -51,18 +56,14 @@ class ChannelSelector(nn.Module):
         Returns:
             Tensor: float32 (float64 in a float64 network), shape (N, C).
         """
-        return self.logits_of_mean(self.pool(x).flatten(1))
-
-    def logits_of_mean(self, mean: Tensor) -> Tensor:
-        """Channel importances from the global average, shape (N, C)."""
-        with torch.autocast(mean.device.type, enabled=False):
-            return self.score(mean)
-
-    def score(self, mean: Tensor) -> Tensor:
-        """The same where nothing is autocast."""
-        logits = self.fc2(self.relu(self.fc1(mean.to(self.fc1.weight.dtype))))
-        # A network in half precision must not round what it ranks any further.
-        return logits if logits.dtype == torch.float64 else logits.float()
+        mean = self.pool(x).flatten(1)
+        # The layers may have been replaced: quantised ones, say, have no parameters.
+        dtypes = [p.dtype for p in self.fc1.parameters() if p.is_floating_point()]
+        mean = mean.to(dtypes[0]) if dtypes else mean
+        # The device types are not read from the map: a tracer's map has none.
+        with torch.autocast('cpu', enabled=False), torch.autocast(ACCELERATOR, enabled=False):
+            logits = self.fc2(self.relu(self.fc1(mean)))
+        return logits if torch.float64 in dtypes else logits.float()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Pick the k most important channels of each sample.
@@ -71,26 +72,15 @@ class ChannelSelector(nn.Module):
             x (Tensor): Feature map of shape (N, C, H, W).
 
         Returns:
-            tuple[Tensor, Tensor]: Channel indices, int64, and their scores in (0, 1), float32,
-            both of shape (N, k), highest score first unless ``order='index'``.
+            tuple[Tensor, Tensor]: Channel indices, int64, and their scores in (0, 1), float32 (or
+            float64), both of shape (N, k), highest score first.
         """
-        return self.best(self.logits(x))
-
-    def select(self, mean: Tensor) -> tuple[Tensor, Tensor]:
-        """What :meth:`forward` gives, for those who have the global average, shape (N, C)."""
-        return self.best(self.logits_of_mean(mean))
-
-    def best(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """The k highest, as indices and scores."""
-        top, index = logits.topk(self.k, dim=1)
-        if self.order == 'index':
-            index, place = index.sort(dim=1)
-            top = top.gather(1, place)
-        return index, top.sigmoid()
+        logits, index = self.logits(x).topk(self.k, dim=1)
+        return index, logits.sigmoid()
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""
-        return f'in_channels={self.in_channels}, k={self.k}, r={self.r}, order={self.order!r}'
+        return f'in_channels={self.in_channels}, k={self.k}, r={self.r}'
 
 
 class RandomSelector(nn.Module):
@@ -102,14 +92,12 @@ class RandomSelector(nn.Module):
     Args:
         in_channels (int): C, the channels of the input.
         k (int): How many channels to pick.
-        order (str): 'score', here a random order, or 'index'. Defaults to 'score'.
     """
 
-    def __init__(self, in_channels: int, k: int, order: str = 'score') -> None:
+    def __init__(self, in_channels: int, k: int) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.k = k
-        self.order = order
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         """Pick k distinct channels of each sample.
@@ -118,13 +106,11 @@ class RandomSelector(nn.Module):
             x (Tensor): Feature map of shape (N, C, H, W).
 
         Returns:
-            tuple[Tensor, None]: Channel indices, int64, shape (N, k), in random order unless
-            ``order='index'``; no scores.
+            tuple[Tensor, None]: Channel indices, int64, shape (N, k), in random order; no scores.
         """
-        noise = torch.rand(x.shape[:2], device=x.device)
-        index = noise.topk(self.k, dim=1).indices
-        return (index.sort(dim=1).values if self.order == 'index' else index), None
+        noise = torch.rand_like(x[:, :, 0, 0], dtype=torch.float32)
+        return noise.topk(self.k, dim=1).indices, None
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""
-        return f'in_channels={self.in_channels}, k={self.k}, order={self.order!r}'
+        return f'in_channels={self.in_channels}, k={self.k}'

@@ -4,8 +4,8 @@ Each is its architecture's own block, k wide: no shortcut and no downsampling in
 fusion is the shortcut and the stride is always 1. The last activation stands here, before the
 multiplication with the scores: the paper ends the Conv-Block with that multiplication and passes
 the fused map on "without additional adjustments" (Sections 3 and 3.2). The paper's counts cannot
-tell; :func:`take_last_activation` is for the other reading. Inverted residuals and ConvNeXt blocks
-end without one.
+tell it from an activation after the sum; docs/evidence.md has a comparison of the two. Inverted
+residuals and ConvNeXt blocks end without one.
 """
 
 from __future__ import annotations
@@ -184,36 +184,6 @@ def convnext_block(
     if layer_scale is not None:
         layers.append(LayerScale(k, data_format='channels_first', scale=layer_scale))
     return nn.Sequential(*layers)
-
-
-def take_last_activation(conv_block: nn.Module) -> nn.Module | None:
-    """Take the activation off the end of a Conv-Block.
-
-    Args:
-        conv_block (nn.Module): One of this module's; changed in place.
-
-    Returns:
-        nn.Module | None: The activation; None if the Conv-Block ends without one.
-    """
-    last = last_layer(conv_block)
-    if last is None or not last.with_activation:
-        return None
-    activation = last.activate
-    last.with_activation = False
-    del last.activate
-    return activation
-
-
-def ends_with_norm(conv_block: nn.Module) -> bool:
-    """Whether nothing but an activation follows the last norm of a Conv-Block."""
-    last = last_layer(conv_block)
-    return last is not None and last.with_norm
-
-
-def last_layer(conv_block: nn.Module) -> ConvModule | None:
-    """The last layer of a Conv-Block, if that is convolution, norm and activation in one."""
-    last = conv_block[-1] if isinstance(conv_block, nn.Sequential) else None
-    return last if isinstance(last, ConvModule) else None
 
 
 def conv_norm_act(

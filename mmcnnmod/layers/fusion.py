@@ -10,29 +10,26 @@ FUSIONS = ('add', 'replace')
 
 
 class Fusion(nn.Module):
-    """Adds the k processed channels to k channels of the input and passes the others on.
+    """Adds the k processed channels to k channels of the input and keeps the others.
+
+    The sum is equation (1), what is kept equation (2).
 
     Args:
+        in_channels (int): C, the channels of the input.
         k (int): Number of processed channels.
         position (str): Which channels of the input they join: the 'first' k (equation 1), the
             'last' k (Table 8) or their 'original' places (Table 10, "OP"). Defaults to 'first'.
         mode (str): 'add' to those channels, or 'replace' them (Section 3.3). Defaults to 'add'.
-        activation (nn.Module, optional): What the k fused channels pass at last, as the sum in a
-            residual block does. Defaults to None, nothing.
     """
 
     def __init__(
-        self,
-        k: int,
-        position: str = 'first',
-        mode: str = 'add',
-        activation: nn.Module | None = None,
+        self, in_channels: int, k: int, position: str = 'first', mode: str = 'add'
     ) -> None:
         super().__init__()
+        self.in_channels = in_channels
         self.k = k
         self.position = position
         self.mode = mode
-        self.activation = activation or nn.Identity()
 
     def forward(self, x: Tensor, processed: Tensor, index: Tensor) -> Tensor:
         """Fuse.
@@ -43,33 +40,26 @@ class Fusion(nn.Module):
             index (Tensor): The channels that were selected, shape (N, k).
 
         Returns:
-            Tensor: Shape, dtype and memory format of ``x``.
+            Tensor: Shape, dtype and memory format of ``x``. A single channel that replaces another
+            tells torch no memory format; then the result is contiguous.
         """
-        where = self.places(index)
         processed = processed.to(x.dtype)
-        fused = x.clone()
-        new = processed if self.mode == 'replace' else x[where] + processed
-        fused[where] = self.activation(new)
-        return fused
-
-    def places(self, index: Tensor) -> tuple:
-        """The index expression of the k channels that the processed ones join."""
         if self.position == 'original':
-            return per_sample(index)
-        return slice(None), slice(self.k) if self.position == 'first' else slice(-self.k, None)
+            places = index[:, :, None, None].expand_as(processed)
+            if self.mode == 'replace':
+                return x.scatter(1, places, processed)
+            return x.scatter_add(1, places, processed)
+        kept = self.in_channels - self.k
+        if self.position == 'first':
+            joined, others = x.split([self.k, kept], dim=1)
+            return torch.cat([self.join(joined, processed), others], dim=1)
+        others, joined = x.split([kept, self.k], dim=1)
+        return torch.cat([others, self.join(joined, processed)], dim=1)
+
+    def join(self, channels: Tensor, processed: Tensor) -> Tensor:
+        """The k channels of the result that the processed ones join."""
+        return processed if self.mode == 'replace' else channels + processed
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""
         return f'k={self.k}, position={self.position!r}, mode={self.mode!r}'
-
-
-def per_sample(index: Tensor) -> tuple[Tensor, Tensor]:
-    """Index expression for other channels in every sample: ``x[per_sample(index)]``.
-
-    Args:
-        index (Tensor): Channels per sample, shape (N, k).
-
-    Returns:
-        tuple[Tensor, Tensor]: Sample and channel indices that broadcast to (N, k).
-    """
-    return torch.arange(len(index), device=index.device)[:, None], index

@@ -76,6 +76,9 @@ def check_places(cfg: Node, places: list[Place], dense: list[Place], options: di
             f'{done[0].path} is {done[0].old.__name__} already; set {name} in the config or by '
             f'--cfg-options {done[0].path}.{name}=...'
         )
+    from ..backbones.mod_backbone import drop_removed_options  # not above: it needs mmcv
+
+    drop_removed_options('MoD', options)
     known = ['depth', *mod_options()]
     for name in options:
         if name not in known:

@@ -9,20 +9,21 @@ from torch import nn
 from mmcnnmod.analysis.candidates import Network
 from mmcnnmod.analysis.runtimes import RUNTIMES, check_runtime, forget_compiled
 from mmcnnmod.errors import UserError
-from mmcnnmod.layers import MoDBlock, bottleneck
+from mmcnnmod.ops import DeployedMoDBlock
 
 
 class Model(nn.Module):
-    """As small as it gets: an MoD block between convolutions, called as the toolboxes' models."""
+    """As small as it gets: an MoD backbone and a dense layer, called as the toolboxes' models."""
 
     def __init__(self):
         super().__init__()
-        self.conv, self.bn = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
-        self.block = MoDBlock(16, bottleneck, c=2, r=2)
+        toolbox = pytest.importorskip('mmcnnmod.toolboxes.mmpretrain')
+        self.backbone = toolbox.ResNetMoD(18, base_channels=16, stem_channels=16, c=4)
+        self.conv, self.bn = nn.Conv2d(128, 16, 1, bias=False), nn.BatchNorm2d(16)
 
     def forward(self, images, samples, mode):
         assert mode == 'tensor'
-        return self.block(torch.relu(self.bn(self.conv(images))))
+        return torch.relu(self.bn(self.conv(self.backbone(images)[-1])))
 
 
 @pytest.fixture
@@ -30,23 +31,29 @@ def network():
     torch.manual_seed(0)
     model = Model()
     for name, tensor in model.state_dict().items():
-        if 'bn.' in name and tensor.is_floating_point():
+        if 'bn' in name and tensor.is_floating_point():
             tensor.uniform_(0.5, 1.5)
     return Network(model.eval())
 
 
-@pytest.mark.parametrize('runtime', ['eager', 'eager-folded', 'onnxruntime', 'openvino'])
+def is_deployed(network):
+    """Whether the MoD blocks are, and no norm is left anywhere."""
+    kinds = {type(module) for module in network.modules()}
+    assert (DeployedMoDBlock in kinds) == (nn.BatchNorm2d not in kinds)
+    return DeployedMoDBlock in kinds
+
+
+@pytest.mark.parametrize('runtime', ['eager', 'deploy', 'onnxruntime', 'openvino'])
 @torch.no_grad()
 def test_outputs_are_the_networks(network, runtime):
     if runtime in ('onnxruntime', 'openvino'):
         pytest.importorskip(runtime, reason='in requirements/runtimes.txt')
-    images = torch.rand(2, 3, 6, 5).to(memory_format=torch.channels_last)
+    images = torch.rand(2, 3, 65, 64).to(memory_format=torch.channels_last)
     expected = network(images)
     output = RUNTIMES[runtime](network, images)()
     output = output if isinstance(output, torch.Tensor) else torch.from_numpy(output[0].copy())
     torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    assert bool(norms) == (runtime != 'eager-folded')
+    assert is_deployed(network) == (runtime == 'deploy')
 
 
 @pytest.fixture
@@ -66,14 +73,16 @@ def graphs(monkeypatch):
     forget_compiled()
 
 
+@pytest.mark.parametrize('runtime', ['compile', 'deploy-compile'])
 @torch.no_grad()
-def test_compiles_the_whole_network_as_one_graph(network, graphs):
-    images = torch.rand(2, 3, 6, 5)
+def test_compiles_the_whole_network_as_one_graph(network, graphs, runtime):
+    images = torch.rand(2, 3, 65, 64)
     expected = network(images)
-    call = RUNTIMES['compile'](network, images)
+    call = RUNTIMES[runtime](network, images)
     for _ in range(2):
-        torch.testing.assert_close(call(), expected)
+        torch.testing.assert_close(call(), expected, rtol=1e-4, atol=1e-5)
     assert len(graphs) == 1
+    assert is_deployed(network) == (runtime == 'deploy-compile')
 
 
 @torch.no_grad()
@@ -93,7 +102,7 @@ def test_what_is_no_single_graph_is_not_called_compiled(graphs):
     [
         (('cuda-graph', 'cpu', False, 'float32'), 'cuda-graph needs a GPU'),
         (('openvino', 'cuda', False, 'float32'), 'timed on the CPU'),
-        (('eager-folded', 'cpu', True, 'float32'), 'does not train; choose from eager, compile'),
+        (('deploy', 'cpu', True, 'float32'), 'does not train; choose from eager, compile'),
         (('onnxruntime', 'cpu', False, 'bfloat16'), 'takes no bfloat16'),
         (('onnxruntime', 'cpu', False, 'float32'), 'pip install onnxruntime'),
     ],

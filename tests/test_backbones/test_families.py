@@ -309,25 +309,3 @@ def test_mmpretrains_families_serve_the_other_toolboxes(toolbox):
         )
     )
     assert [out.shape[1] for out in network(torch.rand(1, 3, 64, 64))] == CONVNEXT['channels']
-
-
-def test_deploy_form_gives_the_same(family):
-    torch.manual_seed(0)
-    network = evaluating(family.build())
-    for norm in network.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            for tensor in (norm.weight.data, norm.running_var):
-                tensor.uniform_(0.7, 1.3)
-            for tensor in (norm.bias.data, norm.running_mean):
-                tensor.uniform_(-0.1, 0.1)
-    network.double()
-    x = images().double()
-    with torch.no_grad():
-        expected = network(x)
-        for _ in range(2):
-            network.switch_to_deploy()
-            for one, same in zip(network(x), expected, strict=True):
-                torch.testing.assert_close(one, same)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
-    with pytest.raises(RuntimeError, match='switched to deploy'):
-        network.train()

@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from mmcnnmod.errors import UserError
 from mmcnnmod.evidence import read_plan, read_runs
+from mmcnnmod.layers import MoDBlock
 
 FOLDER = Path(__file__).resolve().parents[2] / 'configs/evidence'
 PLAN = """
@@ -136,3 +137,15 @@ def test_the_projects_plans(path):
         # The last step is evaluated, and is a checkpoint.
         assert steps % cfg.train_cfg.val_interval == 0
         assert steps % cfg.default_hooks.checkpoint.interval == 0
+
+
+@pytest.mark.parametrize('plan', ['cifar10_short', 'cifar10_full'])
+@pytest.mark.parametrize('name', ['R18-MoD', 'R34-MoD'])
+def test_blocks_deleted_means_no_mod_blocks(plan, name):
+    registry = pytest.importorskip('mmpretrain.registry')
+    arms = read_plan(FOLDER / f'{plan}.yml').arms
+    for arm, expected in ((arms[name], True), (arms[f'{name}, blocks deleted'], False)):
+        cfg = deepcopy(parse(arm.config))
+        cfg.merge_from_dict(dict(arm.overrides))
+        backbone = registry.MODELS.build(cfg.model.backbone)
+        assert any(isinstance(module, MoDBlock) for module in backbone.modules()) is expected

@@ -13,14 +13,9 @@ def reference_mod_block(block, x):
     """
     scores = reference_scores(block.selector, x)
     chosen = [sorted(range(x.shape[1]), key=lambda j: -s[j].item())[: block.k] for s in scores]
-    if block.selector.order == 'index':
-        chosen = [sorted(rows) for rows in chosen]
     processed = torch.stack([x[n, rows] for n, rows in enumerate(chosen)])
-    relu_after = isinstance(block.fusion.activation, torch.nn.ReLU)
     for module in block.conv_block:
-        processed = reference_conv_norm(module, processed)
-        if not (relu_after and module is block.conv_block[-1]):
-            processed = F.relu(processed)
+        processed = F.relu(reference_conv_norm(module, processed))
     outputs = []
     for n, rows in enumerate(chosen):
         weighted = processed[n] * scores[n, rows].view(-1, 1, 1)
@@ -33,8 +28,6 @@ def reference_mod_block(block, x):
         for i, place in enumerate(places):
             old = channels[place] if block.fusion.mode == 'add' else 0
             channels[place] = old + weighted[i]
-            if relu_after:
-                channels[place] = F.relu(channels[place])
         outputs.append(torch.stack(channels))
     return torch.stack(outputs)
 

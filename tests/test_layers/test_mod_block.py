@@ -8,15 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.checkpoint import checkpoint
 
-from mmcnnmod.layers import (
-    MoDBlock,
-    RandomSelector,
-    basic_block,
-    bottleneck,
-    convnext_block,
-    inverted_residual,
-    plain_conv,
-)
+from mmcnnmod.layers import MoDBlock, RandomSelector, basic_block, bottleneck
 
 from .reference import reference_mod_block
 
@@ -44,19 +36,6 @@ def randomize_norms(block):
 def test_outputs_and_gradients_equal_the_reference(conv_block, position, fusion, training):
     block = make(conv_block=CONV_BLOCKS[conv_block], position=position, fusion=fusion)
     check_against_the_reference(block.train(training))
-
-
-@pytest.mark.parametrize('position', ['first', 'original'])
-@pytest.mark.parametrize('fusion', ['add', 'replace'])
-@pytest.mark.parametrize(
-    'options', [{'last_activation': 'after'}, {'order': 'index'},
-                {'last_activation': 'after', 'order': 'index'}]
-)  # fmt: skip
-def test_experimental_options_equal_the_reference(options, position, fusion):
-    torch.manual_seed(1)
-    block = make(position=position, fusion=fusion, **options)
-    assert (block.conv_block[-1].with_activation) is ('last_activation' not in options)
-    check_against_the_reference(block)
 
 
 def check_against_the_reference(block):
@@ -96,34 +75,6 @@ def test_any_shape_in_eval_mode(n, width, c, height, spread, dilation):
     assert (out[:, :k] >= x[:, :k]).all()  # a ReLU's output times a score is what was added
 
 
-def test_zero_init_is_the_identity_and_learns_only_with_the_activation_after():
-    x = torch.rand(2, 32, 4, 4)
-    for where, alive in (('after', True), ('before', False)):
-        block = make(last_activation=where, zero_init=True)
-        torch.testing.assert_close(block(x), x)
-        (block(x) ** 2).sum().backward()
-        last_norm = block.conv_block[-1].norm
-        assert (last_norm.weight.grad.abs().sum() > 0).item() is alive
-
-
-def test_the_order_changes_what_a_conv_block_sees_not_what_is_selected():
-    torch.manual_seed(0)
-    block = make()
-    x = torch.rand(3, 32, 4, 4)
-    by_score, scores = block.selector(x)
-    assert (scores[:, :-1] >= scores[:, 1:]).all()
-    block.selector.order = 'index'
-    by_index, reordered = block.selector(x)
-    assert torch.equal(by_index, by_score.sort(dim=1).values)
-    assert torch.equal(reordered.sort(dim=1).values, scores.sort(dim=1).values)
-    assert torch.equal(
-        torch.zeros(3, 32).scatter(1, by_index, reordered),
-        torch.zeros(3, 32).scatter(1, by_score, scores),
-    )
-    index, _ = make(selection='random', order='index').selector(x)
-    assert (index[:, :-1] < index[:, 1:]).all()
-
-
 def test_input_is_left_alone():
     block = make().eval()
     x = torch.rand(2, 32, 4, 4)
@@ -159,13 +110,17 @@ def test_autocast_and_pure_low_precision(dtype):
     assert make().to(dtype)(torch.rand(2, 32, 4, 4, dtype=dtype)).dtype == dtype
 
 
-def test_channels_last_is_kept():
-    torch.manual_seed(0)
-    block = make().eval()
+@pytest.mark.parametrize(
+    'options',
+    [{}, {'c': 32}, {'c': 32, 'selection': 'random', 'position': 'last'}, {'fusion': 'replace'}],
+)
+def test_channels_last_is_kept(options):
+    block = make(**options).eval()
     x = torch.rand(2, 32, 6, 5)
     out = block.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
     assert out.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(out, block(x))
+    if 'selection' not in options:
+        torch.testing.assert_close(out, block(x))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +129,7 @@ def test_channels_last_is_kept():
         {},
         {'position': 'original'},
         {'selection': 'random'},
-        {'last_activation': 'after', 'order': 'index'},
+        {'fusion': 'replace', 'position': 'last'},
     ],
 )
 def test_compiles_as_one_graph(options):
@@ -253,8 +208,6 @@ def test_random_selection_is_redrawn_per_sample_and_repeatable(training):
         ({'position': 'middle'}, ['middle', 'first, last, original']),
         ({'fusion': 'mul'}, ['mul', 'add, replace']),
         ({'selection': 'best'}, ['best', 'topk, random']),
-        ({'last_activation': 'inside'}, ['inside', 'before, after']),
-        ({'order': 'name'}, ['name', 'score, index']),
         ({'fusion': 'replace', 'drop_path': torch.nn.Dropout(0.1)}, ['drop_path_rate=0']),
     ],
 )
@@ -266,19 +219,11 @@ def test_bad_options(options, words):
     assert all(word in message for word in [*words, 'width 32', 'c='])
 
 
-def test_an_activation_that_is_not_there_cannot_stand_after():
-    block = partial(inverted_residual, hidden_channels=8)
-    with pytest.raises(ValueError, match=r'stage 2.*last_activation=.before'):
-        make(conv_block=block, last_activation='after', name='stage 2')
-    norm = partial(torch.nn.GroupNorm, 1)
-    for conv_block in (partial(plain_conv, norm_cfg=None), partial(convnext_block, norm=norm)):
-        with pytest.raises(ValueError, match='does not end with a norm'):
-            make(conv_block=conv_block, zero_init=True)
-
-
 @pytest.mark.parametrize('shape', [(2, 31, 4, 4), (32, 4, 4), (2, 32, 4), (2, 4, 4, 32)])
 def test_wrong_input_shape(shape):
-    with pytest.raises(ValueError, match=r'stage 1 \(width 32, c=4\): expected .*32, H, W'):
+    with pytest.raises(
+        AssertionError, match=r'^stage 1 \(width 32, c=4\): expected [^\n]*32, H, W\)$'
+    ):
         make(name='stage 1')(torch.rand(shape))
 
 

@@ -143,6 +143,10 @@ def stages(network):
     [
         (dict(depth=18), 'model.backbone: depth 18 does not fit where 50 did; choose from 50, 75'),
         (dict(depth=76), 'depth 76 does not fit'),
+        (
+            dict(backend='native'),
+            "backend='native' was removed in 0.2.0; remove it; for speed call switch_to",
+        ),
         (dict(width=2), 'width is no MoD option; choose from depth, c, r, position'),
     ],
 )

@@ -10,8 +10,7 @@ import torch
 from mmcnnmod.analysis.measurements import Setting, read_speed
 from mmcnnmod.analysis.timing import in_turns
 from mmcnnmod.cli import benchmark, benchmark_setting
-from mmcnnmod.layers import use_backend
-from mmcnnmod.layers.backends import switch
+from mmcnnmod.ops import operator_problem
 
 from .conftest import ROOT
 
@@ -32,7 +31,7 @@ def quick(monkeypatch, in_process):
 def test_measures_writes_and_shows_again(quick, monkeypatch, capsys):
     options = [*SMALL, '--batch-sizes', '1', '2', '--json', 'speed.json', '--machine', 'mine']
     monkeypatch.setattr(sys, 'argv', [str(TOOL), *options])
-    monkeypatch.setenv('MMCNNMOD_BACKEND', 'eager')
+    monkeypatch.setenv('OMP_WAIT_POLICY', 'PASSIVE')
     runpy.run_path(str(TOOL), run_name='__main__')
     printed = capsys.readouterr().out
 
@@ -40,7 +39,7 @@ def test_measures_writes_and_shows_again(quick, monkeypatch, capsys):
         content = json.load(file)
     assert content['machine'] == 'mine'
     assert {'torch', 'mmcv'} <= set(content['versions'])
-    assert content['switches']['MMCNNMOD_BACKEND'] == 'eager'
+    assert content['switches']['OMP_WAIT_POLICY'] == 'PASSIVE'
     assert [(result['config'], result['what']) for result in content['results']] == 2 * [
         ('resnet18_in1k', 'inference'),
         ('resnet18-mod_in1k', 'inference'),
@@ -61,7 +60,7 @@ def test_measures_writes_and_shows_again(quick, monkeypatch, capsys):
     assert capsys.readouterr().out == printed
     assert printed.count('| resnet18-mod_in1k (32x32) |') == 2
     assert printed.startswith('mine; ')
-    assert 'MMCNNMOD_BACKEND=eager' in printed.splitlines()[0]
+    assert 'OMP_WAIT_POLICY=PASSIVE' in printed.splitlines()[0]
     assert printed.count('| Inference, cpu, eager, batch') == 2  # the overview
 
 
@@ -126,19 +125,18 @@ def test_what_fails_while_it_is_timed_is_left_out(quick, monkeypatch, capsys):
     assert 'out of memory' in printed
 
 
-def test_a_fallback_stands_beside_the_times(quick, capsys):
-    with use_backend('triton'):
-        benchmark.main([*SMALL, '--json', 'speed.json'])
+def test_deployed_networks_and_whether_the_operator_ran(quick, capsys):
+    benchmark.main([*SMALL, '--runtimes', 'deploy', '--json', 'speed.json'])
     with open('speed.json') as file:
-        fallbacks = json.load(file)['fallbacks']
-    assert any('not by triton: ' in line for line in fallbacks)
-    assert f'{fallbacks[-1]}.' in capsys.readouterr().out
-
-
-def test_an_unknown_backend_is_one_line(monkeypatch, fails):
-    monkeypatch.setattr(switch, 'chosen', 'fast')
-    line = fails(benchmark.main, *SMALL)
-    assert "MMCNNMOD_BACKEND: unknown backend 'fast'; choose from auto" in line
+        content = json.load(file)
+    assert [result['config'] for result in content['results']] == [
+        'resnet18_in1k',
+        'resnet18-mod_in1k',
+        'resnet18-mod_in1k',
+    ]
+    operator = operator_problem() or 'C++'
+    assert content['switches']['operator'] == operator
+    assert f'operator={operator}' in capsys.readouterr().out.splitlines()[0]
 
 
 def test_interrupted_keeps_what_is_complete(quick, monkeypatch, capsys):
@@ -162,7 +160,7 @@ def test_interrupted_keeps_what_is_complete(quick, monkeypatch, capsys):
         (['--json', 'none/speed.json'], 'there is no folder none'),
         (['--show', 'none.json'], 'none.json cannot be read'),
         (['--runtimes', 'cuda-graph', '--device', 'cpu'], 'cuda-graph needs a GPU'),
-        (['--runtimes', 'eager-folded', '--what', 'training'], 'does not train'),
+        (['--runtimes', 'deploy', '--what', 'training'], 'does not train'),
     ],
 )
 def test_bad_input(options, message, fails):

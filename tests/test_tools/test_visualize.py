@@ -11,6 +11,7 @@ from mmengine.visualization import Visualizer
 from PIL import Image
 
 from mmcnnmod.cli.visualize import file_pipeline, main
+from mmcnnmod.ops import DeployedMoDBlock
 
 from .conftest import ROOT
 
@@ -74,6 +75,23 @@ def test_each_task(toolbox, pictures, tmp_path):
         palette = Config.fromfile(config_path(toolbox)).test_dataloader.dataset.metainfo.palette
         distances = np.abs(np.array(palette) - colours[counts.argmax()]).sum(1)
         assert distances.argmin() == FAVOURED_CLASS
+
+
+def test_the_deployed_network_draws_the_same(toolbox, pictures, tmp_path, monkeypatch):
+    save_checkpoint(toolbox, tmp_path / 'a.pth')
+    drawn, calls, forward = [], [], DeployedMoDBlock.forward
+    monkeypatch.setattr(
+        DeployedMoDBlock, 'forward', lambda self, x: calls.append(self) or forward(self, x)
+    )
+    for name, options in (('plain', []), ('deployed', ['--deploy'])):
+        main([
+            str(config_path(toolbox)), str(tmp_path / 'a.pth'), str(pictures / 'a.png'),
+            '--out-dir', str(tmp_path / name), '--score-thr', '0.3', *options,
+        ])  # fmt: skip
+        drawn.append(np.array(Image.open(tmp_path / name / 'a.png')))
+        assert bool(calls) is bool(options)
+        Visualizer._instance_dict.pop('visualize', None)
+    assert np.array_equal(*drawn)
 
 
 def test_pictures_for_networks_of_arrays_are_read_as_rgb():

@@ -3,7 +3,7 @@
 ResNet-50, its MoD version, ResNet-75-MoD and ResNet-86-MoD in one run, in turns, each MoD network
 beside its skip bound, the same network with identity in place of its MoD blocks:
 
-    benchmark.py --batch-sizes 1 8 --runtimes eager eager-folded compile   # every combination
+    benchmark.py --batch-sizes 1 8 --runtimes eager deploy compile   # every combination
     benchmark.py fcn_r50_cityscapes fcn_r50-mod_cityscapes --what training # other configs
     benchmark.py --json FILE                                               # and keep the results
     benchmark.py --show FILE                                               # print them again

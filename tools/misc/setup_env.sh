@@ -97,7 +97,7 @@ PY=$VENV/bin/python
 # --- is there anything to do? -------------------------------------------------------------------
 STAMP=$VENV/.set-up
 INPUTS=(requirements/"$STACK"*.txt requirements/{overrides,tests}.txt setup.py
-    mmcnnmod/version.py tools/misc/setup_env.sh)
+    mmcnnmod/version.py mmcnnmod/ops/mod_block.cpp tools/misc/setup_env.sh)
 
 python_version() { "$1" -ISc 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null; }
 
@@ -310,6 +310,10 @@ install_rest() {
 import mmcv.ops, mmdet, mmpretrain, mmseg, torch, torchvision
 for m in (torch, torchvision, mmcv, mmpretrain, mmseg, mmdet): print(m.__name__, m.__version__)' ||
         die "installed, but not importable (see above)"
+    # docker/Dockerfile sets up before it copies the sources.
+    if [[ -f mmcnnmod/ops/__main__.py ]]; then
+        "$PY" -W ignore -m mmcnnmod.ops || die "mmcnnmod.ops does not import (see above)"
+    fi
     unbeat
 }
 

@@ -1,15 +1,13 @@
-// An MoD block as one operator for CPUs, in place; native_block.py says when it is taken.
+// The MoD block as one operator for CPUs, in place; deployed_block.py says when it is used.
 //
 // The block computes little. In plain PyTorch it is some fifteen operators, and starting them, each
 // with cold caches, takes longer than what they do. Here one reads the map once to pool it, then
 // touches nothing but the k selected channels and the k that they are added to.
 //
-// Compiled without -ffast-math: NaN stays NaN, as in the definition. `omp simd` frees single sums.
+// Compiled without -ffast-math: NaN stays NaN, as in PyTorch. `omp simd` frees single sums.
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <ATen/record_function.h>
-#include <torch/extension.h>
+#include <ATen/core/Tensor.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -23,6 +21,7 @@ using Floats = std::vector<float>;
 
 constexpr int64_t CACHE_LINE = 16;  // floats
 constexpr int64_t TILE = 1024;      // pixels whose sums stay in the first cache
+constexpr int64_t GRAIN = 32768;    // values for which a thread is worth starting, as for torch
 // What is summed in one go, so that rounding errors stay small.
 constexpr int64_t PLANE_CHUNK = 4096;  // pixels of a channel
 constexpr int64_t SHARE = 512;         // pixels, channels-last
@@ -49,17 +48,17 @@ struct Planes {
   int64_t end() const { return at(height - 1) + width; }
 };
 
-// A convolution with its norm folded in. `weight`: (outputs, inputs, taps).
+// A convolution with bias. `weight`: (outputs, inputs, taps).
 struct Layer {
   int64_t inputs, outputs, taps, dilation;
   bool relu;
-  Floats weight, bias;
+  const float *weight, *bias;
 };
 
 // As few threads as get a share of the work that is worth starting them.
 template <class Function>
 void parallel(int64_t begin, int64_t end, int64_t work_each, const Function& function) {
-  const int64_t grain = at::internal::GRAIN_SIZE / std::max<int64_t>(work_each, 1);
+  const int64_t grain = GRAIN / std::max<int64_t>(work_each, 1);
   at::parallel_for(begin, end, std::max<int64_t>(grain, 1), function);
 }
 
@@ -139,11 +138,10 @@ Floats pool(const Map& x) {
 
 float relu(float value) { return value < 0 ? 0 : value; }
 
-// A fully connected layer without bias: (N, columns) -> (N, rows).
-Floats connect(const Floats& inputs, const at::Tensor& weight, bool with_relu) {
-  const int64_t rows = weight.size(0), columns = weight.size(1), samples = inputs.size() / columns;
-  const at::Tensor contiguous = weight.contiguous();
-  const float* weights = contiguous.data_ptr<float>();
+// A fully connected layer without bias: (N, columns) -> (N, rows). `weights`: (rows, columns).
+Floats connect(const Floats& inputs, const float* weights, int64_t rows, int64_t columns,
+               bool with_relu) {
+  const int64_t samples = inputs.size() / columns;
   Floats outputs(samples * rows);
   // Each weight is read once for all samples: there are more of them than values in a late map.
   parallel(0, rows, samples * columns, [&](int64_t begin, int64_t end) {
@@ -156,13 +154,20 @@ Floats connect(const Floats& inputs, const at::Tensor& weight, bool with_relu) {
   return outputs;
 }
 
-// The channels with the k highest logits, highest first; NaN is the highest, as for torch.topk.
+// The channels with the k highest logits, highest first; NaN is the highest. By the algorithms of
+// torch.topk, so that of equal logits the same ones are taken.
 std::vector<int32_t> pick(const float* logits, int64_t channels, int64_t k) {
   std::vector<int32_t> index(channels);
   std::iota(index.begin(), index.end(), 0);
-  std::partial_sort(index.begin(), index.begin() + k, index.end(), [&](int32_t a, int32_t b) {
+  const auto higher = [logits](int32_t a, int32_t b) {
     return logits[a] > logits[b] || (std::isnan(logits[a]) && !std::isnan(logits[b]));
-  });
+  };
+  if (k * 64 <= channels) {
+    std::partial_sort(index.begin(), index.begin() + k, index.end(), higher);
+  } else {
+    std::nth_element(index.begin(), index.begin() + k - 1, index.end(), higher);
+    std::sort(index.begin(), index.begin() + k - 1, higher);
+  }
   index.resize(k);
   return index;
 }
@@ -286,83 +291,65 @@ void refine(const Map& x, int64_t n, const float* logits, const std::vector<Laye
 
 // ---- What torch hands over.
 
-// A convolution with its norm in eval mode: the weight and what follows it up to the next weight.
-// That is the bias, if there is one; then gamma, beta, mean and variance, if there is a norm.
-Layer fold(at::TensorList tensors, int64_t dilation, bool relu, float eps) {
-  const at::Tensor& weight = tensors[0];
-  const int64_t size = weight.size(2);
-  for (const at::Tensor& tensor : tensors) {
-    TORCH_CHECK(tensor.size(0) == weight.size(0) && (tensor.dim() == 4 || tensor.is_contiguous()),
-                "a layer's tensors do not fit each other");
-    TORCH_CHECK(tensor.is_cpu(), "not all tensors are on a CPU");
-  }
-  Layer layer{weight.size(1), weight.size(0), size * size, dilation, relu};
-  const bool with_bias = tensors.size() % 4 == 2, with_norm = tensors.size() > 4;
-  const auto value = [&](size_t number, int64_t i) { return tensors[number].data_ptr<float>()[i]; };
-  // By strides: in a network turned to channels-last they differ, and a copy takes long.
-  const float* filters = weight.data_ptr<float>();
-  const auto stride = weight.strides();
-  layer.weight.reserve(layer.outputs * layer.inputs * layer.taps);
-  for (int64_t out = 0; out < layer.outputs; ++out) {
-    float scale = 1, bias = with_bias ? value(1, out) : 0;
-    if (with_norm) {
-      const size_t norm = with_bias ? 2 : 1;
-      scale = value(norm, out) / std::sqrt(value(norm + 3, out) + eps);
-      bias = (bias - value(norm + 2, out)) * scale + value(norm + 1, out);
-    }
-    for (int64_t in = 0; in < layer.inputs; ++in)
-      for (int64_t tap = 0; tap < layer.taps; ++tap)
-        layer.weight.push_back(scale * filters[out * stride[0] + in * stride[1] +
-                                               tap / size * stride[2] + tap % size * stride[3]]);
-    layer.bias.push_back(bias);
-  }
-  return layer;
-}
-
-std::vector<Layer> fold_all(at::TensorList tensors, at::IntArrayRef dilations, double eps,
-                            bool last_relu) {
+// The operator's `weights`, in the order of its use: the selector's two layers, then weight and
+// bias of each convolution. `layers` has five numbers for each: inputs, outputs, the kernel's size,
+// dilation, whether a ReLU follows.
+struct Weights {
+  const float *fc1, *fc2;
   std::vector<Layer> layers;
-  size_t begin = 0;
-  for (size_t i = 0; i < dilations.size(); ++i) {
-    size_t end = begin + 1;
-    while (end < tensors.size() && tensors[end].dim() == 1) ++end;
-    const bool relu = last_relu || i + 1 < dilations.size();
-    layers.push_back(fold(tensors.slice(begin, end - begin), dilations[i], relu, eps));
-    TORCH_CHECK(i == 0 || layers[i].inputs == layers[i - 1].outputs, "the layers do not fit");
-    begin = end;
+
+  Weights(const at::Tensor& packed, int64_t channels, int64_t hidden, at::IntArrayRef numbers) {
+    const float* next = packed.const_data_ptr<float>();
+    const float* end = next + packed.numel();
+    const auto take = [&next](int64_t count) {
+      const float* taken = next;
+      next += count;
+      return taken;
+    };
+    fc1 = take(hidden * channels);
+    fc2 = take(channels * hidden);
+    for (size_t i = 0; i + 5 <= numbers.size(); i += 5) {
+      const int64_t inputs = numbers[i], outputs = numbers[i + 1];
+      const int64_t taps = numbers[i + 2] * numbers[i + 2];
+      TORCH_CHECK(inputs == (layers.empty() ? inputs : layers.back().outputs) && inputs > 0 &&
+                      outputs > 0 && (taps == 1 || taps == 9) && numbers[i + 3] > 0,
+                  "mod_block_: the layers do not fit each other");
+      const float* weight = take(outputs * inputs * taps);
+      layers.push_back({inputs, outputs, taps, numbers[i + 3], numbers[i + 4] != 0, weight,
+                        take(outputs)});
+    }
+    TORCH_CHECK(numbers.size() % 5 == 0 && hidden > 0 && !layers.empty() && layers.front().inputs == layers.back().outputs &&
+                    layers.front().inputs <= channels && next == end,
+                "mod_block_: the weights do not fit ", channels, " channels");
   }
-  TORCH_CHECK(begin == tensors.size() && layers.front().inputs == layers.back().outputs,
-              "the layers do not fit");
-  return layers;
-}
+};
 
 Map as_map(const at::Tensor& x, bool contiguous) {
   const int64_t channels = x.size(1), pixels = x.size(2) * x.size(3);
-  return {x.data_ptr<float>(), x.size(0), channels, x.size(2), x.size(3),
+  return {x.mutable_data_ptr<float>(), x.size(0), channels, x.size(2), x.size(3),
           contiguous ? pixels : 1, contiguous ? 1 : channels};
 }
 
-void mod_block_(at::Tensor& x, const at::Tensor& fc1, const at::Tensor& fc2,
-                at::TensorList conv_block, at::IntArrayRef dilations, double eps, bool relu,
+void mod_block_(at::Tensor& x, const at::Tensor& packed, int64_t hidden, at::IntArrayRef layers,
                 bool last) {
-  if (x.numel() == 0) return;
-  TORCH_CHECK(x.is_cpu() && fc1.is_cpu() && fc2.is_cpu(), "not all tensors are on a CPU");
-  TORCH_CHECK(fc1.size(1) == x.size(1) && fc2.size(0) == x.size(1) && fc2.size(1) == fc1.size(0),
-              "the selector does not fit ", x.size(1), " channels");
+  TORCH_CHECK(x.dim() == 4 && x.is_cpu() && packed.is_cpu() && packed.is_contiguous(),
+              "mod_block_: it takes a map of shape (N, C, H, W) and packed weights, on a CPU");
   const bool contiguous = x.is_contiguous();
   if (!contiguous && !x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
     // A compiler may have laid it out in its own way.
     at::Tensor copy = x.contiguous();
-    mod_block_(copy, fc1, fc2, conv_block, dilations, eps, relu, last);
+    mod_block_(copy, packed, hidden, layers, last);
     x.copy_(copy);
     return;
   }
+  const Weights weights(packed, x.size(1), hidden, layers);
+  if (x.numel() == 0) return;
   const Map map = as_map(x, contiguous);
-  const std::vector<Layer> layers = fold_all(conv_block, dilations, eps, relu);
-  const Floats logits = connect(connect(pool(map), fc1, true), fc2, false);
+  const Floats logits = connect(connect(pool(map), weights.fc1, hidden, map.channels, true),
+                                weights.fc2, map.channels, hidden, false);
   const auto refine_samples = [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n)
-      refine(map, n, &logits[n * map.channels], layers, last);
+      refine(map, n, &logits[n * map.channels], weights.layers, last);
   };
   // Within parallel_for nothing else is parallel, even if it starts no thread.
   if (map.samples > 1 && map.samples >= at::get_num_threads())
@@ -376,26 +363,12 @@ void mod_block_(at::Tensor& x, const at::Tensor& fc1, const at::Tensor& fc2,
 
 TORCH_LIBRARY(mmcnnmod, library) {
   library.def(
-      "mod_block_(Tensor(a!) x, Tensor fc1, Tensor fc2, Tensor[] conv_block, int[] dilations, "
-      "float eps, bool relu, bool last) -> ()");
+      "mod_block_(Tensor(a!) x, Tensor weights, int hidden, int[] layers, bool last) -> ()");
 }
 
 TORCH_LIBRARY_IMPL(mmcnnmod, CPU, library) { library.impl("mod_block_", mod_block_); }
 
-// For inference alone.
+// For inference alone: its caller sees to it that no gradients are recorded.
 TORCH_LIBRARY_IMPL(mmcnnmod, Autograd, library) {
   library.impl("mod_block_", torch::CppFunction::makeFallthrough());
-}
-
-// The same for Python without the dispatcher, whose way for operators with lists takes half as long
-// as the operator itself.
-PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
-  module.def("mod_block_", [](at::Tensor x, const at::Tensor& fc1, const at::Tensor& fc2,
-                              const std::vector<at::Tensor>& conv_block,
-                              const std::vector<int64_t>& dilations, double eps, bool relu,
-                              bool last) {
-    RECORD_FUNCTION("mmcnnmod::mod_block_", std::vector<c10::IValue>());
-    pybind11::gil_scoped_release no_gil;
-    mod_block_(x, fc1, fc2, conv_block, dilations, eps, relu, last);
-  });
 }

@@ -1,0 +1,218 @@
+"""The deployed MoD block: what ``switch_to_deploy`` puts in the place of an MoD block."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+
+import torch
+from mmcv.cnn import ConvModule
+from mmcv.cnn.bricks import DropPath
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from ..layers import ChannelSelector, Fusion, MoDBlock
+from .folding import fold_norms
+from .operator import operator_problem
+from .tracing import is_compiled, is_traced
+
+MOST_CHANNELS = 64  # of a Conv-Block: beyond, a library's convolutions are faster
+
+
+class DeployedMoDBlock(nn.Module):
+    """An MoD block for inference that overwrites its input, as ``nn.ReLU(inplace=True)`` does.
+
+    On a CPU, in float32, it is one operator in C++. Everything else is computed by the MoD block
+    itself, with an in-place fusion. While the network is traced or exported, and where gradients
+    are recorded, nothing is overwritten and the result is the plain block's. torch.compile gets
+    the operator.
+
+    The operator has its own copy of the weights: later changes of the block's weights, and hooks
+    on its parts, have no effect on it.
+
+    Args:
+        block (MoDBlock): It becomes a part of the deployed block, in eval mode.
+        inplace (bool): Whether the input may be overwritten: nobody else reads it. A block that is
+            not just an :class:`MoDBlock` with its own fusion is never computed in place. Defaults
+            to True.
+
+    Attributes:
+        problem (str | None): Why plain PyTorch is used instead of the operator, in one line.
+    """
+
+    def __init__(self, block: MoDBlock, inplace: bool = True) -> None:
+        super().__init__()
+        self.block = block
+        fold_norms(block.conv_block)
+        self.eval()
+        self.problem = unsupported_reason(block) or operator_problem()
+        weights = None
+        if self.problem is None:
+            weights, self.hidden, self.layers = packed(block)
+        # Not a part of state dicts: it is made from the layers.
+        self.register_buffer('weights', weights, persistent=False)
+        fusion = block.fusion
+        own = type(block) is MoDBlock and type(fusion) is Fusion
+        self.inplace = inplace and own and not is_watched(block, fusion)
+        if self.inplace:
+            block.fusion = InplaceFusion(
+                fusion.in_channels, fusion.k, fusion.position, fusion.mode
+            ).eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine k channels of the map.
+
+        Args:
+            x (Tensor): Feature map of shape (N, C, H, W).
+
+        Returns:
+            Tensor: The fused map, shape (N, C, H, W): ``x`` itself if the block works in place.
+        """
+        if not self.is_supported(x):
+            return self.block(x)
+        fused = x if self.inplace else x.clone()
+        last = self.block.fusion.position == 'last'
+        torch.ops.mmcnnmod.mod_block_(fused, self.weights, self.hidden, self.layers, last)
+        return fused
+
+    def is_supported(self, x: Tensor) -> bool:
+        """Whether the operator computes this map: all that is checked at a call."""
+        return (
+            self.problem is None
+            and not is_traced(x)
+            and x.dtype == self.weights.dtype == torch.float32
+            and x.device.type == self.weights.device.type == 'cpu'
+            and x.shape[1:-2] == (self.block.in_channels,)
+            and (x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last))
+            and not autocast_is_on()
+            and not self.records(x)
+        )
+
+    def records(self, x: Tensor) -> bool:
+        """Whether gradients are recorded, which the operator does not have."""
+        return torch.is_grad_enabled() and (
+            x.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
+        )
+
+    def __setstate__(self, state: dict) -> None:
+        """Copies and pickles; another process may not have the operator."""
+        super().__setstate__(state)
+        if self.problem is None:
+            self.problem = operator_problem()
+            if self.problem:
+                log_once(f'MoD blocks run in plain PyTorch, without the operator: {self.problem}')
+
+    def extra_repr(self) -> str:
+        """The settings, for ``print``."""
+        return f'inplace={self.inplace}, problem={self.problem!r}'
+
+
+class InplaceFusion(Fusion):
+    """A fusion that overwrites the map, unless it is traced or gradients are recorded."""
+
+    def forward(self, x: Tensor, processed: Tensor, index: Tensor) -> Tensor:
+        """As :class:`Fusion`; the result is ``x`` itself."""
+        if is_compiled() or is_traced(x):
+            return super().forward(x, processed, index)
+        if torch.is_grad_enabled() and (x.requires_grad or processed.requires_grad):
+            return super().forward(x, processed, index)
+        processed = processed.to(x.dtype)
+        if self.position == 'original':
+            places = index[:, :, None, None].expand_as(processed)
+            return (x.scatter_ if self.mode == 'replace' else x.scatter_add_)(1, places, processed)
+        start = 0 if self.position == 'first' else self.in_channels - self.k
+        channels = x.narrow(1, start, self.k)
+        channels.copy_(processed) if self.mode == 'replace' else channels.add_(processed)
+        return x
+
+
+def unsupported_reason(block: MoDBlock) -> str | None:
+    """Why the operator does not compute what a block does, in one line; None if it does."""
+    selector, fusion, layers = block.selector, block.fusion, list(block.conv_block.children())
+    if any(parameter.device.type != 'cpu' for parameter in block.parameters()):
+        return 'the network is not on a CPU'
+    if is_watched(*block.modules()):
+        return 'a hook or a wrapper within the block would not be called'
+    if type(block) is not MoDBlock or type(block.conv_block) is not nn.Sequential or not layers:
+        return 'the block is not one of this package'
+    if type(fusion) is not Fusion or fusion.mode != 'add' or fusion.position == 'original':
+        return 'its fusion does not add to the first or the last channels'
+    if type(selector) is not ChannelSelector:
+        return 'it has no channel selector'
+    parts = (selector.pool, selector.fc1, selector.relu, selector.fc2)
+    known = (nn.AdaptiveAvgPool2d, nn.Linear, nn.ReLU, nn.Linear)
+    if tuple(map(type, parts)) != known or any(fc.bias is not None for fc in parts[1::2]):
+        return 'a part of its selector has been replaced'
+    if type(block.drop_path) not in (nn.Identity, DropPath):
+        return f'it has a {type(block.drop_path).__name__} behind the Conv-Block'
+    for layer in layers:
+        reason = unsupported_layer(layer, last=layer is layers[-1])
+        if reason:
+            return reason
+    return None
+
+
+def unsupported_layer(layer: nn.Module, last: bool) -> str | None:
+    """Why the operator does not support a layer of a Conv-Block; None if it does."""
+    if type(layer) is not ConvModule or layer.order != ('conv', 'norm', 'act'):
+        return f'its Conv-Block has a {type(layer).__name__}'
+    conv = layer.conv
+    size, dilation = conv.kernel_size[0], conv.dilation[0]
+    known = dict(
+        kernel_size=(size, size),
+        dilation=(dilation, dilation),
+        padding=(dilation * (size // 2),) * 2,
+        padding_mode='zeros',
+        stride=(1, 1),
+        groups=1,
+    )
+    same = type(conv) is nn.Conv2d and all(getattr(conv, key) == known[key] for key in known)
+    if not same or size not in (1, 3) or layer.with_explicit_padding:
+        return 'its Conv-Block has a convolution that is not 1x1 or 3x3, of stride 1 and one group'
+    if max(conv.in_channels, conv.out_channels) > MOST_CHANNELS:
+        return f'its Conv-Block is more than {MOST_CHANNELS} channels wide'
+    if layer.with_norm and type(layer.norm) is not nn.Identity:
+        return f'its {type(layer.norm).__name__} cannot be folded'
+    activation = type(layer.activate) if layer.with_activation else None
+    if activation not in ((nn.ReLU, None) if last else (nn.ReLU,)):
+        return f'its activation is {getattr(activation, "__name__", "missing")}, not ReLU'
+    return None
+
+
+def is_watched(*modules: nn.Module) -> bool:
+    """Whether a hook or a wrapped ``forward`` wants to see the calls of one of the modules."""
+    return any(
+        module._forward_hooks or module._forward_pre_hooks or 'forward' in vars(module)
+        for module in modules
+    )
+
+
+def packed(block: MoDBlock) -> tuple[Tensor, int, list[int]]:
+    """What the operator gets: all weights in one tensor, the hidden width, the layers' numbers.
+
+    A list of tensors would cost the dispatcher more time than the operator needs.
+    """
+    fc1, fc2 = block.selector.fc1, block.selector.fc2
+    tensors, numbers = [fc1.weight, fc2.weight], []
+    for layer in block.conv_block:
+        conv = layer.conv
+        bias = conv.bias if conv.bias is not None else conv.weight.new_zeros(conv.out_channels)
+        tensors += [conv.weight, bias]
+        numbers += [conv.in_channels, conv.out_channels, conv.kernel_size[0], conv.dilation[0]]
+        numbers.append(int(layer.with_activation))
+    flat = [tensor.detach().contiguous().flatten() for tensor in tensors]
+    return torch.cat(flat), fc1.out_features, numbers
+
+
+@lru_cache(None)
+def log_once(message: str, level: int = logging.INFO) -> None:
+    """Log a line the first time in a process that it is asked for."""
+    print_log(message, logger='current', level=level)
+
+
+def autocast_is_on() -> bool:
+    """Whether convolutions on CPUs are computed in half precision."""
+    return torch.is_autocast_enabled('cpu') if NEW_AUTOCAST else torch.is_autocast_cpu_enabled()
+
+
+NEW_AUTOCAST = hasattr(torch, 'get_autocast_dtype')  # as old as the device's name as an argument

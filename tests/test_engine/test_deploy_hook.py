@@ -1,0 +1,122 @@
+"""Testing the deployed network: with EMA, and the runner's own model as it was before."""
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.registry import MODEL_WRAPPERS
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from mmcnnmod.errors import UserError
+from mmcnnmod.ops import DeployedMoDBlock
+
+SMALL = dict(depth=18, base_channels=16, stem_channels=16, c=4)
+
+pytestmark = pytest.mark.filterwarnings('ignore')
+
+
+class Model(BaseModel):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        out = self.backbone(inputs)[-1]
+        return dict(loss=out.square().mean()) if mode == 'loss' else [*out]
+
+
+def make_runner(model, work_dir, name, **options):
+    images = [dict(inputs=torch.rand(3, 32, 32)) for _ in range(6)]
+    return Runner(
+        model=model,
+        work_dir=str(work_dir),
+        train_dataloader=DataLoader(images, batch_size=3),
+        train_cfg=dict(by_epoch=False, max_iters=4),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.5)),
+        test_dataloader=DataLoader(images, batch_size=3),
+        test_cfg=dict(),
+        test_evaluator=[],
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=4)),
+        experiment_name=f'{work_dir}-{name}',
+        **options,
+    )
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """For each batch that is tested: whether the model is deployed, images and outputs."""
+    found = []
+
+    def test_step(self, data):
+        images = torch.stack([*data['inputs']])
+        with torch.no_grad():
+            out = self.backbone(images)[-1]
+        deployed = any(isinstance(module, DeployedMoDBlock) for module in self.modules())
+        found.append((deployed, images, out))
+        return [None]
+
+    monkeypatch.setattr(Model, 'test_step', test_step)
+    return found
+
+
+class Halve(Hook):
+    """So that the runner's model has other weights than EMAHook's."""
+
+    def before_test(self, runner):
+        for parameter in runner.model.parameters():
+            parameter.data.mul_(0.5)
+
+
+def test_the_averaged_weights_are_deployed_and_the_model_is_given_back(backbones, tmp_path, seen):
+    ema = dict(type='EMAHook', momentum=0.5)
+    torch.manual_seed(0)
+    trained = Model(backbones.ResNetMoD(**SMALL, norm_eval=False))
+    make_runner(trained, tmp_path, 'train', custom_hooks=[ema]).train()
+    checkpoint = str(tmp_path / 'iter_4.pth')
+    averaged = torch.load(checkpoint, weights_only=False)['state_dict']
+
+    for name, hooks in (('plain', []), ('deployed', [dict(type='DeployHook')])):
+        torch.manual_seed(1)
+        model = Model(backbones.ResNetMoD(**SMALL, norm_eval=False))
+        runner = make_runner(
+            model, tmp_path, name, custom_hooks=[ema, Halve(), *hooks], load_from=checkpoint
+        )
+        runner.test()
+        assert runner.model is model
+        for key, parameter in model.named_parameters():
+            assert parameter.requires_grad
+            torch.testing.assert_close(parameter.detach(), averaged[key] / 2)
+    model.load_state_dict(averaged)
+    model.eval()
+    with torch.no_grad():
+        expected = [model.backbone(images)[-1] for _, images, _ in seen]
+    assert [deployed for deployed, *_ in seen] == [False, False, True, True]
+    for (_, _, out), same in zip(seen, expected, strict=True):
+        torch.testing.assert_close(out, same, rtol=1e-3, atol=1e-4)
+
+
+@MODEL_WRAPPERS.register_module()
+class Wrapper(torch.nn.Module):
+    """As the wrapper of several processes."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+
+def test_the_model_is_taken_out_of_its_wrapper(backbones, tmp_path, seen):
+    model = Model(backbones.ResNetMoD(**SMALL))
+    runner = make_runner(model, tmp_path, 'wrapped', custom_hooks=[dict(type='DeployHook')])
+    wrapper = runner.model = Wrapper(model)
+    runner.test()
+    assert all(deployed for deployed, *_ in seen)
+    assert runner.model is wrapper
+    assert not any(isinstance(module, DeployedMoDBlock) for module in model.modules())
+
+
+def test_a_model_without_mod_backbone_is_refused_in_one_line(tmp_path, seen):
+    model = Model(torch.nn.Conv2d(3, 3, 1))
+    runner = make_runner(model, tmp_path, 'dense', custom_hooks=[dict(type='DeployHook')])
+    with pytest.raises(UserError, match=r'^Model has no MoD backbone [^\n]*$'):
+        runner.test()

@@ -1,0 +1,236 @@
+"""The MoD block under everything that traces, exports, transforms or replaces."""
+
+import copy
+import io
+import pickle
+import shutil
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, stack_module_state
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mmcnnmod.layers import MoDBlock, bottleneck
+
+from .test_mod_block import TORCH
+
+VARIANTS = {
+    'first': {},
+    'last': {'position': 'last'},
+    'original': {'position': 'original'},
+    'replace': {'fusion': 'replace'},
+    'original replace': {'position': 'original', 'fusion': 'replace'},
+    'k = 1': {'c': 16},
+}
+needs_export = pytest.mark.skipif(TORCH < (2, 6), reason='torch.export is young')
+
+
+@pytest.fixture(params=VARIANTS)
+def block(request):
+    return make(**VARIANTS[request.param])
+
+
+def make(width=16, **options):
+    torch.manual_seed(0)
+    return MoDBlock(width, bottleneck, **{'c': 4, 'r': 4, **options}).eval()
+
+
+def maps(batch=3, height=5, width=4):
+    return torch.rand(batch, 16, height, width) - 0.3
+
+
+# Batches and sizes beside the one that is traced.
+OTHERS = [(1, 5, 4), (2, 5, 4), (3, 7, 6)]
+
+
+@pytest.mark.parametrize('batch', [1, 2])
+@torch.no_grad()
+def test_a_trace_is_exact_at_every_batch_and_size(block, batch):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', torch.jit.TracerWarning)
+        traced = torch.jit.trace(block, maps(batch))
+    for shape in OTHERS:
+        x = maps(*shape)
+        torch.testing.assert_close(traced(x), block(x))
+
+
+@torch.no_grad()
+def test_random_selection_is_traced_for_every_batch():
+    block = make(selection='random')
+    traced = torch.jit.trace(block, maps(1), check_trace=False)
+    x = maps(3)
+    results = []
+    for run in (block, traced):
+        torch.manual_seed(1)
+        results.append(run(x))
+    torch.testing.assert_close(*results)
+
+
+@torch.no_grad()
+def test_fx(block):
+    traced = torch.fx.symbolic_trace(block)
+    x = maps()
+    torch.testing.assert_close(traced(x), block(x))
+    with pytest.raises(AssertionError, match='expected an input of shape'):
+        traced(torch.rand(2, 15, 4, 4))
+
+
+@needs_export
+@pytest.mark.parametrize('strict', [True, False])
+@torch.no_grad()
+def test_torch_export_with_dynamic_shapes(block, strict):
+    n, height, width = (torch.export.Dim(name, max=64) for name in ('n', 'height', 'width'))
+    shapes = {'x': {0: n, 2: height, 3: width}}
+    program = torch.export.export(block, (maps(),), dynamic_shapes=shapes, strict=strict)
+    for shape in OTHERS[1:]:
+        x = maps(*shape)
+        torch.testing.assert_close(program.module()(x), block(x))
+
+
+@pytest.mark.parametrize('batch', [1, 2])
+@torch.no_grad()
+def test_onnx_is_exact_at_every_batch(block, batch):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    buffer = io.BytesIO()
+    old = {'dynamo': False} if TORCH >= (2, 5) else {}
+    axes = {'x': {0: 'n', 2: 'height', 3: 'width'}}
+    torch.onnx.export(block, (maps(batch),), buffer, input_names=['x'], dynamic_axes=axes,
+                      opset_version=17, **old)  # fmt: skip
+    session = onnxruntime.InferenceSession(buffer.getvalue(), providers=['CPUExecutionProvider'])
+    for shape in OTHERS:
+        x = maps(*shape)
+        (out,) = session.run(None, {'x': x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(out), block(x))
+
+
+@pytest.mark.skipif(TORCH < (2, 2), reason='torch 2.1 has no batching rule for a part of it')
+def test_vmap_and_gradients_of_each_sample(block):
+    x = maps(6)[:, None]
+    torch.testing.assert_close(torch.vmap(block)(x), torch.stack([block(one) for one in x]))
+
+    parameters = {name: p.detach() for name, p in block.named_parameters()}
+
+    def loss(parameters, x):
+        return functional_call(block, parameters, (x,)).square().sum()
+
+    each = torch.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, x)
+    one = torch.func.grad(loss)(parameters, x[1])
+    for name, gradient in one.items():
+        torch.testing.assert_close(each[name][1], gradient, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_stack_of_models():
+    blocks = [make() for _ in range(2)]
+    nn.init.normal_(blocks[1].selector.fc2.weight)
+    parameters, buffers = stack_module_state(blocks)
+    x = maps()
+
+    def call(parameters, buffers):
+        return functional_call(blocks[0], (parameters, buffers), (x,))
+
+    outs = torch.vmap(call)(parameters, buffers)
+    torch.testing.assert_close(outs, torch.stack([block(x) for block in blocks]))
+
+
+def test_forward_mode_gradients(block):
+    block.double()
+    x, direction = maps().double(), maps().double()
+    out, tangent = torch.func.jvp(block, (x,), (direction,))
+    torch.testing.assert_close(out, block(x))
+    step = 1e-6
+    differences = (block(x + step * direction) - block(x - step * direction)) / (2 * step)
+    torch.testing.assert_close(tangent, differences, rtol=1e-4, atol=1e-6)
+
+
+def test_gradcheck(block):
+    block.double()
+    block.train()  # gradients through the norms' statistics as well
+    assert torch.autograd.gradcheck(block, (maps(2, 3, 2).double().requires_grad_(),))
+
+
+def test_meta_device():
+    with torch.device('meta'):
+        block = make()
+    assert block(torch.rand(2, 16, 4, 4, device='meta')).shape == (2, 16, 4, 4)
+    block.to_empty(device='cpu').load_state_dict(make().state_dict())
+    x = maps()
+    torch.testing.assert_close(block(x), make()(x))
+
+
+def test_fake_tensors():
+    with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True):
+        assert make()(torch.rand(2, 16, 4, 4)).shape == (2, 16, 4, 4)
+
+
+def test_copies_and_pickles(block):
+    x = maps()
+    torch.testing.assert_close(copy.deepcopy(block)(x), block(x))
+    torch.testing.assert_close(pickle.loads(pickle.dumps(block))(x), block(x))
+
+
+@torch.no_grad()
+def test_deterministic_algorithms(block):
+    """Under which memory that is not written is NaN."""
+    x = maps()
+    expected = block(x)
+    torch.use_deterministic_algorithms(True)
+    try:
+        torch.testing.assert_close(block(x), expected)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize('gradients', [True, False])
+def test_one_graph_for_all_batches_of_a_shape(gradients):
+    torch._dynamo.reset()
+    graphs, block = [], make()
+
+    def compiler(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    compiled = torch.compile(block, backend=compiler, fullgraph=True, dynamic=False)
+    with torch.set_grad_enabled(gradients):
+        for _ in range(3):
+            x = maps()
+            torch.testing.assert_close(compiled(x), block(x))
+    assert len(graphs) == 1
+
+
+class Waits(TorchDispatchMode):
+    """Fails at an operation for which the host has to read what the device computed."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        waiting = ('_local_scalar_dense', 'item', 'nonzero', 'masked_select')
+        assert func._schema.name.removeprefix('aten::') not in waiting
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('gradients', [True, False])
+def test_the_host_never_waits(block, gradients):
+    with torch.set_grad_enabled(gradients), Waits():
+        out = block(maps())
+        if gradients:
+            out.sum().backward()
+
+
+@pytest.mark.skipif(shutil.which('c++') is None, reason='no C++ compiler')
+@pytest.mark.skipif(TORCH < (2, 4), reason='torch 2.1 makes C++ of it that does not compile')
+@pytest.mark.parametrize('position', ['first', 'original'])
+def test_inductor_compiles_training(position):
+    torch._dynamo.reset()
+    block = make(64, c=16, position=position).train()
+    x = torch.rand(2, 64, 16, 16, requires_grad=True)
+    compiled = gradients(torch.compile(block, fullgraph=True), x, block)
+    for one, same in zip(compiled, gradients(block, x, block), strict=True):
+        # Some gradients before a norm are zero but for rounding.
+        assert (one - same).norm() <= 1e-3 * same.norm() + 1e-3
+
+
+def gradients(run, x, block):
+    """The output, and the gradients of its square."""
+    out = run(x)
+    return [out.detach(), *torch.autograd.grad(out.square().sum(), [x, *block.parameters()])]

@@ -1,0 +1,124 @@
+"""The operator itself: its registration, its build, its arguments."""
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+
+from mmcnnmod.layers import MoDBlock, basic_block
+from mmcnnmod.ops import DeployedMoDBlock, operator_problem
+from mmcnnmod.ops.operator import first_error, library_path
+
+pytestmark = pytest.mark.skipif(shutil.which('c++') is None, reason='no C++ compiler')
+
+
+def arguments(width=24):
+    torch.manual_seed(0)
+    block = DeployedMoDBlock(MoDBlock(width, basic_block, c=6, r=4).eval())
+    assert operator_problem() is None
+    return block.weights.detach(), block.hidden, block.layers, False
+
+
+@pytest.mark.skipif(not hasattr(torch.library, 'opcheck'), reason='torch is old')
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_opcheck(layout):
+    x = torch.rand(2, 24, 5, 4).to(memory_format=layout)
+    torch.library.opcheck(torch.ops.mmcnnmod.mod_block_.default, (x, *arguments()))
+
+
+def test_arguments_that_do_not_fit_are_refused():
+    weights, hidden, layers, last = arguments()
+    x = torch.rand(2, 24, 5, 4)
+    for wrong in [
+        (x[:, :23], weights, hidden, layers, last),
+        (x[0], weights, hidden, layers, last),
+        (x, weights[:-1], hidden, layers, last),
+        (x, weights, hidden + 1, layers, last),
+        (x, weights, hidden, layers[:5], last),
+        (x, weights, hidden, [], last),
+        (x, weights, hidden, [*layers[:5], 3, *layers[6:]], last),
+        (x, weights, hidden, [*layers[:3], -9, *layers[4:]], last),
+        (x, weights, hidden, [*layers, 1], last),
+        (x, weights.double(), hidden, layers, last),
+        (x.double(), weights, hidden, layers, last),
+    ]:
+        with pytest.raises(RuntimeError):
+            torch.ops.mmcnnmod.mod_block_(*wrong)
+
+
+def test_a_layout_that_is_neither_is_computed_in_a_copy():
+    x = torch.rand(2, 24, 5, 4)
+    turned = x.transpose(2, 3).contiguous().transpose(2, 3)
+    assert not turned.is_contiguous()
+    torch.ops.mmcnnmod.mod_block_(turned, *arguments())
+    torch.ops.mmcnnmod.mod_block_(x, *arguments())
+    torch.testing.assert_close(turned, x)
+
+
+def build(folder, **variables):
+    """Run the build in a process of its own, with its own folder; what it printed."""
+    code = 'from mmcnnmod.ops.operator import operator_problem; print("said:", operator_problem())'
+    result = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        env={**os.environ, 'TORCH_EXTENSIONS_DIR': str(folder), **variables},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr
+    (said,) = [line for line in result.stdout.splitlines() if line.startswith('said:')]
+    return said.removeprefix('said: ')
+
+
+def test_it_is_built_once_also_by_two_processes_and_after_a_killed_build(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_EXTENSIONS_DIR', str(tmp_path))
+    library = library_path()
+    # What a build that was killed while it copied leaves.
+    library.parent.mkdir(parents=True)
+    library.with_name('1.partial').write_bytes(b'half')
+    library.write_bytes(b'no library')
+    code = textwrap.dedent(
+        """
+        from mmcnnmod.ops.operator import operator_problem
+        assert operator_problem() is None, operator_problem()
+        """
+    )
+    # Without the environment's programs on the PATH: nobody activated it.
+    environment = {**os.environ, 'PATH': '/usr/local/bin:/usr/bin:/bin'}
+    both = [
+        subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], env=environment)
+        for _ in range(2)
+    ]
+    assert [process.wait(600) for process in both] == [0, 0]
+    written = library.stat().st_mtime_ns
+    assert build(tmp_path, CXX='/no/compiler') == 'None'
+    assert library.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize('what', ['compiler', 'ninja', 'folder'])
+def test_what_is_missing_is_a_reason_in_one_line(tmp_path, what):
+    folder, variables = tmp_path / 'a', {}
+    if what == 'compiler':
+        variables['CXX'] = str(tmp_path / 'no-compiler')
+    if what == 'ninja':
+        without = tmp_path / 'sitecustomize.py'
+        without.write_text('import sysconfig\nsysconfig.get_path = lambda *args: "/nowhere"\n')
+        variables = dict(PYTHONPATH=str(tmp_path), PATH='/usr/bin:/bin')
+        if shutil.which('ninja', path=variables['PATH']):
+            pytest.skip('the system has a ninja')
+    if what == 'folder':
+        folder.write_text('a file')
+    said = build(folder, **variables)
+    assert said != 'None'
+    words = {'compiler': 'no-compiler', 'ninja': 'Ninja', 'folder': str(folder)}
+    assert words[what] in said
+
+
+def test_the_line_that_says_most():
+    output = 'Error building extension\n[1/2] c++ ...\nx.cpp:1: error: no room\nend'
+    assert first_error(output) == 'x.cpp:1: error: no room'
+    assert first_error('') == 'no reason was given'
