@@ -41,7 +41,7 @@ runtimes: setup ## ONNX Runtime and OpenVINO into the environment, and the tests
 	"$(VENV)/bin/uv" pip install --python "$(PY)" -c requirements/$(STACK)-constraints.txt \
 	    -r requirements/runtimes.txt
 	"$(PY)" -c 'import onnx, onnxruntime, openvino'
-	"$(PY)" -m pytest -k 'onnx or openvino' tests/test_analysis tests/test_layers $(PYTEST_ARGS)
+	"$(PY)" -m pytest -k 'onnx or openvino' tests/test_analysis tests/test_layers tests/test_ops $(PYTEST_ARGS)
 
 smoke: setup ## the few tests that tell whether a stack works at all
 	"$(PY)" -m pytest -m smoke $(PYTEST_ARGS)

@@ -105,6 +105,24 @@ def test_onnx_is_exact_at_every_batch(block, batch):
         torch.testing.assert_close(torch.from_numpy(out), block(x))
 
 
+@needs_export
+@torch.no_grad()
+def test_onnx_by_the_newer_exporter(block, tmp_path):
+    pytest.importorskip('onnxscript')
+    onnxruntime = pytest.importorskip('onnxruntime')
+    n, height, width = (torch.export.Dim(name, max=64) for name in ('n', 'height', 'width'))
+    shapes = ({0: n, 2: height, 3: width},)
+    torch.onnx.export(
+        block, (maps(2),), tmp_path / 'a.onnx', dynamo=True, dynamic_shapes=shapes, verbose=False
+    )
+    session = onnxruntime.InferenceSession(tmp_path / 'a.onnx', providers=['CPUExecutionProvider'])
+    name = session.get_inputs()[0].name
+    for shape in OTHERS:
+        x = maps(*shape)
+        (out,) = session.run(None, {name: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(out), block(x))
+
+
 @pytest.mark.skipif(TORCH < (2, 2), reason='torch 2.1 has no batching rule for a part of it')
 def test_vmap_and_gradients_of_each_sample(block):
     x = maps(6)[:, None]
