@@ -77,8 +77,9 @@ def test_layers_may_be_replaced():
     torch.testing.assert_close(selector.logits(x), expected)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         torch.testing.assert_close(selector.logits(x), expected)
-    selector.half()
-    torch.testing.assert_close(selector.logits(x.half()), expected, rtol=0.01, atol=0.01)
+    selector.bfloat16()
+    logits = selector.logits(x.bfloat16())
+    torch.testing.assert_close(logits, expected, rtol=0.05, atol=0.02)
 
 
 def test_a_float64_network_is_ranked_in_float64():
