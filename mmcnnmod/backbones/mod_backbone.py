@@ -20,7 +20,7 @@ PRETRAINED = ('Pretrained', 'PretrainedInit')
 DENSE = ('DensePretrained',)
 
 # Options that were removed in 0.2.0: the values that meant what is done now, and the remedy.
-FOR_SPEED = 'for speed call switch_to_deploy() after training (docs/performance.md)'
+FOR_SPEED = 'for speed call mmcnnmod.switch_to_deploy(model) after training, or test with --deploy'
 REMOVED = {
     'last_activation': (('before',), 'remove it: the activation stands before the scores'),
     'order': (('score',), 'remove it: channels enter the Conv-Block by their scores'),
@@ -33,7 +33,8 @@ class MoDBackbone:
     """Mixin that turns blocks of a toolbox's own backbone into MoD blocks.
 
     It stands before the toolbox's class in the bases, so that the toolbox builds its network as it
-    always does; then the blocks that the placement rule names are exchanged. A family implements
+    always does; then the blocks that the placement rule names are exchanged. The toolbox's own
+    ``forward`` runs the network. A family implements
     four methods: :meth:`blocks_of_stages`, :meth:`default_c`, :meth:`keeps_shape` and
     :meth:`conv_block`; docs/adding_a_family.md works an example.
 

@@ -75,6 +75,7 @@ class ChannelSelector(nn.Module):
             tuple[Tensor, Tensor]: Channel indices, int64, and their scores in (0, 1), float32 (or
             float64), both of shape (N, k), highest score first.
         """
+        # The scores are sigmoids of the logits, in the same order.
         logits, index = self.logits(x).topk(self.k, dim=1)
         return index, logits.sigmoid()
 

@@ -44,17 +44,17 @@ class Fusion(nn.Module):
             tells torch no memory format; then the result is contiguous.
         """
         processed = processed.to(x.dtype)
-        if self.position == 'original':
-            places = index[:, :, None, None].expand_as(processed)
-            if self.mode == 'replace':
-                return x.scatter(1, places, processed)
-            return x.scatter_add(1, places, processed)
-        kept = self.in_channels - self.k
+        rest = self.in_channels - self.k
         if self.position == 'first':
-            joined, others = x.split([self.k, kept], dim=1)
+            joined, others = x.split([self.k, rest], dim=1)
             return torch.cat([self.join(joined, processed), others], dim=1)
-        others, joined = x.split([kept, self.k], dim=1)
-        return torch.cat([others, self.join(joined, processed)], dim=1)
+        if self.position == 'last':
+            others, joined = x.split([rest, self.k], dim=1)
+            return torch.cat([others, self.join(joined, processed)], dim=1)
+        places = index[:, :, None, None].expand_as(processed)
+        if self.mode == 'replace':
+            return x.scatter(1, places, processed)
+        return x.scatter_add(1, places, processed)
 
     def join(self, channels: Tensor, processed: Tensor) -> Tensor:
         """The k channels of the result that the processed ones join."""

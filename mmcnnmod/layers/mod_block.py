@@ -128,7 +128,7 @@ class MoDBlock(nn.Module):
             processed = checkpoint(self.conv_block, chosen, use_reentrant=False)
         else:
             processed = self.conv_block(chosen)
-        if scores is not None:
+        if scores is not None:  # the last step of the Conv-Block, Section 3.2
             processed = processed * scores.to(processed.dtype)[:, :, None, None]
         return self.fusion(x, self.drop_path(processed), index)
 
