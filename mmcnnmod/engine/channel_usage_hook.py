@@ -104,7 +104,7 @@ class ChannelUsageHook(Hook):
 class SelectionCounter:
     """Counts what an MoD block selects in the first forward pass after ``listening`` is set.
 
-    The first only: gradient checkpointing runs the block a second time in the backward pass.
+    The first only: gradient checkpointing around a block runs it once more in the backward pass.
 
     Args:
         block (MoDBlock): The block.

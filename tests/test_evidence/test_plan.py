@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 from mmcnnmod.errors import UserError
 from mmcnnmod.evidence import read_plan, read_runs
@@ -147,5 +148,6 @@ def test_blocks_deleted_means_no_mod_blocks(plan, name):
     for arm, expected in ((arms[name], True), (arms[f'{name}, blocks deleted'], False)):
         cfg = deepcopy(parse(arm.config))
         cfg.merge_from_dict(dict(arm.overrides))
-        backbone = registry.MODELS.build(cfg.model.backbone)
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            backbone = registry.MODELS.build(cfg.model.backbone)
         assert any(isinstance(module, MoDBlock) for module in backbone.modules()) is expected
