@@ -145,7 +145,7 @@ def stages(network):
         (dict(depth=76), 'depth 76 does not fit'),
         (
             dict(backend='native'),
-            "backend='native' was removed in 0.2.0; remove it; for speed call switch_to",
+            "backend='native' was removed in 0.2.0; remove it; for speed call mmcnnmod.switch_to",
         ),
         (dict(width=2), 'width is no MoD option; choose from depth, c, r, position'),
     ],
