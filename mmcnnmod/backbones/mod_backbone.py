@@ -19,8 +19,8 @@ from ..ops import DeployedMoDBlock, fold_norms, log_once
 PRETRAINED = ('Pretrained', 'PretrainedInit')
 DENSE = ('DensePretrained',)
 
-# Options that were removed in 0.2.0: the values that meant what is done now, and the remedy.
 FOR_SPEED = 'for speed call mmcnnmod.switch_to_deploy(model) after training, or test with --deploy'
+# Options that were removed in 0.2.0: the values that meant what is done now, and the remedy.
 REMOVED = {
     'last_activation': (('before',), 'remove it: the activation stands before the scores'),
     'order': (('score',), 'remove it: channels enter the Conv-Block by their scores'),
@@ -34,9 +34,9 @@ class MoDBackbone:
 
     It stands before the toolbox's class in the bases, so that the toolbox builds its network as it
     always does; then the blocks that the placement rule names are exchanged. The toolbox's own
-    ``forward`` runs the network. A family implements
-    four methods: :meth:`blocks_of_stages`, :meth:`default_c`, :meth:`keeps_shape` and
-    :meth:`conv_block`; docs/adding_a_family.md works an example.
+    ``forward`` runs the network. A family implements four methods: :meth:`blocks_of_stages`,
+    :meth:`default_c`, :meth:`keeps_shape` and :meth:`conv_block`; docs/adding_a_family.md works an
+    example.
 
     Args:
         c (int, optional): k = C // c channels are processed. Defaults to None, the paper's rule:
@@ -175,11 +175,11 @@ class MoDBackbone:
         """Turn the backbone into its form for inference; there is no way back.
 
         Named as in mmpretrain's RepVGG. The BatchNorms of standard and MoD blocks are folded into
-        their convolutions. MoD blocks work in place; on a CPU each is one operator, see
-        :class:`mmcnnmod.ops.DeployedMoDBlock`. No parameter records gradients any more. Training
-        mode and ``load_state_dict`` are refused from then on. The outputs are the same but for
-        rounding: fold in float32 and turn to half precision afterwards. A hook that keeps a map
-        between two blocks sees it overwritten.
+        their convolutions. MoD blocks work in place; on a CPU those of ResNet and VGG are one
+        operator each, see :class:`mmcnnmod.ops.DeployedMoDBlock`. No parameter records gradients
+        any more. Training mode and ``load_state_dict`` are refused from then on. The outputs are
+        the same but for rounding: fold in float32 and turn to half precision afterwards. A hook
+        that keeps a map between two blocks sees it overwritten.
         """
         if self.deploy:
             return
