@@ -3,9 +3,28 @@
 import importlib
 
 import pytest
+import torch
 
 import mmcnnmod  # noqa: F401  (registers the backbones)
 from mmcnnmod.toolboxes import MINIMUM_VERSIONS, is_absent
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        '--device', default='cuda', help="where tests marked gpu run; 'cpu' tries the tests"
+    )
+
+
+@pytest.fixture
+def device(request):
+    """The device of a test marked gpu, computing in full float32."""
+    name = request.config.getoption('--device')
+    if name == 'cuda' and not torch.cuda.is_available():
+        pytest.skip('no GPU')
+    tf32 = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield torch.device(name)
+    torch.backends.cudnn.allow_tf32 = tf32
 
 
 @pytest.fixture(params=sorted(MINIMUM_VERSIONS))

@@ -6,7 +6,8 @@ train_dataloader = dict(batch_size=512)
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.4, momentum=0.9, weight_decay=5e-4, nesterov=True)
 )
-train_cfg = dict(max_epochs=30)
+train_cfg = dict(max_epochs=30, val_interval=10)
+default_hooks = dict(checkpoint=dict(interval=10))
 param_scheduler = dict(
     _delete_=True,
     type='OneCycleLR',

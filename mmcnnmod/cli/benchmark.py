@@ -21,6 +21,7 @@ from ..analysis.files import check_folder, read_json, whole_file
 from ..analysis.measurements import SPEED_FIELDS
 from ..analysis.runtimes import RUNTIMES, check_runtime
 from ..analysis.speed_report import speed_report
+from ..analysis.timing import BLOCK
 from ..errors import UserError
 from ..evidence.machine import machine
 from ..ops import operator_problem
@@ -95,6 +96,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add('--no-bound', action='store_true', help='leave out the skip bounds')
     add('--rounds', type=positive, default=30, metavar='N',
         help='measurements of each network; by default 30')  # fmt: skip
+    add('--block', type=float, default=BLOCK, metavar='SECONDS',
+        help=f'what a measurement takes at least; by default {BLOCK}')  # fmt: skip
     add('--threads', type=positive, metavar='N', help="on the CPU; by default torch's choice")
     add('--json', type=Path, metavar='FILE', help='write the results, after each setting anew')
     add('--show', nargs='+', type=Path, metavar='FILE',
@@ -136,7 +139,7 @@ def measure(args: argparse.Namespace, jobs: list[Job], content: dict) -> bool:
     try:
         with progress_bar() as progress:
             networks = load_networks(config_folder(), args.configs, args.size)
-            benchmark = Benchmark(networks, not args.no_bound, args.rounds)
+            benchmark = Benchmark(networks, not args.no_bound, args.rounds, args.block)
             for i, job in enumerate(jobs):
                 task = progress.add_task(f'{i + 1}/{len(jobs)} {job}', total=benchmark.steps())
                 results, left_out = benchmark.run(job, lambda: progress.advance(task))  # noqa: B023

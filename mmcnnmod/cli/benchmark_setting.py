@@ -19,7 +19,7 @@ from ..analysis.candidates import Candidate, network_of, skip_bound, training_st
 from ..analysis.channel_usage import mod_blocks
 from ..analysis.counting import build_model, input_size
 from ..analysis.measurements import Setting
-from ..analysis.runtimes import EXPORTED, RUNTIMES, compile_forward, forget_compiled
+from ..analysis.runtimes import CUDA_GRAPHS, EXPORTED, RUNTIMES, compile_forward, forget_compiled
 from ..analysis.speed import results_of
 from ..analysis.timing import Call, CallFailed, in_turns, peak_memory
 from .config import read_config
@@ -96,11 +96,15 @@ class Benchmark:
         networks (dict[str, Source]): By the config's name.
         bounds (bool): Whether the skip bounds are timed as well.
         rounds (int): How many measurements of each.
+        block (float): Seconds that a measurement takes at least.
     """
 
-    def __init__(self, networks: dict[str, Source], bounds: bool, rounds: int) -> None:
+    def __init__(
+        self, networks: dict[str, Source], bounds: bool, rounds: int, block: float
+    ) -> None:
         self.networks = networks
         self.rounds = rounds
+        self.block = block
         self.candidates = [
             Candidate(config, bound)
             for config, source in networks.items()
@@ -142,7 +146,7 @@ class Benchmark:
         """The times of the calls; without one that fails the others are timed anew."""
         while calls:
             try:
-                return in_turns(calls, self.rounds, advance=advance)
+                return in_turns(calls, self.rounds, self.block, advance)
             except CallFailed as failed:
                 del calls[failed.key]
                 reason = shorten(one_line(failed.__cause__))
@@ -155,8 +159,8 @@ class Benchmark:
         with DefaultScope.overwrite_default_scope(source.cfg.default_scope):
             call = self.call(source, candidate.bound, job)
             call()
-            exported = job.runtime in (*EXPORTED, 'cuda-graph')
-            peak = None if exported else round(peak_memory(call, job.device), 3)
+            unknown = job.runtime in (*EXPORTED, *CUDA_GRAPHS)
+            peak = None if unknown else round(peak_memory(call, job.device), 3)
         return call, peak
 
     def call(self, source: Source, bound: bool, job: Job) -> Call:

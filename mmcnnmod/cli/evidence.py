@@ -181,6 +181,9 @@ class Evidence:
             if run.source and not self.known(run.source):
                 console.print(f'{run}: waits for {run.source}', soft_wrap=True)
                 continue
+            self.results[run.plan.name].refresh()
+            if self.known(run):  # by another process with the same plan
+                continue
             if not self.fits(run):
                 skipped += 1
                 continue

@@ -54,6 +54,10 @@ class Results:
         self.plan = plan
         self.runs: list[dict] = []
         self.costs: dict[str, dict] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the file again: another program may have added runs."""
         if self.path.exists():
             self._read()
 
@@ -81,8 +85,7 @@ class Results:
         check_fields('run', run, RUN_FIELDS)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.path.parent, wait=True):
-            if self.path.exists():  # another program may have added some
-                self._read()
+            self.refresh()
             self.runs = sorted([*self.runs, run], key=self._place)
             if cost is not None:
                 self.costs[run['arm']] = cost

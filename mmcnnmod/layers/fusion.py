@@ -52,9 +52,10 @@ class Fusion(nn.Module):
             others, joined = x.split([rest, self.k], dim=1)
             return torch.cat([others, self.join(joined, processed)], dim=1)
         places = index[:, :, None, None].expand_as(processed)
+        fused = x.clone()  # which keeps the memory format, as scatter would not
         if self.mode == 'replace':
-            return x.scatter(1, places, processed)
-        return x.scatter_add(1, places, processed)
+            return fused.scatter_(1, places, processed)
+        return fused.scatter_add_(1, places, processed)
 
     def join(self, channels: Tensor, processed: Tensor) -> Tensor:
         """The k channels of the result that the processed ones join."""

@@ -1,0 +1,256 @@
+"""`make gpu`: what a GPU shows of MoD networks, the most informative first, within a time budget.
+
+    python tools/misc/gpu.py --budget 600 --data /data/cifar10
+
+It needs the packages of the README's version table, pytest and a GPU; it downloads nothing and
+writes nothing but OUT. Every step has its time, and its results are in OUT as soon as they are
+there, so that a cut loses one step:
+
+1. environment.json; tests.txt: the tests marked `gpu`, with two iterations of each task.
+2. speed.json, models.json, training.json, compile.json: the benchmark, see docs/performance.md.
+3. The runs of configs/evidence/gpu_short.yml on the CIFAR-10 in folders that --data names.
+
+The same command after a cut goes on with step 3; README.md in OUT has the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / 'tools'
+EVIDENCE = ROOT / 'configs' / 'evidence'
+SPEED = ('speed', 'models', 'training', 'compile')
+# Trainings of small images side by side: one alone leaves gaps on the GPU.
+SIDE_BY_SIDE = 3
+# Seconds that a program has to end by itself.
+GRACE = 20
+# Stands in a command for the minutes that are left when it starts.
+MINUTES_LEFT = object()
+
+
+@dataclass(frozen=True)
+class Step:
+    """Programs that run side by side, for at most a share of the budget."""
+
+    name: str
+    share: float
+    commands: list[list]
+
+
+def main() -> None:
+    """Run the steps; exit code 1 if a test failed or a step broke."""
+    args = parse()
+    if args.read_images:
+        return read_images(args.read_images)
+    os.environ['PYTHONPATH'] = os.pathsep.join(
+        [str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])]
+    )
+    args.out.mkdir(parents=True, exist_ok=True)
+    args.work.mkdir(parents=True, exist_ok=True)
+    write_environment(args)
+    began, failed = time.monotonic(), []
+    for step in steps(args):
+        if args.steps and step.name not in args.steps:
+            continue
+        left = args.budget - (time.monotonic() - began)
+        if left <= 0:
+            print(f'{step.name}: no time left', flush=True)
+            continue
+        if not run(step, min(left, step.share * args.budget), args):
+            failed.append(step.name)
+    write_page(args)
+    if failed:
+        sys.exit(f'error: {", ".join(failed)} failed; see {args.out}/tests.txt and log.txt')
+
+
+def parse() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        description='Test and measure MoD networks on a GPU, the most informative first.'
+    )
+    add = parser.add_argument
+    add('--budget', type=float, default=600, metavar='SECONDS', help='in all; by default 600')
+    add('--out', type=Path, default=ROOT / 'docs' / 'results' / 'gpu', metavar='DIR')
+    add('--data', type=Path, metavar='DIR',
+        help='CIFAR-10 as {train,test}/<class>/*.jpg; without it nothing is trained')  # fmt: skip
+    add('--steps', nargs='+', choices=['tests', *SPEED, 'cifar10'], help='only these')
+    add('--work', type=Path, default=Path(tempfile.gettempdir()) / 'mmcnnmod-gpu', metavar='DIR',
+        help='for checkpoints and what is drawn; by default a temporary folder')  # fmt: skip
+    add('--read-images', type=Path, help=argparse.SUPPRESS)
+    add('--dry-run', action='store_true', help='the same on a CPU, with tiny sizes')
+    args = parser.parse_args()
+    args.out, args.work = args.out.resolve(), args.work.resolve()
+    if not args.dry_run and not args.read_images:
+        import torch
+
+        if not torch.cuda.is_available():
+            parser.error('torch sees no GPU; --dry-run tries the program on a CPU')
+    if args.data is not None:
+        args.data = args.data.resolve()
+        if not (args.data / 'train').is_dir():
+            parser.error(f'--data: there is no folder {args.data}/train')
+    return args
+
+
+def steps(args: argparse.Namespace) -> list[Step]:
+    """All of them, in their order, with the most that each may take of the budget."""
+    first = [pytest(args)]
+    if args.data:
+        first.append([sys.executable, __file__, '--read-images', args.data])
+    mod = ['resnet50_in1k', 'resnet50-mod_in1k', 'resnet75-mod_in1k', 'resnet86-mod_in1k']
+    models = [f'{task}_{name}{rest}' for task, rest in
+              (('fcn', '_cityscapes'), ('faster-rcnn', '_fpn_voc0712'))
+              for name in ('r50', 'r75-mod')]  # fmt: skip
+    quick = ['--block', 0.03, '--rounds', 15, '--memory-formats', 'channels_last']
+    graphs = ['deploy-cuda-graph', 'deploy', 'cuda-graph', 'eager']
+    half_first = ['--dtypes', 'bfloat16', 'float32']
+    found = [
+        Step('tests', 0.13, first),
+        Step('speed', 0.2, [benchmark(args, 'speed', mod, '--runtimes', *graphs,
+                                      '--batch-sizes', 1, 64, 8, 256, *half_first, *quick)]),
+        Step('models', 0.05, [benchmark(args, 'models', models, '--runtimes', 'deploy', 'eager',
+                                        *half_first, *quick)]),
+        Step('training', 0.05, [benchmark(args, 'training', mod[:3], '--what', 'training',
+                                          '--batch-sizes', 64, *half_first, *quick)]),
+        Step('compile', 0.07, [benchmark(args, 'compile', [mod[0], mod[2]], '--runtimes',
+                                        'deploy-compile', '--batch-sizes', 1, 64,
+                                        '--dtypes', 'bfloat16', *quick)]),
+    ]  # fmt: skip
+    return [*found, *training(args)]
+
+
+def pytest(args: argparse.Namespace) -> list:
+    """The tests, in several processes where pytest-xdist is there."""
+    command = [sys.executable, '-m', 'pytest', '-m', 'gpu', '-v', '--rootdir', ROOT, ROOT / 'tests',
+               '-p', 'no:cacheprovider', '-p', 'no:warnings']  # fmt: skip
+    if importlib.util.find_spec('xdist') and not args.dry_run:
+        command += ['-n', '8']
+    return [*command, *(['--device', 'cpu', '-k', 'plain'] if args.dry_run else [])]
+
+
+def benchmark(args: argparse.Namespace, name: str, configs: list[str], *options) -> list:
+    """A call of the benchmark."""
+    command = [sys.executable, TOOLS / 'analysis_tools' / 'benchmark.py']
+    if args.dry_run:
+        what = ['--what', 'training'] if name == 'training' else ['--runtimes', 'deploy']
+        tiny = ['--device', 'cpu', '--size', 64, 64, '--rounds', 1, '--block', 0.001]
+        return [*command, *configs[:1], *what, *tiny, '--json', args.out / f'{name}.json']
+    return [*command, *configs, *options, '--device', 'cuda', '--json', args.out / f'{name}.json']
+
+
+def training(args: argparse.Namespace) -> list[Step]:
+    """The plan, several runs at a time."""
+    plan, data, more, processes = EVIDENCE / 'gpu_short.yml', args.data, [], SIDE_BY_SIDE
+    if args.dry_run:
+        plan, data, processes = EVIDENCE / 'smoke.yml', args.work / 'drawn', 1
+        more = ['--device', 'cpu', '--seeds', 0]
+        draw = [TOOLS / 'dataset_tools' / 'generate_data.py', 'imagenet', data, '--size', '64x32',
+                '--classes', 4, '--train', 64, '--val', 16]  # fmt: skip
+        subprocess.run([sys.executable, *map(str, draw)], check=True)
+    if data is None:
+        print('cifar10: left out, for --data names no folder with the images', flush=True)
+        return []
+    command = [sys.executable, TOOLS / 'evidence' / 'run.py', plan, '--data-root', data,
+               '--results', args.out / 'runs', '--work-dir', args.work / 'runs', '--time-budget',
+               MINUTES_LEFT, *more]  # fmt: skip
+    return [Step('cifar10', 1.0, [command] * processes)]
+
+
+def read_images(data: Path) -> None:
+    """Fill the cache of images from which all trainings take theirs."""
+    from mmengine.config import Config
+    from mmengine.registry import DATASETS, DefaultScope
+
+    import mmcnnmod  # noqa: F401
+    from mmcnnmod.cli.config import set_data_root
+
+    cfg = Config.fromfile(EVIDENCE / 'resnet_cifar10_short.py')
+    set_data_root(cfg, str(data))
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        for loader in (cfg.train_dataloader, cfg.test_dataloader):
+            DATASETS.build(loader.dataset)
+
+
+def run(step: Step, seconds: float, args: argparse.Namespace) -> bool:
+    """Run a step's programs side by side and end them when the time is over.
+
+    Returns:
+        bool: Whether none failed; being ended is no failure.
+    """
+    began = time.monotonic()
+    print(f'{step.name}: at most {seconds:.0f} s', flush=True)
+    minutes = f'{max(seconds - GRACE, 1) / 60:.2f}'
+    logs = [args.out / ('tests.txt' if step.name == 'tests' else 'log.txt'), args.out / 'log.txt']
+    running = []
+    for i, command in enumerate(step.commands):
+        with logs[min(i, 1)].open('w' if step.name == 'tests' and i == 0 else 'a') as log:
+            words = [minutes if word is MINUTES_LEFT else str(word) for word in command]
+            running.append(
+                subprocess.Popen(words, cwd=args.work, stdout=log, stderr=subprocess.STDOUT)
+            )
+    codes = [ended(process, seconds - (time.monotonic() - began)) for process in running]
+    took = time.monotonic() - began
+    print(f'{step.name}: {took:.0f} s{"" if None not in codes else ", cut"}', flush=True)
+    return all(code in (0, None) for code in codes)
+
+
+def ended(process: subprocess.Popen, seconds: float) -> int | None:
+    """Its exit code, or None if it had to be ended."""
+    try:
+        return process.wait(max(seconds, 0))
+    except subprocess.TimeoutExpired:
+        process.terminate()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    return None
+
+
+def write_environment(args: argparse.Namespace) -> None:
+    """environment.json: machine and versions."""
+    sys.path.insert(0, str(ROOT))
+    from mmcnnmod.cli.seed_record import versions
+    from mmcnnmod.evidence.machine import machine
+
+    content = dict(
+        machine=machine('cpu' if args.dry_run else 'auto'),
+        date=date.today().isoformat(),
+        versions=versions(),
+    )
+    (args.out / 'environment.json').write_text(json.dumps(content, indent=1) + '\n')
+
+
+def write_page(args: argparse.Namespace) -> None:
+    """README.md in OUT: what the tests ended with and the tables of speed."""
+    content = json.loads((args.out / 'environment.json').read_text())
+    versions = ', '.join(f'{name} {number}' for name, number in content['versions'].items())
+    lines = ['# On a GPU, measured', '', 'Written by `make gpu` (tools/misc/gpu.py).', '']
+    lines += [f'{content["machine"]}; {versions}; {content["date"]}.']
+    tests = args.out / 'tests.txt'
+    if tests.exists():
+        last = tests.read_text().strip().splitlines() or ['no output']
+        lines += ['', f'Tests ([tests.txt](tests.txt)): {last[-1].strip("= ")}.']
+    for name in SPEED:
+        path = args.out / f'{name}.json'
+        if path.exists():
+            show = [sys.executable, str(TOOLS / 'analysis_tools' / 'benchmark.py'), '--show']
+            tables = subprocess.run([*show, str(path)], capture_output=True, text=True, check=True)
+            lines += ['', f'## {name.capitalize()}', '', tables.stdout.strip()]
+    (args.out / 'README.md').write_text('\n'.join(lines) + '\n')
+
+
+if __name__ == '__main__':
+    main()
