@@ -198,7 +198,7 @@ class MoDBackbone:
         self.deploy = True
         for problem, name in problems.items():
             if problem:
-                log_once(f'{name} runs in plain PyTorch, without the operator for CPUs: {problem}')
+                log_once(f'{name} runs in plain PyTorch, without the operator: {problem}')
 
     def train(self, mode: bool = True) -> nn.Module:
         """Training or eval mode, as the toolbox does.

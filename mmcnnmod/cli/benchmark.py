@@ -31,6 +31,7 @@ from .errors import one_line_errors
 from .seed_record import versions
 
 DEFAULT = ('resnet50_in1k', 'resnet50-mod_in1k', 'resnet75-mod_in1k', 'resnet86-mod_in1k')
+OPERATORS = {'cpu': 'C++', 'cuda': 'Triton'}
 DTYPES = ('float32', 'float16', 'bfloat16')
 VARIABLES = ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY')
 CONSOLE = Console(stderr=True)
@@ -176,8 +177,8 @@ def write_json(path: Path, content: dict) -> None:
 def switches(device: str, runtimes: list[str]) -> dict[str, object]:
     """What else the times depend on; of a GPU, cuDNN's search for the fastest convolution is on."""
     found = {name: os.environ.get(name) for name in VARIABLES}
-    if device == 'cpu' and any(name.startswith('deploy') for name in runtimes):
-        found['operator'] = operator_problem() or 'C++'
+    if any(name.startswith('deploy') for name in runtimes):
+        found['operator'] = operator_problem(device) or OPERATORS[device]
     if device == 'cuda':
         torch.backends.cudnn.benchmark = True
         found['cudnn_benchmark'] = True

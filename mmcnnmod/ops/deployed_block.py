@@ -17,15 +17,17 @@ from .operator import operator_problem
 from .tracing import is_compiled, is_traced
 
 MOST_CHANNELS = 64  # of a Conv-Block: beyond, a library's convolutions are faster
+CUDA_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+NUMBERS = 5  # that describe a layer
 
 
 class DeployedMoDBlock(nn.Module):
     """An MoD block for inference that overwrites its input, as ``nn.ReLU(inplace=True)`` does.
 
-    On a CPU, in float32, it is one operator in C++. Everything else is computed by the MoD block
-    itself, with an in-place fusion. While the network is traced or exported, and where gradients
-    are recorded, nothing is overwritten and the result is the plain block's. torch.compile gets
-    the operator.
+    It is one operator: on a CPU, in float32, in C++, on CUDA in Triton. Everything else is computed
+    by the MoD block itself, with an in-place fusion. While the network is traced or exported, and
+    where gradients are recorded, nothing is overwritten and the result is the plain block's.
+    torch.compile gets the operator.
 
     The operator has its own copy of the weights: later changes of the block's weights, and hooks
     on its parts, have no effect on it.
@@ -37,7 +39,8 @@ class DeployedMoDBlock(nn.Module):
             to True.
 
     Attributes:
-        problem (str | None): Why plain PyTorch is used instead of the operator, in one line.
+        problem (str | None): Why plain PyTorch is used instead of the operator on the device where
+            the block is, in one line.
     """
 
     def __init__(self, block: MoDBlock, inplace: bool = True) -> None:
@@ -45,12 +48,13 @@ class DeployedMoDBlock(nn.Module):
         self.block = block
         fold_norms(block.conv_block)
         self.eval()
-        self.problem = unsupported_reason(block) or operator_problem()
+        self.reason = unsupported_reason(block)
         weights = None
-        if self.problem is None:
+        if self.reason is None:
             weights, self.hidden, self.layers = packed(block)
         # Not a part of state dicts: it is made from the layers.
         self.register_buffer('weights', weights, persistent=False)
+        self.problem = self.find_problem()
         fusion = block.fusion
         own = type(block) is MoDBlock and type(fusion) is Fusion
         self.inplace = inplace and own and not is_watched(block, fusion)
@@ -80,13 +84,18 @@ class DeployedMoDBlock(nn.Module):
         return (
             self.problem is None
             and not is_traced(x)
-            and x.dtype == self.weights.dtype == torch.float32
-            and x.device.type == self.weights.device.type == 'cpu'
+            and x.device == self.weights.device
+            and self.has_dtype(x)
             and x.shape[1:-2] == (self.block.in_channels,)
             and (x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last))
-            and not autocast_is_on()
             and not self.records(x)
         )
+
+    def has_dtype(self, x: Tensor) -> bool:
+        """Whether the operator computes maps of this precision."""
+        if x.device.type == 'cuda':
+            return x.dtype in CUDA_DTYPES
+        return x.dtype == self.weights.dtype == torch.float32 and not autocast_is_on()
 
     def records(self, x: Tensor) -> bool:
         """Whether gradients are recorded, which the operator does not have."""
@@ -94,13 +103,31 @@ class DeployedMoDBlock(nn.Module):
             x.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
         )
 
+    def find_problem(self) -> str | None:
+        """Why the operator does not compute this block where it is; None if it does."""
+        if self.reason is not None or self.weights.device.type == 'meta':
+            return self.reason
+        device = self.weights.device.type
+        if device == 'cuda' and len(self.layers) == NUMBERS:
+            return 'a single convolution cannot be computed in place on a GPU'
+        return operator_problem(device)
+
+    def moved(self) -> None:
+        """Another device or process may not have the operator."""
+        before, self.problem = self.problem, self.find_problem()
+        if self.problem and before is None:
+            log_once(f'MoD blocks run in plain PyTorch, without the operator: {self.problem}')
+
+    def _apply(self, *arguments, **options) -> DeployedMoDBlock:
+        """What ``to``, ``half`` and the like do."""
+        super()._apply(*arguments, **options)
+        self.moved()
+        return self
+
     def __setstate__(self, state: dict) -> None:
-        """Copies and pickles; another process may not have the operator."""
+        """Copies and pickles."""
         super().__setstate__(state)
-        if self.problem is None:
-            self.problem = operator_problem()
-            if self.problem:
-                log_once(f'MoD blocks run in plain PyTorch, without the operator: {self.problem}')
+        self.moved()
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""
@@ -129,8 +156,6 @@ class InplaceFusion(Fusion):
 def unsupported_reason(block: MoDBlock) -> str | None:
     """Why the operator does not compute what a block does, in one line; None if it does."""
     selector, fusion, layers = block.selector, block.fusion, list(block.conv_block.children())
-    if any(parameter.device.type != 'cpu' for parameter in block.parameters()):
-        return 'the network is not on a CPU'
     if is_watched(*block.modules()):
         return 'a hook or a wrapper within the block would not be called'
     if type(block) is not MoDBlock or type(block.conv_block) is not nn.Sequential or not layers:

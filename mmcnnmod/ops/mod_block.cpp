@@ -361,14 +361,5 @@ void mod_block_(at::Tensor& x, const at::Tensor& packed, int64_t hidden, at::Int
 
 }  // namespace
 
-TORCH_LIBRARY(mmcnnmod, library) {
-  library.def(
-      "mod_block_(Tensor(a!) x, Tensor weights, int hidden, int[] layers, bool last) -> ()");
-}
-
+// operator.py has its schema.
 TORCH_LIBRARY_IMPL(mmcnnmod, CPU, library) { library.impl("mod_block_", mod_block_); }
-
-// For inference alone: its caller sees to it that no gradients are recorded.
-TORCH_LIBRARY_IMPL(mmcnnmod, Autograd, library) {
-  library.impl("mod_block_", torch::CppFunction::makeFallthrough());
-}

@@ -1,7 +1,8 @@
-"""The operator ``torch.ops.mmcnnmod.mod_block_``: compiled once for a machine, then loaded.
+"""The operator ``torch.ops.mmcnnmod.mod_block_``: for CPUs in C++, for CUDA in Triton.
 
-`make setup` compiles it (``python -m mmcnnmod.ops``); otherwise the first deployed network does.
-The library lies among torch's extensions, in the folder that TORCH_EXTENSIONS_DIR names.
+For CPUs it is compiled once for a machine: by `make setup` (``python -m mmcnnmod.ops``), otherwise
+by the first deployed network. The library lies among torch's extensions, in the folder that
+TORCH_EXTENSIONS_DIR names.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ from pathlib import Path
 import torch
 from mmengine.logging import print_log
 
+LIBRARY = torch.library.Library('mmcnnmod', 'DEF')
+LIBRARY.define(
+    'mod_block_(Tensor(a!) x, Tensor weights, int hidden, int[] layers, bool last) -> ()'
+)
+# For inference alone: its caller sees to it that no gradients are recorded.
+LIBRARY.impl('mod_block_', torch.library.fallthrough_kernel, 'Autograd')
 SOURCE = Path(__file__).with_name('mod_block.cpp')
 # For what torch itself takes the processor. Not -march=native: machines that differ may share the
 # folder of extensions.
@@ -31,24 +38,52 @@ INSTRUCTIONS = {
 
 
 @lru_cache(None)
-def operator_problem() -> str | None:
-    """Load the operator, once per process; compile it first if that was never done.
+def operator_problem(device: str = 'cpu') -> str | None:
+    """Load the operator, once per process; for CPUs compile it first if that was never done.
+
+    Args:
+        device (str): 'cpu', 'cuda' or another type of device. Defaults to 'cpu'.
 
     Returns:
         str | None: Why there is none, in one line; None if there is one.
     """
+    if device not in LOADERS:
+        return f'there is none for {device}'
     try:
-        library = library_path()
-        try:
-            torch.ops.load_library(library)
-        except OSError:  # it is not there, or does not load
-            build(library)
-        # torch 2.1 has no register_fake, and so no operator within torch.compile.
-        if hasattr(torch.library, 'register_fake'):
-            torch.library.register_fake('mmcnnmod::mod_block_')(lambda *arguments: None)
+        LOADERS[device]()
+        declare_fake()
     except Exception as problem:  # whatever a compiler, a file system or a loader may bring up
         return first_error(str(problem))
     return None
+
+
+def load_cpu() -> None:
+    """Load the library, or build it."""
+    library = library_path()
+    try:
+        torch.ops.load_library(library)
+    except OSError:  # it is not there, or does not load
+        build(library)
+
+
+def load_cuda() -> None:
+    """Import the kernels and try them on a small map; Triton compiles with a C compiler."""
+    from .kernels import mod_block_
+
+    x = torch.zeros(1, 4, 2, 2, device='cuda')
+    mod_block_(x, torch.zeros(12, device='cuda'), 1, [1, 1, 1, 1, 1] * 2, False)
+    torch.cuda.synchronize()
+    LIBRARY.impl('mod_block_', mod_block_, 'CUDA')
+
+
+LOADERS = {'cpu': load_cpu, 'cuda': load_cuda}
+
+
+@lru_cache(None)
+def declare_fake() -> None:
+    """Tell torch.compile that the operator returns nothing; torch 2.1 does without."""
+    if hasattr(torch.library, 'register_fake'):
+        torch.library.register_fake('mmcnnmod::mod_block_')(lambda *arguments: None)
 
 
 def library_path() -> Path:

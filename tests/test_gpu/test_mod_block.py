@@ -14,12 +14,12 @@ from ..test_layers.reference import reference_mod_block, reference_scores
 
 pytestmark = pytest.mark.gpu
 
-# Width, c, Conv-Block, side of the map: ResNet-50's first and last stage, ResNet-18's, a deep k.
+# Width, c, Conv-Block, side of the map: ResNet-50's first and last stage, ResNet-18's, a wide one.
 BLOCKS = {
     'first': (256, 64, bottleneck, 56),
     'last': (2048, 64, bottleneck, 7),
     'basic': (512, 64, basic_block, 7),
-    'wide': (512, 4, bottleneck, 14),
+    'wide': (512, 8, bottleneck, 14),
 }
 POSITIONS = ('first', 'last', 'original')
 TOLERANCE = dict(rtol=1e-4, atol=1e-5)
@@ -103,11 +103,44 @@ def test_deployed(device, name, position, inplace):
     block, x = make_block(name, position), make_map(name)
     wanted = reference_mod_block(block, x)
     deployed = DeployedMoDBlock(block.to(device), inplace)
+    assert (deployed.problem is None) == (position != 'original')
     x = x.to(device)
     with torch.inference_mode():
         out = deployed(x)
     torch.testing.assert_close(out.cpu(), wanted, **TOLERANCE)
     assert (out.data_ptr() == x.data_ptr()) == inplace
+
+
+@pytest.mark.parametrize('batch', [1, 9])
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('name', BLOCKS)
+def test_deployed_in_half_precision(device, name, dtype, layout, batch):
+    """It computes in float32, so it is the definition of the rounded weights, rounded."""
+    block = make_block(name, 'last').to(dtype)
+    x = make_map(name, batch).to(dtype)
+    deployed = DeployedMoDBlock(deepcopy(block).to(device))
+    wanted = reference_mod_block(deepcopy(block).float(), x.float())
+    with torch.inference_mode():
+        out = deployed(x.to(device).contiguous(memory_format=layout))
+    assert out.dtype == dtype
+    changed = (wanted - x.float()).norm()
+    assert (out.float().cpu() - wanted).norm() < 0.05 * changed + 0.01 * wanted.norm()
+
+
+@pytest.mark.parametrize('position', ['first', 'last'])
+def test_deployed_takes_the_lower_of_equal_channels_and_ranks_nan_first(device, position):
+    block, x = make_block('wide', position), make_map('wide')
+    nn.init.zeros_(block.selector.fc2.weight)  # all scores are 1/2
+    wanted = reference_mod_block(block, x)
+    deployed = DeployedMoDBlock(block.to(device))
+    with torch.inference_mode():
+        out = deployed(x.to(device).clone())
+        torch.testing.assert_close(out.cpu(), wanted, **TOLERANCE)
+        x[1] = torch.nan
+        out = deployed(x.to(device).clone()).cpu()
+    torch.testing.assert_close(out[[0, 2]], wanted[[0, 2]], **TOLERANCE)
+    assert out[1].isnan().all()
 
 
 @pytest.mark.parametrize('deploy', [False, True])

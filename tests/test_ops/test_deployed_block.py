@@ -311,7 +311,7 @@ def test_what_the_operator_does_not_know_is_plain_and_in_place(case, layout):
 
 @pytest.mark.usefixtures('operator')
 def test_without_the_operator_it_is_the_same_in_place(monkeypatch):
-    monkeypatch.setattr(deployed_block, 'operator_problem', lambda: 'no compiler')
+    monkeypatch.setattr(deployed_block, 'operator_problem', lambda device: 'no compiler')
     block = make()
     assert deploy(block).problem == 'no compiler'
     check(block, torch.rand(2, 24, 5, 4), uses_operator=False)
@@ -403,7 +403,7 @@ def test_conversions_afterwards(case):
 def test_a_process_without_the_operator_says_so(monkeypatch):
     said, block, x = [], make(), torch.rand(2, 24, 5, 4)
     pickled = pickle.dumps(deploy(block))
-    monkeypatch.setattr(deployed_block, 'operator_problem', lambda: 'no compiler')
+    monkeypatch.setattr(deployed_block, 'operator_problem', lambda device: 'no compiler')
     monkeypatch.setattr(deployed_block, 'log_once', said.append)
     deployed = pickle.loads(pickled)
     assert [line.rsplit(': ')[-1] for line in said] == ['no compiler']

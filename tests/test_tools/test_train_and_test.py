@@ -20,7 +20,6 @@ def losses(result):
 
 
 @pytest.mark.smoke
-@pytest.mark.gpu
 def test_train_then_test(toolbox, trained, data, run_tool, tmp_path):
     config, name, _, checkpoint, metric = TASKS[toolbox]
     work_dir, result = trained(toolbox)

@@ -132,7 +132,8 @@ def steps(args: argparse.Namespace) -> list[Step]:
 
 def pytest(args: argparse.Namespace) -> list:
     """The tests, in several processes where pytest-xdist is there."""
-    command = [sys.executable, '-m', 'pytest', '-m', 'gpu', '-v', '--rootdir', ROOT, ROOT / 'tests',
+    tests = ROOT / 'tests' / 'test_gpu'
+    command = [sys.executable, '-m', 'pytest', '-v', '--rootdir', ROOT, tests,
                '-p', 'no:cacheprovider', '-p', 'no:warnings']  # fmt: skip
     if importlib.util.find_spec('xdist') and not args.dry_run:
         command += ['-n', '8']

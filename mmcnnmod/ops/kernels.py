@@ -1,0 +1,287 @@
+"""The operator of deployed MoD blocks on CUDA, in Triton: seven launches for a bottleneck.
+
+``pool`` -> ``linear``, twice -> ``rank`` -> ``convolve``, once for each layer. The first layer
+gathers the selected channels out of the map, the last one is weighted and added to the map; what is
+between them lies in narrow buffers. So a 3x3 convolution never reads a map that other programs
+write, and the fusion is in place. All arithmetic is float32, whatever the map's dtype.
+
+BLOCK_* are powers of two: how many of each a program holds at once.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+SHARE = 128  # pixels that one program pools
+NUMBERS = 5  # that describe a layer: channels in and out, kernel size, dilation, ReLU
+
+
+def mod_block_(x: Tensor, weights: Tensor, hidden: int, layers: list[int], last: bool) -> None:
+    """Run an MoD block in place.
+
+    Nothing waits for the device and no shape depends on data, so that a CUDA graph can record it
+    once it has run at that shape: Triton compiles at the first call.
+
+    Args:
+        x (Tensor): Feature map of shape (N, C, H, W), contiguous or channels-last, of any floating
+            dtype.
+        weights (Tensor): All weights, see ``packed`` in deployed_block.py.
+        hidden (int): Width of the selector's hidden layer.
+        layers (list[int]): Five numbers for each of at least two layers: channels in and out,
+            kernel size, dilation, whether a ReLU follows.
+        last (bool): Whether the last k channels are added to, not the first.
+    """
+    n, channels, height, width = x.shape
+    if x.numel() == 0:
+        return
+    pixels = height * width
+    # Of channels and pixels.
+    strides = (pixels, 1) if x.is_contiguous() else (1, channels)
+    layers = [layers[i : i + NUMBERS] for i in range(0, len(layers), NUMBERS)]
+    k = layers[0][0]
+    with torch.cuda.device_of(x):
+        index, scores = select(x, strides, weights, hidden, k)
+        at, narrow = 2 * hidden * channels, None
+        for i, (inputs, outputs, size, dilation, relu) in enumerate(layers):
+            first, end = i == 0, i == len(layers) - 1
+            result = None if end else empty(x, n, pixels, outputs)
+            block_i, block_o = power_of_2(inputs), power_of_2(outputs)
+            block_p = max(4, min(64, 8192 // (block_i * block_o)))
+            convolve[(n * triton.cdiv(pixels, block_p),)](
+                x, narrow, result, index, scores, weights, at,
+                channels * pixels, *strides, channels - k if last else 0, height, width, dilation,
+                GATHER=first, FUSE=end, RELU=bool(relu), INPUTS=inputs, OUTPUTS=outputs, SIZE=size,
+                BLOCK_P=block_p, BLOCK_I=block_i, BLOCK_O=block_o,
+            )  # fmt: skip
+            at += outputs * (inputs * size * size + 1)
+            narrow = result
+
+
+def select(
+    x: Tensor, strides: tuple[int, int], weights: Tensor, hidden: int, k: int
+) -> tuple[Tensor, Tensor]:
+    """Launch the selector; gives channel indices, int32, and scores, float32, both (N, k)."""
+    n, channels, height, width = x.shape
+    pixels = height * width
+    shares = triton.cdiv(pixels, SHARE)
+    # Long where memory is contiguous.
+    block_p, block_c = (SHARE, 16) if strides[1] == 1 else (32, 64)
+    sums = empty(x, n, shares, channels)
+    pool[(n * shares, triton.cdiv(channels, block_c))](
+        x, sums, channels * pixels, *strides, channels, pixels, shares,
+        SHARE=SHARE, BLOCK_P=block_p, BLOCK_C=block_c,
+    )  # fmt: skip
+    units, logits = empty(x, n, hidden), empty(x, n, channels)
+    block_n = min(power_of_2(n), 8)
+    for source, at, target, parts, scale in (
+        (sums, 0, units, shares, 1 / pixels),
+        (units, hidden * channels, logits, 1, 1.0),
+    ):
+        inputs, outputs = source.shape[-1], target.shape[-1]
+        linear[(triton.cdiv(n, block_n), triton.cdiv(outputs, 4))](
+            source, weights, at, target, n, scale,
+            RELU=target is units, PARTS=parts, INPUTS=inputs, OUTPUTS=outputs,
+            BLOCK_N=block_n, BLOCK_O=4, BLOCK_I=min(power_of_2(inputs), 1024 // block_n),
+        )  # fmt: skip
+    index, scores = empty(x, n, k, dtype=torch.int32), empty(x, n, k)
+    rank[(n, triton.cdiv(channels, 32))](
+        logits, index, scores, CHANNELS=channels, K=k, BLOCK_R=32, BLOCK_C=128
+    )
+    return index, scores
+
+
+def empty(x: Tensor, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Memory on the map's device."""
+    return torch.empty(shape, dtype=dtype, device=x.device)
+
+
+def power_of_2(number: int) -> int:
+    """The smallest power of two that is not smaller."""
+    return 1 << (number - 1).bit_length()
+
+
+@triton.jit
+def pool(
+    x,
+    sums,
+    sample_stride,
+    channel_stride,
+    pixel_stride,
+    channels,
+    pixels,
+    shares,
+    SHARE: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    """Sum every channel over shares of the map; ``sums`` (N, shares, C)."""
+    row = tl.program_id(0).to(tl.int64)
+    sample = row // shares
+    channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    total = tl.zeros([BLOCK_P, BLOCK_C], tl.float32)
+    for step in range(SHARE // BLOCK_P):
+        pixel = tl.program_id(0) % shares * SHARE + step * BLOCK_P + tl.arange(0, BLOCK_P)
+        inside = (pixel < pixels)[:, None] & (channel < channels)[None, :]
+        address = channel[None, :] * channel_stride + pixel[:, None] * pixel_stride
+        total += tl.load(x + sample * sample_stride + address, inside, other=0).to(tl.float32)
+    tl.store(sums + row * channels + channel, tl.sum(total, 0), channel < channels)
+
+
+@triton.jit
+def linear(
+    source,
+    weights,
+    at,
+    target,
+    n,
+    scale,
+    RELU: tl.constexpr,
+    PARTS: tl.constexpr,
+    INPUTS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_O: tl.constexpr,
+    BLOCK_I: tl.constexpr,
+):
+    """A fully connected layer, of ``scale`` times the sum of PARTS; ``source`` (N, PARTS, INPUTS).
+
+    ``at`` is where its weight, (OUTPUTS, INPUTS), begins within ``weights``.
+    """
+    row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    out = tl.program_id(1) * BLOCK_O + tl.arange(0, BLOCK_O)
+    total = tl.zeros([BLOCK_N, BLOCK_O], tl.float32)
+    for start in range(0, INPUTS, BLOCK_I):
+        into = start + tl.arange(0, BLOCK_I)
+        inside = (row < n)[:, None] & (into < INPUTS)[None, :]
+        values = tl.zeros([BLOCK_N, BLOCK_I], tl.float32)
+        for part in range(PARTS):
+            address = (row[:, None] * PARTS + part) * INPUTS + into[None, :]
+            values += tl.load(source + address, inside, other=0)
+        inside = (out < OUTPUTS)[:, None] & (into < INPUTS)[None, :]
+        address = at + out[:, None] * INPUTS + into[None, :]
+        weight = tl.load(weights + address, inside, other=0).to(tl.float32)
+        total += tl.sum(values[:, None, :] * weight[None, :, :], 2)
+    total *= scale
+    if RELU:
+        total = relu(total)
+    inside = (row < n)[:, None] & (out < OUTPUTS)[None, :]
+    tl.store(target + row[:, None] * OUTPUTS + out[None, :], total, inside)
+
+
+@triton.jit
+def rank(
+    logits,
+    index,
+    scores,
+    CHANNELS: tl.constexpr,
+    K: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    """Give every channel its place among all, by counting those before it; keep the first K.
+
+    Of equal logits the lower channel comes first. NaN ranks highest, as for ``torch.topk``.
+    """
+    sample = tl.program_id(0)
+    channel = tl.program_id(1) * BLOCK_R + tl.arange(0, BLOCK_R)
+    logit = tl.load(logits + sample * CHANNELS + channel, channel < CHANNELS, other=0)
+    key = ascending(logit)[:, None]
+    place = tl.zeros([BLOCK_R], tl.int32)
+    for start in range(0, CHANNELS, BLOCK_C):
+        other = start + tl.arange(0, BLOCK_C)
+        rival = tl.load(logits + sample * CHANNELS + other, other < CHANNELS, other=0)
+        rival = ascending(rival)[None, :]
+        before = (rival > key) | ((rival == key) & (other[None, :] < channel[:, None]))
+        place += tl.sum((before & (other < CHANNELS)[None, :]).to(tl.int32), 1)
+    chosen = (channel < CHANNELS) & (place < K)
+    tl.store(index + sample * K + place, channel, chosen)
+    tl.store(scores + sample * K + place, tl.sigmoid(logit), chosen)
+
+
+@triton.jit
+def convolve(
+    x,
+    narrow,
+    result,
+    index,
+    scores,
+    weights,
+    at,
+    sample_stride,
+    channel_stride,
+    pixel_stride,
+    start,
+    height,
+    width,
+    dilation,
+    GATHER: tl.constexpr,
+    FUSE: tl.constexpr,
+    RELU: tl.constexpr,
+    INPUTS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    SIZE: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_I: tl.constexpr,
+    BLOCK_O: tl.constexpr,
+):
+    """A layer of the Conv-Block at BLOCK_P pixels.
+
+    It reads the selected channels of ``x`` (GATHER) or ``narrow`` (N, H * W, INPUTS), and writes
+    ``result`` (N, H * W, OUTPUTS) or weights and adds to the channels of ``x`` from ``start`` on
+    (FUSE). Its weight, (OUTPUTS, INPUTS, SIZE, SIZE), begins at ``at``, the bias follows.
+    """
+    pixels = height * width
+    tiles = tl.cdiv(pixels, BLOCK_P)
+    sample = (tl.program_id(0) // tiles).to(tl.int64)
+    pixel = tl.program_id(0) % tiles * BLOCK_P + tl.arange(0, BLOCK_P)
+    into = tl.arange(0, BLOCK_I)
+    out = tl.arange(0, BLOCK_O)
+    x += sample * sample_stride
+    if GATHER:
+        place = tl.load(index + sample * INPUTS + into, into < INPUTS, other=0)
+    total = tl.zeros([BLOCK_P, BLOCK_O], tl.float32)
+    for tap in tl.static_range(SIZE * SIZE):
+        down = pixel // width + (tap // SIZE - SIZE // 2) * dilation
+        right = pixel % width + (tap % SIZE - SIZE // 2) * dilation
+        inside = (pixel < pixels) & (down >= 0) & (down < height) & (right >= 0) & (right < width)
+        inside = inside[:, None] & (into < INPUTS)[None, :]
+        source = (down * width + right)[:, None]
+        if GATHER:
+            address = x + place[None, :] * channel_stride + source * pixel_stride
+        else:
+            address = narrow + sample * pixels * INPUTS + source * INPUTS + into[None, :]
+        values = tl.load(address, inside, other=0).to(tl.float32)
+        address = at + (out[None, :] * INPUTS + into[:, None]) * SIZE * SIZE + tap
+        inside = (into < INPUTS)[:, None] & (out < OUTPUTS)[None, :]
+        weight = tl.load(weights + address, inside, other=0).to(tl.float32)
+        total += tl.sum(values[:, :, None] * weight[None, :, :], 1)
+    bias = weights + at + OUTPUTS * INPUTS * SIZE * SIZE
+    total += tl.load(bias + out, out < OUTPUTS, other=0).to(tl.float32)[None, :]
+    if RELU:
+        total = relu(total)
+    inside = (pixel < pixels)[:, None] & (out < OUTPUTS)[None, :]
+    if FUSE:
+        total *= tl.load(scores + sample * OUTPUTS + out, out < OUTPUTS, other=0)[None, :]
+        address = x + (start + out)[None, :] * channel_stride + pixel[:, None] * pixel_stride
+        total += tl.load(address, inside, other=0).to(tl.float32)
+        tl.store(address, total.to(x.dtype.element_ty), inside)
+    else:
+        address = result + (sample * pixels + pixel[:, None]) * OUTPUTS + out[None, :]
+        tl.store(address, total, inside)
+
+
+@triton.jit
+def relu(x):
+    """As torch's: NaN stays."""
+    return tl.where(x < 0, 0, x)
+
+
+@triton.jit
+def ascending(x):
+    """Integers, int32, in the order of float32 numbers; NaN is the largest, -0 is 0."""
+    bits = tl.where(x == 0, 0.0, x).to(tl.int32, bitcast=True)
+    bits = tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    return tl.where(x != x, 0x7FFFFFFF, bits)
