@@ -111,34 +111,42 @@ def test_deployed(device, name, position, inplace):
     assert (out.data_ptr() == x.data_ptr()) == inplace
 
 
+@pytest.fixture
+def cuda(device):
+    """For what only a GPU has, or does otherwise."""
+    if device.type != 'cuda':
+        pytest.skip('needs a GPU')
+    return device
+
+
 @pytest.mark.parametrize('batch', [1, 9])
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize('name', BLOCKS)
-def test_deployed_in_half_precision(device, name, dtype, layout, batch):
+def test_deployed_in_half_precision(cuda, name, dtype, layout, batch):
     """It computes in float32, so it is the definition of the rounded weights, rounded."""
     block = make_block(name, 'last').to(dtype)
     x = make_map(name, batch).to(dtype)
-    deployed = DeployedMoDBlock(deepcopy(block).to(device))
+    deployed = DeployedMoDBlock(deepcopy(block).to(cuda))
     wanted = reference_mod_block(deepcopy(block).float(), x.float())
     with torch.inference_mode():
-        out = deployed(x.to(device).contiguous(memory_format=layout))
+        out = deployed(x.to(cuda).contiguous(memory_format=layout))
     assert out.dtype == dtype
     changed = (wanted - x.float()).norm()
     assert (out.float().cpu() - wanted).norm() < 0.05 * changed + 0.01 * wanted.norm()
 
 
 @pytest.mark.parametrize('position', ['first', 'last'])
-def test_deployed_takes_the_lower_of_equal_channels_and_ranks_nan_first(device, position):
+def test_deployed_takes_the_lower_of_equal_channels_and_ranks_nan_first(cuda, position):
     block, x = make_block('wide', position), make_map('wide')
     nn.init.zeros_(block.selector.fc2.weight)  # all scores are 1/2
     wanted = reference_mod_block(block, x)
-    deployed = DeployedMoDBlock(block.to(device))
+    deployed = DeployedMoDBlock(block.to(cuda))
     with torch.inference_mode():
-        out = deployed(x.to(device).clone())
+        out = deployed(x.to(cuda).clone())
         torch.testing.assert_close(out.cpu(), wanted, **TOLERANCE)
         x[1] = torch.nan
-        out = deployed(x.to(device).clone()).cpu()
+        out = deployed(x.to(cuda).clone()).cpu()
     torch.testing.assert_close(out[[0, 2]], wanted[[0, 2]], **TOLERANCE)
     assert out[1].isnan().all()
 
@@ -164,15 +172,13 @@ def test_compiled_in_training(device):
 
 @pytest.mark.parametrize('deploy', [False, True])
 @pytest.mark.parametrize('position', POSITIONS)
-def test_cuda_graph_replays_other_inputs(device, deploy, position):
-    if device.type != 'cuda':
-        pytest.skip('a CUDA graph needs a GPU')
+def test_cuda_graph_replays_other_inputs(cuda, deploy, position):
     block = make_block('last', position)
     maps = [make_map('last', seed=seed) for seed in range(3)]
     wanted = [reference_mod_block(block, x) for x in maps]
-    block = block.to(device)
+    block = block.to(cuda)
     block = DeployedMoDBlock(block) if deploy else block
-    static = maps[0].to(device)
+    static = maps[0].to(cuda)
     with torch.inference_mode():
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
