@@ -195,7 +195,7 @@ def test_cuda_graph_replays_other_inputs(cuda, deploy, position):
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize('name', BLOCKS)
+@pytest.mark.parametrize('name', ['first', 'last', 'basic'])
 def test_autocast_selects_in_float32(device, name, dtype):
     block, x = make_block(name), make_map(name)
     order = reference_scores(block.selector, x).argsort(dim=1, descending=True)[:, : block.k]
