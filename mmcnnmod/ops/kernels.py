@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-SHARE = 128  # pixels that one program pools
+SHARE = 128  # pixels that one program pools, or more, so that a map has at most 32 shares
 NUMBERS = 5  # that describe a layer: channels in and out, kernel size, dilation, ReLU
 
 
@@ -49,7 +49,8 @@ def mod_block_(x: Tensor, weights: Tensor, hidden: int, layers: list[int], last:
             first, end = i == 0, i == len(layers) - 1
             result = None if end else empty(x, n, pixels, outputs)
             block_i, block_o = power_of_2(inputs), power_of_2(outputs)
-            block_p = max(4, min(64, 8192 // (block_i * block_o)))
+            # Few pixels where the map is small, so that there are programs for the whole GPU.
+            block_p = max(4, min(64, 4096 // (block_i * block_o), power_of_2(pixels) // 16))
             convolve[(n * triton.cdiv(pixels, block_p),)](
                 x, narrow, result, index, scores, weights, at,
                 channels * pixels, *strides, channels - k if last else 0, height, width, dilation,
@@ -66,30 +67,31 @@ def select(
     """Launch the selector; gives channel indices, int32, and scores, float32, both (N, k)."""
     n, channels, height, width = x.shape
     pixels = height * width
-    shares = triton.cdiv(pixels, SHARE)
+    share = max(SHARE, power_of_2(triton.cdiv(pixels, 32)))
+    shares = triton.cdiv(pixels, share)
     # Long where memory is contiguous.
     block_p, block_c = (SHARE, 16) if strides[1] == 1 else (32, 64)
     sums = empty(x, n, shares, channels)
     pool[(n * shares, triton.cdiv(channels, block_c))](
         x, sums, channels * pixels, *strides, channels, pixels, shares,
-        SHARE=SHARE, BLOCK_P=block_p, BLOCK_C=block_c,
+        SHARE=share, BLOCK_P=block_p, BLOCK_C=block_c,
     )  # fmt: skip
     units, logits = empty(x, n, hidden), empty(x, n, channels)
-    block_n = min(power_of_2(n), 8)
+    block_n = min(power_of_2(n), 16)
+    block_o = 16 if block_n == 16 else 4
     for source, at, target, parts, scale in (
         (sums, 0, units, shares, 1 / pixels),
         (units, hidden * channels, logits, 1, 1.0),
     ):
         inputs, outputs = source.shape[-1], target.shape[-1]
-        linear[(triton.cdiv(n, block_n), triton.cdiv(outputs, 4))](
+        linear[(triton.cdiv(n, block_n), triton.cdiv(outputs, block_o))](
             source, weights, at, target, n, scale,
             RELU=target is units, PARTS=parts, INPUTS=inputs, OUTPUTS=outputs,
-            BLOCK_N=block_n, BLOCK_O=4, BLOCK_I=min(power_of_2(inputs), 1024 // block_n),
+            BLOCK_N=block_n, BLOCK_O=block_o,
+            BLOCK_I=64 if block_n == 16 else min(power_of_2(inputs), 1024 // block_n),
         )  # fmt: skip
     index, scores = empty(x, n, k, dtype=torch.int32), empty(x, n, k)
-    rank[(n, triton.cdiv(channels, 32))](
-        logits, index, scores, CHANNELS=channels, K=k, BLOCK_R=32, BLOCK_C=128
-    )
+    rank[(n,)](logits, index, scores, CHANNELS=channels, K=k, BLOCK_C=power_of_2(channels))
     return index, scores
 
 
@@ -157,13 +159,16 @@ def linear(
         into = start + tl.arange(0, BLOCK_I)
         inside = (row < n)[:, None] & (into < INPUTS)[None, :]
         values = tl.zeros([BLOCK_N, BLOCK_I], tl.float32)
-        for part in range(PARTS):
+        for part in tl.static_range(PARTS):  # unrolled, so that the loads do not wait
             address = (row[:, None] * PARTS + part) * INPUTS + into[None, :]
             values += tl.load(source + address, inside, other=0)
         inside = (out < OUTPUTS)[:, None] & (into < INPUTS)[None, :]
         address = at + out[:, None] * INPUTS + into[None, :]
         weight = tl.load(weights + address, inside, other=0).to(tl.float32)
-        total += tl.sum(values[:, None, :] * weight[None, :, :], 2)
+        if BLOCK_N == 16:
+            total = tl.dot(values, tl.trans(weight), total, input_precision='ieee')
+        else:
+            total += tl.sum(values[:, None, :] * weight[None, :, :], 2)
     total *= scale
     if RELU:
         total = relu(total)
@@ -178,25 +183,25 @@ def rank(
     scores,
     CHANNELS: tl.constexpr,
     K: tl.constexpr,
-    BLOCK_R: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """Give every channel its place among all, by counting those before it; keep the first K.
+    """The K best channels of a sample, one after another.
 
     Of equal logits the lower channel comes first. NaN ranks highest, as for ``torch.topk``.
     """
     sample = tl.program_id(0)
-    channel = tl.program_id(1) * BLOCK_R + tl.arange(0, BLOCK_R)
-    logit = tl.load(logits + sample * CHANNELS + channel, channel < CHANNELS, other=0)
-    key = ascending(logit)[:, None]
-    place = tl.zeros([BLOCK_R], tl.int32)
-    for start in range(0, CHANNELS, BLOCK_C):
-        other = start + tl.arange(0, BLOCK_C)
-        rival = tl.load(logits + sample * CHANNELS + other, other < CHANNELS, other=0)
-        rival = ascending(rival)[None, :]
-        before = (rival > key) | ((rival == key) & (other[None, :] < channel[:, None]))
-        place += tl.sum((before & (other < CHANNELS)[None, :]).to(tl.int32), 1)
-    chosen = (channel < CHANNELS) & (place < K)
+    channel = tl.arange(0, BLOCK_C)
+    real = channel < CHANNELS
+    logit = tl.load(logits + sample * CHANNELS + channel, real, other=0)
+    # Rank and channel in one number: a single maximum finds both, and no two are equal.
+    key = ascending(logit).to(tl.int64) * BLOCK_C + (BLOCK_C - 1 - channel)
+    key = tl.where(real, key, -9223372036854775808)
+    place = tl.full([BLOCK_C], K, tl.int32)
+    for i in range(K):
+        best = key == tl.max(key, 0)
+        place = tl.where(best, i, place)
+        key = tl.where(best, -9223372036854775808, key)
+    chosen = place < K
     tl.store(index + sample * K + place, channel, chosen)
     tl.store(scores + sample * K + place, tl.sigmoid(logit), chosen)
 

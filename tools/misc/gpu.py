@@ -6,8 +6,9 @@ It needs the packages of the README's version table, pytest and a GPU; it downlo
 writes nothing but OUT. Every step has its time, and its results are in OUT as soon as they are
 there, so that a cut loses one step:
 
-1. environment.json; tests.txt: the tests marked `gpu`, with two iterations of each task.
-2. speed.json, models.json, training.json, compile.json: the benchmark, see docs/performance.md.
+1. environment.json; tests.txt: the tests marked `gpu`; trainings.txt: two iterations of each task.
+2. speed.json, training.json, models.json, batches.json (8 and 256), compile.json: the benchmark,
+   see docs/performance.md.
 3. The runs of configs/evidence/gpu_short.yml on the CIFAR-10 in folders that --data names.
 
 The same command after a cut goes on with step 3; README.md in OUT has the tables.
@@ -30,7 +31,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / 'tools'
 EVIDENCE = ROOT / 'configs' / 'evidence'
-SPEED = ('speed', 'models', 'training', 'compile')
+SPEED = ('speed', 'training', 'models', 'batches', 'compile')
+TESTS = ('tests.txt', 'trainings.txt')
 # Trainings of small images side by side: one alone leaves gaps on the GPU.
 SIDE_BY_SIDE = 3
 # Seconds that a program has to end by itself.
@@ -105,39 +107,41 @@ def parse() -> argparse.Namespace:
 
 def steps(args: argparse.Namespace) -> list[Step]:
     """All of them, in their order, with the most that each may take of the budget."""
-    first = [pytest(args)]
+    first = [pytest(args, 'test_mod_block.py', 'test_networks.py', processes=6)]
+    first.append(pytest(args, 'test_training.py', processes=3))
     if args.data:
         first.append([sys.executable, __file__, '--read-images', args.data])
-    mod = ['resnet50_in1k', 'resnet50-mod_in1k', 'resnet75-mod_in1k', 'resnet86-mod_in1k']
+    networks = [f'resnet{name}_in1k' for name in ('50', '50-mod', '75-mod', '86-mod')]
     models = [f'{task}_{name}{rest}' for task, rest in
               (('fcn', '_cityscapes'), ('faster-rcnn', '_fpn_voc0712'))
               for name in ('r50', 'r75-mod')]  # fmt: skip
-    quick = ['--block', 0.03, '--rounds', 15, '--memory-formats', 'channels_last']
-    graphs = ['deploy-cuda-graph', 'deploy', 'cuda-graph', 'eager']
-    half_first = ['--dtypes', 'bfloat16', 'float32']
+    graphs, both = ['deploy-cuda-graph', 'cuda-graph'], ['--dtypes', 'bfloat16', 'float32']
+    runtimes = [*graphs, 'eager']
     found = [
         Step('tests', 0.13, first),
-        Step('speed', 0.2, [benchmark(args, 'speed', mod, '--runtimes', *graphs,
-                                      '--batch-sizes', 1, 64, 8, 256, *half_first, *quick)]),
-        Step('models', 0.05, [benchmark(args, 'models', models, '--runtimes', 'deploy', 'eager',
-                                        *half_first, *quick)]),
-        Step('training', 0.05, [benchmark(args, 'training', mod[:3], '--what', 'training',
-                                          '--batch-sizes', 64, *half_first, *quick)]),
-        Step('compile', 0.07, [benchmark(args, 'compile', [mod[0], mod[2]], '--runtimes',
-                                        'deploy-compile', '--batch-sizes', 1, 64,
-                                        '--dtypes', 'bfloat16', *quick)]),
+        Step('speed', 0.15, [benchmark(
+            args, 'speed', networks, '--runtimes', *runtimes, '--batch-sizes', 1, 64, *both)]),
+        Step('training', 0.05, [benchmark(
+            args, 'training', networks[:3], '--what', 'training', '--batch-sizes', 64, *both)]),
+        Step('models', 0.05, [benchmark(
+            args, 'models', models, '--runtimes', 'deploy', 'eager', *both)]),
+        Step('batches', 0.07, [benchmark(
+            args, 'batches', networks, '--runtimes', *graphs, '--batch-sizes', 8, 256, *both)]),
+        Step('compile', 0.05, [benchmark(
+            args, 'compile', [networks[0], networks[2]], '--runtimes', 'deploy-compile',
+            '--batch-sizes', 1, 64, '--dtypes', 'bfloat16')]),
     ]  # fmt: skip
     return [*found, *training(args)]
 
 
-def pytest(args: argparse.Namespace) -> list:
-    """The tests, in several processes where pytest-xdist is there."""
-    tests = ROOT / 'tests' / 'test_gpu'
-    command = [sys.executable, '-m', 'pytest', '-v', '--rootdir', ROOT, tests,
+def pytest(args: argparse.Namespace, *files: str, processes: int) -> list:
+    """Tests, in several processes where pytest-xdist is there."""
+    tests = [ROOT / 'tests' / 'test_gpu' / name for name in files]
+    command = [sys.executable, '-m', 'pytest', '-v', '--rootdir', ROOT, *tests,
                '-p', 'no:cacheprovider', '-p', 'no:warnings']  # fmt: skip
-    if importlib.util.find_spec('xdist') and not args.dry_run:
-        command += ['-n', '8']
-    return [*command, *(['--device', 'cpu', '-k', 'plain'] if args.dry_run else [])]
+    if args.dry_run:
+        return [*command, '--device', 'cpu', '-k', 'plain or mmpretrain']
+    return [*command, *(['-n', processes] if importlib.util.find_spec('xdist') else [])]
 
 
 def benchmark(args: argparse.Namespace, name: str, configs: list[str], *options) -> list:
@@ -147,7 +151,9 @@ def benchmark(args: argparse.Namespace, name: str, configs: list[str], *options)
         what = ['--what', 'training'] if name == 'training' else ['--runtimes', 'deploy']
         tiny = ['--device', 'cpu', '--size', 64, 64, '--rounds', 1, '--block', 0.001]
         return [*command, *configs[:1], *what, *tiny, '--json', args.out / f'{name}.json']
-    return [*command, *configs, *options, '--device', 'cuda', '--json', args.out / f'{name}.json']
+    quick = ['--block', 0.03, '--rounds', 15, '--memory-formats', 'channels_last']
+    rest = ['--device', 'cuda', '--json', args.out / f'{name}.json']
+    return [*command, *configs, *options, *quick, *rest]
 
 
 def training(args: argparse.Namespace) -> list[Step]:
@@ -192,10 +198,10 @@ def run(step: Step, seconds: float, args: argparse.Namespace) -> bool:
     began = time.monotonic()
     print(f'{step.name}: at most {seconds:.0f} s', flush=True)
     minutes = f'{max(seconds - GRACE, 1) / 60:.2f}'
-    logs = [args.out / ('tests.txt' if step.name == 'tests' else 'log.txt'), args.out / 'log.txt']
     running = []
     for i, command in enumerate(step.commands):
-        with logs[min(i, 1)].open('w' if step.name == 'tests' and i == 0 else 'a') as log:
+        own = step.name == 'tests' and i < len(TESTS)
+        with (args.out / (TESTS[i] if own else 'log.txt')).open('w' if own else 'a') as log:
             words = [minutes if word is MINUTES_LEFT else str(word) for word in command]
             running.append(
                 subprocess.Popen(words, cwd=args.work, stdout=log, stderr=subprocess.STDOUT)
@@ -240,10 +246,10 @@ def write_page(args: argparse.Namespace) -> None:
     versions = ', '.join(f'{name} {number}' for name, number in content['versions'].items())
     lines = ['# On a GPU, measured', '', 'Written by `make gpu` (tools/misc/gpu.py).', '']
     lines += [f'{content["machine"]}; {versions}; {content["date"]}.']
-    tests = args.out / 'tests.txt'
-    if tests.exists():
-        last = tests.read_text().strip().splitlines() or ['no output']
-        lines += ['', f'Tests ([tests.txt](tests.txt)): {last[-1].strip("= ")}.']
+    for name in TESTS:
+        if (args.out / name).exists():
+            last = (args.out / name).read_text().strip().splitlines() or ['no output']
+            lines += ['', f'[{name}]({name}): {last[-1].strip("= ")}.']
     for name in SPEED:
         path = args.out / f'{name}.json'
         if path.exists():
