@@ -49,8 +49,10 @@ def mod_block_(x: Tensor, weights: Tensor, hidden: int, layers: list[int], last:
             first, end = i == 0, i == len(layers) - 1
             result = None if end else empty(x, n, pixels, outputs)
             block_i, block_o = power_of_2(inputs), power_of_2(outputs)
-            # Few pixels where the map is small, so that there are programs for the whole GPU.
-            block_p = max(4, min(64, 4096 // (block_i * block_o), power_of_2(pixels) // 16))
+            # Few pixels where the map is small, so that there are programs for the whole GPU; fewer
+            # than 16 of 16 and more channels, of which Triton would make a product in tf32.
+            most = 8 if min(block_i, block_o) >= 16 else 64
+            block_p = max(4, min(most, 4096 // (block_i * block_o), power_of_2(pixels) // 16))
             convolve[(n * triton.cdiv(pixels, block_p),)](
                 x, narrow, result, index, scores, weights, at,
                 channels * pixels, *strides, channels - k if last else 0, height, width, dilation,
