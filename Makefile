@@ -9,6 +9,11 @@ PYTHON ?=
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 SWEEP_ARGS ?= --sample 30
+# Of `make gpu`: seconds, where the results go, CIFAR-10 in folders, more arguments.
+BUDGET ?= 600
+OUT ?= docs/results/gpu
+DATA ?=
+GPU_ARGS ?=
 # The pictures that `make evidence` draws.
 SMOKE_DATA ?= data/evidence-smoke
 
@@ -21,7 +26,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test runtimes smoke sweep evidence lint format clean
+.PHONY: help setup demo test runtimes smoke sweep evidence gpu lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +61,9 @@ evidence: setup ## a small plan of runs on generated pictures, on a CPU, anew ea
 	"$(PY)" tools/evidence/run.py configs/evidence/smoke.yml --data-root '$(SMOKE_DATA)' --device cpu
 	"$(PY)" tools/evidence/report.py --plans configs/evidence/smoke.yml \
 	    --results work_dirs/evidence --out work_dirs/evidence/results.md
+
+gpu: setup ## what a GPU shows: tests, speed and, with DATA=DIR, CIFAR-10 (tools/misc/gpu.py)
+	"$(PY)" tools/misc/gpu.py --budget '$(BUDGET)' --out '$(OUT)' $(if $(DATA),--data '$(DATA)') $(GPU_ARGS)
 
 lint: setup ## ruff's checks, changing nothing
 	"$(PY)" -m ruff check .

@@ -203,8 +203,9 @@ def run(step: Step, seconds: float, args: argparse.Namespace) -> bool:
         own = step.name == 'tests' and i < len(TESTS)
         with (args.out / (TESTS[i] if own else 'log.txt')).open('w' if own else 'a') as log:
             words = [minutes if word is MINUTES_LEFT else str(word) for word in command]
+            folder = ROOT if own else args.work
             running.append(
-                subprocess.Popen(words, cwd=args.work, stdout=log, stderr=subprocess.STDOUT)
+                subprocess.Popen(words, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
             )
     codes = [ended(process, seconds - (time.monotonic() - began)) for process in running]
     took = time.monotonic() - began

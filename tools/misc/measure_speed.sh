@@ -34,8 +34,8 @@ fi
 # Speed, measured
 
 What `benchmark.py --show` prints of the files in [speed](speed), which `tools/misc/measure_speed.sh` writes; the columns
-are explained in [performance.md](../performance.md#measure). Compare milliseconds within a table only. On a GPU: not
-measured yet.
+are explained in [performance.md](../performance.md#measure). Compare milliseconds within a table only. A GPU's
+are in [gpu](gpu/README.md).
 
 END
     for file in "$results"/*.json; do
