@@ -1,4 +1,4 @@
-"""The model table of the README: every network once, with links to its configs."""
+"""The table of docs/models.md: every network once, with links to its configs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """The measured times in the docs are those of the benchmark's files."""
 
+import re
+
 from mmcnnmod.analysis.files import read_json
 from mmcnnmod.analysis.measurements import SPEED_FIELDS
 from mmcnnmod.analysis.speed_report import speed_report
@@ -18,3 +20,22 @@ def test_the_page_is_what_the_benchmark_shows():
     page = (RESULTS / 'speed.md').read_text('utf-8')
     assert files
     assert page.endswith('\n\n' + '\n'.join(parts))
+
+
+def test_the_readme_has_the_speed_ups_of_the_file():
+    content = read_json(RESULTS / 'speed/cpu_inference.json', SPEED_FIELDS)
+    measured = {
+        (result['config'], result['batch_size']): f'{result["speedup"]:.2f}'
+        for result in content['results']
+        if (result['what'], result['runtime']) == ('inference', 'deploy')
+        and result['memory_format'] == 'contiguous'
+        and 'speedup' in result
+    }
+    readme = (ROOT / 'README.md').read_text('utf-8')
+    rows = re.findall(r'^\| ResNet-(\d+-MoD) \|.*\| (\S+) \| (\S+) \|$', readme, re.MULTILINE)
+    shown = {
+        (f'resnet{name.lower()}_in1k', batch): value
+        for name, *values in rows
+        for batch, value in zip((1, 8), values, strict=True)
+    }
+    assert shown == measured

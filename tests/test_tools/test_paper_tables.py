@@ -42,9 +42,9 @@ SPEED = {
 def whole(run_tool, tmp_path_factory):
     """One run over all networks: what it printed, and the folder with what it wrote."""
     folder = tmp_path_factory.mktemp('whole')
-    shutil.copy(ROOT / 'README.md', folder)
+    shutil.copy(ROOT / 'docs/models.md', folder)
     result = run_tool(
-        sys.executable, TOOL, '--check', '--json', 'counts.json', '--write', 'README.md', cwd=folder
+        sys.executable, TOOL, '--check', '--json', 'counts.json', '--write', 'models.md', cwd=folder
     )
     assert result.returncode == 0, tail(result)
     return result.stdout, folder
@@ -99,7 +99,7 @@ def test_the_readme_has_todays_counts(whole):
     def rows(path):
         return [line for line in path.read_text().splitlines() if line.startswith('|')]
 
-    assert rows(folder / 'README.md') == rows(ROOT / 'README.md')
+    assert rows(folder / 'models.md') == rows(ROOT / 'docs/models.md')
 
 
 def test_the_figure_is_drawn_from_the_counts(whole, tmp_path, monkeypatch, capsys):
