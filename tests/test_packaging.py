@@ -22,13 +22,15 @@ LEFT_OUT = ('.git', '.venv*', '__pycache__', '*.egg-info', '.mim', 'build', 'dis
 
 def copy_tree(target):
     """Copies what is, or could be, committed: no environments, caches or built files."""
-    listing = subprocess.run(
-        ['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    names = [name for name in listing.stdout.split('\0') if name and (ROOT / name).is_file()]
+    names = []
+    if shutil.which('git'):
+        listing = subprocess.run(
+            ['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        names = [name for name in listing.stdout.split('\0') if name and (ROOT / name).is_file()]
     if not names:
         shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*LEFT_OUT))
     for name in names:

@@ -1,0 +1,21 @@
+"""For an image without a GPU: removes what torch's build for CUDA needs on a GPU only.
+
+Importing torch maps the libraries that it is linked to. What else lies beside them is opened when a
+GPU asks for it, or serves compilers for GPUs.
+"""
+
+from pathlib import Path
+
+import torch
+
+packages = Path(torch.__file__).parents[1]
+mapped = {line.split()[-1] for line in Path('/proc/self/maps').read_text().splitlines()}
+unused = [
+    path
+    for folder, pattern in (('nvidia', 'lib*'), ('torch/lib', '*.so'), ('torch/bin', 'ptxas'))
+    for path in (packages / folder).rglob(pattern)
+    if path.is_file() and str(path) not in mapped
+]
+print(f'removing {sum(path.stat().st_size for path in unused) / 1e6:.0f} MB that a GPU needs')
+for path in unused:
+    path.unlink()
