@@ -1,7 +1,9 @@
 """What tools/misc/setup_env.sh decides, run with fake tools on an otherwise empty PATH."""
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -11,12 +13,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = (
     'awk', 'bash', 'cat', 'cp', 'cut', 'df', 'dirname', 'flock', 'grep', 'ln', 'mkdir', 'mv',
-    'nproc', 'rm', 'sha256sum', 'sleep', 'tail', 'touch', 'tr', 'uname',
+    'gzip', 'nproc', 'rm', 'sed', 'sha256sum', 'sleep', 'tail', 'tar', 'touch', 'tr', 'uname',
 )  # fmt: skip
 
 # Tells the calls apart by their arguments and writes each into the log. FAKE_VERSION is the Python
 # it plays, FAKE_LACKS what that lacks, FAKE_OPS what mmcv can be compiled for. While the file
-# `broken` exists mmcv does not load, until it has been compiled again.
+# `broken` exists mmcv does not load, until it has been compiled again. What a compile saw of the
+# source, the flags and the compiled headers goes into the file `compiled`.
 FAKE_PYTHON = r"""#!/usr/bin/env bash
 note() { echo "$*" >>"$FAKE_LOG"; }
 case "$*" in
@@ -24,14 +27,20 @@ case "$*" in
     *ensurepip*) echo "$FAKE_VERSION $FAKE_LACKS" ;;
     *'-m venv '*) note venv && mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
     *'install uv=='*) note uv && cp "$FAKE_UV" "${0%/*}/uv" ;;
+    *'pip download'*)
+        while [[ $1 != -d ]]; do shift; done
+        mkdir "$2/mmcv-0" && echo "cxx = ['-std=c++17']" >"$2/mmcv-0/setup.py"
+        tar -czf "$2/mmcv-0.tar.gz" -C "$2" mmcv-0 ;;
     *'pip wheel'*)
         note "compile jobs=$MAX_JOBS gpus=${CUDA_VISIBLE_DEVICES-visible} $*"
         echo 'c++ said no'
         [[ ! -e $FAKE_ROOT/uncompilable ]] || exit 1
         while [[ $1 != -w ]]; do shift; done
+        { echo "$CFLAGS"; cat "$2/source/setup.py"; echo "$2"/*.gch; } >"$FAKE_ROOT/compiled"
         touch "$2/mmcv-0-py3.whl"
         rm -f "$FAKE_ROOT/broken" ;;
     *'pip install'*) note "pip $*" ;;
+    *get_config_vars*) printf '%s\n' '-DOF_PYTHON' 'torch/include' ;;
     *cpp_extension*) echo "$FAKE_OPS 9.9.9 13" ;;
     *'import mmcv.ops, '*) note proof ;;
     *'import mmcv.ops'*)
@@ -44,6 +53,17 @@ if [[ $1 == --version ]]; then echo "uv $FAKE_UV_VERSION (fake)"; exit; fi
 echo "uv $*" >>"$FAKE_LOG"
 case "$*" in *'-e .'*) mkdir -p mmcnnmod/.mim && ln -sfn ../../configs mmcnnmod/.mim/configs ;; esac
 """
+
+
+# A compiler of FAKE_CXX's making, for a torch whose headers ask for FAKE_STD.
+FAKE_COMPILER = r"""#!/usr/bin/env bash
+case "$*" in
+    --version) echo "$FAKE_CXX" ;;
+    *-std=$FAKE_STD*) touch "${@: -1}" ;;
+    *) echo '#error C++ of another year' && exit 1 ;;
+esac
+"""
+GCC = 'g++ 12, Copyright (C) 2022 Free Software Foundation, Inc.'
 
 
 class Machine:
@@ -60,7 +80,7 @@ class Machine:
         for tool in TOOLS:
             (self.bin / tool).symlink_to(shutil.which(tool))
         self.tool('python3', FAKE_PYTHON)
-        self.tool('g++', '')
+        self.tool('g++', FAKE_COMPILER)
         self.log = folder / 'log'
         self.store = folder / 'home' / '.cache' / 'mmcnnmod'
         script = (ROOT / 'tools' / 'misc' / 'setup_env.sh').read_text()
@@ -75,6 +95,8 @@ class Machine:
             'FAKE_VERSION': '3.11',
             'FAKE_LACKS': '',
             'FAKE_OPS': 'cpu',
+            'FAKE_CXX': GCC,
+            'FAKE_STD': 'c++17',
         }
 
     def tool(self, name, text):
@@ -240,6 +262,46 @@ def test_compiled_mmcv_is_kept_for_the_next_checkout(machine):
     assert 'nothing to compile' in done.stdout
 
 
+@pytest.mark.parametrize(
+    ('compiler', 'precompiled'), [(GCC, True), ('Some clang version 14.0.6', False)]
+)
+def test_mmcv_is_compiled_without_debug_information(machine, compiler, precompiled):
+    done, _ = machine.run(FAKE_CXX=compiler, CFLAGS='-DOF_USER')
+    assert done.returncode == 0, done.stderr
+    flags, _, headers = (machine.root / 'compiled').read_text().splitlines()
+    assert flags.split()[:4] == ['-DOF_PYTHON', '-g0', '-O2', '-DOF_USER']
+    assert ('-include' in flags) == precompiled
+    assert ('*' not in headers) == precompiled
+    assert not list((machine.root / '.venv').rglob('*.gch'))
+
+
+@pytest.mark.parametrize('standard', ['c++17', 'c++20', 'c++23'])
+def test_mmcv_is_compiled_as_the_cxx_that_torch_asks_for(machine, standard):
+    done, _ = machine.run(FAKE_STD=standard)
+    assert done.returncode == 0, done.stderr
+    assert f'-std={standard}' in (machine.root / 'compiled').read_text()
+
+
+def test_compiler_too_old_for_torch(machine):
+    done, calls = machine.run(FAKE_STD='c++99')
+    assert done.returncode == 1
+    assert not of(calls, 'compile')
+    assert '#error C++ of another year' in done.stderr
+    assert '.venv/mmcv-build/log' in done.stderr.splitlines()[-1]
+
+
+def test_announced_time_is_scaled_by_machine_and_jobs(machine):
+    def announced(seconds, jobs):
+        slow = FAKE_COMPILER.replace('touch', f'sleep {seconds}; touch')
+        machine.tool('g++', slow)
+        shutil.rmtree(machine.root / '.venv', ignore_errors=True)
+        shutil.rmtree(machine.store, ignore_errors=True)
+        done, _ = machine.run(MAX_JOBS=str(jobs))
+        return int(re.search(r'takes about (\d+) s', done.stdout).group(1))
+
+    assert announced(2, 1) > announced(2, 2) > announced(0, 2)
+
+
 def test_kept_mmcv_is_not_used_for_another_torch(machine):
     machine.run()
     shutil.rmtree(machine.root / '.venv')
@@ -258,8 +320,7 @@ def test_mmcv_that_does_not_load_is_compiled_without_cache(machine):
     done, calls = machine.run()
     assert done.returncode == 0, done.stderr
     assert 'undefined symbol' in done.stdout
-    (compile_call,) = of(calls, 'compile')
-    assert '--no-cache-dir' in compile_call
+    assert len(of(calls, 'compile')) == 1
     assert len([call for call in calls if '--reinstall-package onedl-mmcv' in call]) == 2
     # The next checkout gets the good one.
     assert list(machine.store.glob('*/*.whl')) == [wheel]
@@ -269,15 +330,32 @@ def test_failed_compile(machine):
     (machine.root / 'uncompilable').touch()
     done, _ = machine.run()
     assert done.returncode == 1
-    said, line = done.stderr.splitlines()
+    *_, said, line = done.stderr.splitlines()
     assert said == 'c++ said no'
     assert '.venv/mmcv-build/log' in line
+    assert not (machine.root / '.venv' / 'mmcv-build' / 'tmp').exists()
     assert not (machine.root / '.venv' / '.set-up').exists()
     assert not machine.store.exists()
 
     (machine.root / 'uncompilable').unlink()
     done, _ = machine.run()
     assert done.returncode == 0, done.stderr
+
+
+def test_interrupted_compile_leaves_no_compiled_headers(machine):
+    machine.tool('g++', FAKE_COMPILER.replace('touch "${@: -1}"', 'touch "${@: -1}"; sleep 50'))
+    script = str(machine.root / 'tools' / 'misc' / 'setup_env.sh')
+    process = subprocess.Popen(
+        [str(machine.bin / 'bash'), script], env=machine.env, start_new_session=True
+    )
+    tmp = machine.root / '.venv' / 'mmcv-build' / 'tmp'
+    begin = time.monotonic()
+    while not (tmp / 'torch.h.gch').exists():
+        assert time.monotonic() - begin < 20
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(20) != 0
+    assert not tmp.exists()
 
 
 def test_gpu_without_its_toolkit(machine):

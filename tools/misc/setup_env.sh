@@ -14,6 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 STACK=${1:-onedl}
 UV_PIN=0.13.8
+export CXX=${CXX:-g++}
 DISK_GB=8  # the environment takes 5.5 GB, nearly all of it torch with its CUDA libraries
 
 say() { echo "[$STACK, $SECONDS s] $*"; }
@@ -84,8 +85,8 @@ sys.exit(version < (64, 0))' 2>/dev/null; then
 }
 
 case $STACK in
-    onedl) VENV=.venv RANGE='3.10 3.11 3.12' MMCV=onedl-mmcv CORE_MINUTES=12 ;;
-    openmmlab) VENV=.venv-openmmlab RANGE='3.10 3.11' MMCV=mmcv CORE_MINUTES=10 ;;
+    onedl) VENV=.venv RANGE='3.10 3.11 3.12' MMCV=onedl-mmcv CORE_TIMES=12 ;;
+    openmmlab) VENV=.venv-openmmlab RANGE='3.10 3.11' MMCV=mmcv CORE_TIMES=12 ;;
     none)
         install_plugin_only
         exit
@@ -162,8 +163,8 @@ choose_python() { # sets BASE: the first interpreter that runs, suits the stack 
 
 check_machine() {
     choose_python
-    command -v "${CXX:-g++}" >/dev/null ||
-        die "no C++ compiler (${CXX:-g++}) to compile mmcv with: apt-get install g++"
+    command -v "$CXX" >/dev/null ||
+        die "no C++ compiler ($CXX) to compile mmcv with: apt-get install g++"
     local free
     free=$(($(df -Pk . | awk 'NR == 2 { print $4 }') / 1048576))
     [[ $free -ge $DISK_GB || -d $VENV/lib || ${SKIP_DISK_CHECK:-} == 1 ]] ||
@@ -246,30 +247,73 @@ choose_jobs() { # sets MAX_JOBS: one compiler a core, but 2 GB of memory for eac
     export MAX_JOBS NINJA_STATUS='[%f/%t] '
 }
 
+# Most of what mmcv's 78 files cost is debug information and torch's headers, parsed anew for each.
+# So the one is left out, and GCC gets the other compiled beforehand, with the flags of the build:
+# the interpreter's, which setuptools takes only as long as it finds no CFLAGS, and ours.
+FLAGS='
+import sysconfig, torch
+from torch.utils.cpp_extension import include_paths
+print(*sysconfig.get_config_vars("CFLAGS", "CCSHARED"),
+      "-D_GLIBCXX_USE_CXX11_ABI=%d" % torch._C._GLIBCXX_USE_CXX11_ABI)
+print(*include_paths(), sep=":")'
+
+compile_headers() { # sets CFLAGS; STD, the C++ that torch asks for; TOOK, the seconds it took
+    local header=$TMPDIR/torch.h flags
+    echo '#include <torch/types.h>' >"$header"
+    flags=$("$PY" -W ignore -c "$FLAGS")
+    CFLAGS="${flags%%$'\n'*} -g0 -O2 ${CFLAGS:-}"
+    for STD in c++17 c++20 c++23 ''; do
+        [[ -n $STD ]] || return 1
+        TOOK=$SECONDS
+        # shellcheck disable=SC2086 # several flags
+        CPATH=${flags##*$'\n'} "$CXX" $CFLAGS -std=$STD -Wfatal-errors \
+            -x c++-header "$header" -o "$header.gch" && break
+    done
+    TOOK=$((SECONDS - TOOK + 1))
+    # Where it does not fit after all, GCC says so and reads the text; other compilers would stop.
+    if "$CXX" --version | grep -q 'Free Software Foundation'; then
+        CFLAGS+=" -Winvalid-pch -include '$header'"
+    else
+        rm -f "$header.gch"
+    fi
+}
+
+build_wheel() {
+    "$PY" -m pip download --no-deps --no-build-isolation --no-binary "$MMCV" -d "$TMPDIR" "$1" &&
+        tar -xzf "$TMPDIR"/*.tar.gz -C "$TMPDIR/source" --strip-components 1 &&
+        sed -i "s/-std=c++17/-std=$STD/" "$TMPDIR/source/setup.py" &&
+        "$PY" -m pip wheel -v -w "$TMPDIR" --use-pep517 --no-deps --no-build-isolation \
+            "$TMPDIR/source"
+}
+
 compile_mmcv() { # leaves the wheel in STORE
-    local pin=$1 work=$PWD/$VENV/mmcv-build minutes=$(((CORE_MINUTES + MAX_JOBS - 1) / MAX_JOBS))
-    say "compiling $pin for $OPS takes about $minutes min with $MAX_JOBS job(s) on idle cores$(
-        [[ $OPS == cpu ]] || echo ', and several times that for CUDA'
-    ); log: $VENV/mmcv-build/log"
-    rm -rf "$work"
-    mkdir -p "$work/tmp"
-    beat mmcv "$work/log"
-    # pip, since uv makes no wheel of a package that is named; ninja has to be on PATH.
-    if ! PATH=$PWD/$VENV/bin:$PATH TMPDIR=$work/tmp "$PY" -m pip wheel -v -w "$work" --use-pep517 \
-        --no-deps --no-build-isolation --no-cache-dir --no-binary "$MMCV" "$pin" \
-        >"$work/log" 2>&1; then
+    local pin=$1 log=$VENV/mmcv-build/log wheel
+    local -x CFLAGS=${CFLAGS:-} TMPDIR=$PWD/$VENV/mmcv-build/tmp PATH=$PWD/$VENV/bin:$PATH # ninja is there
+    rm -rf "${log%/*}"
+    mkdir -p "$TMPDIR/source"
+    # shellcheck disable=SC2064 # it has 400 MB, and its name is known only here
+    trap "rm -rf '$TMPDIR'" EXIT
+    beat "torch's headers"
+    if compile_headers &>"$log"; then
+        say "compiling $1 for $OPS takes about $((TOOK * CORE_TIMES / MAX_JOBS)) s with" \
+            "$MAX_JOBS job(s) on idle cores$(
+                [[ $OPS == cpu ]] || echo ', and several times that for CUDA'
+            ); log: $log"
         unbeat
-        tail -n 20 "$work/log" >&2
-        die "could not build $pin; the whole log is $VENV/mmcv-build/log"
+        beat mmcv "$log"
+        build_wheel "$1" &>>"$log" || STD=
     fi
     unbeat
+    if [[ -z $STD ]]; then
+        tail -n 20 "$log" >&2
+        die "could not build $1; the whole log is $log"
+    fi
     # Whole or not at all, even if two checkouts do it at the same time.
     mkdir -p "$STORE"
-    local wheel
-    wheel=$(cd "$work" && echo *.whl)
-    cp "$work/$wheel" "$STORE/.$$"
+    wheel=$(cd "$TMPDIR" && echo *.whl)
+    cp "$TMPDIR/$wheel" "$STORE/.$$"
     mv "$STORE/.$$" "$STORE/$wheel"
-    rm -rf "$work/tmp" "${work:?}/$wheel"
+    rm -rf "$TMPDIR"
 }
 
 try_mmcv() { # installs the wheel of STORE; sets ERROR to why it does not load, if it does not
