@@ -1,11 +1,14 @@
 """What tools/misc/setup_env.sh decides, run with fake tools on an otherwise empty PATH."""
 
+import importlib.util
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,8 +21,9 @@ TOOLS = (
 
 # Tells the calls apart by their arguments and writes each into the log. FAKE_VERSION is the Python
 # it plays, FAKE_LACKS what that lacks, FAKE_OPS what mmcv can be compiled for. While the file
-# `broken` exists mmcv does not load, until it has been compiled again. What a compile saw of the
-# source, the flags and the compiled headers goes into the file `compiled`.
+# `broken` exists mmcv does not load, until it has been compiled again. Indexes are asked by the
+# real FAKE_CLIENT, pip or uv, into the folder FAKE_SITE; without one there is nothing in them. What
+# a compile saw of the source, the flags and the compiled headers goes into the file `compiled`.
 FAKE_PYTHON = r"""#!/usr/bin/env bash
 note() { echo "$*" >>"$FAKE_LOG"; }
 case "$*" in
@@ -39,6 +43,7 @@ case "$*" in
         { echo "$CFLAGS"; cat "$2/source/setup.py"; echo "$2"/*.gch; } >"$FAKE_ROOT/compiled"
         touch "$2/mmcv-0-py3.whl"
         rm -f "$FAKE_ROOT/broken" ;;
+    *--only-binary*) [[ $FAKE_CLIENT == pip ]] && exec "$REAL_PYTHON" "$@" --target "$FAKE_SITE" ;;
     *'pip install'*) note "pip $*" ;;
     *get_config_vars*) printf '%s\n' '-DOF_PYTHON' 'torch/include' ;;
     *cpp_extension*) echo "$FAKE_OPS 9.9.9 13" ;;
@@ -50,6 +55,10 @@ esac
 """
 FAKE_UV = r"""#!/usr/bin/env bash
 if [[ $1 == --version ]]; then echo "uv $FAKE_UV_VERSION (fake)"; exit; fi
+if [[ $* == *--only-binary* ]]; then
+    [[ $FAKE_CLIENT == uv ]] || exit 1
+    exec "$REAL_UV" pip install --python "$REAL_PYTHON" --target "$FAKE_SITE" "${@:5}"
+fi
 echo "uv $*" >>"$FAKE_LOG"
 case "$*" in *'-e .'*) mkdir -p mmcnnmod/.mim && ln -sfn ../../configs mmcnnmod/.mim/configs ;; esac
 """
@@ -64,6 +73,15 @@ case "$*" in
 esac
 """
 GCC = 'g++ 12, Copyright (C) 2022 Free Software Foundation, Inc.'
+
+
+def find_uv():
+    ours = Path(sys.executable).with_name('uv')  # where set-up puts it
+    return ours if ours.exists() else shutil.which('uv')
+
+
+def has_client(name):
+    return bool(importlib.util.find_spec('pip') if name == 'pip' else find_uv())
 
 
 class Machine:
@@ -95,6 +113,10 @@ class Machine:
             'FAKE_VERSION': '3.11',
             'FAKE_LACKS': '',
             'FAKE_OPS': 'cpu',
+            'FAKE_CLIENT': '',
+            'FAKE_SITE': str(folder / 'site'),
+            'REAL_PYTHON': sys.executable,
+            'REAL_UV': str(find_uv()),
             'FAKE_CXX': GCC,
             'FAKE_STD': 'c++17',
         }
@@ -356,6 +378,101 @@ def test_interrupted_compile_leaves_no_compiled_headers(machine):
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(20) != 0
     assert not tmp.exists()
+
+
+@pytest.fixture(params=['pip', 'uv'])
+def index(request, machine, tmp_path):
+    """Configures a folder as the only index of pip or uv; returns what puts a wheel into it."""
+    if not has_client(request.param):
+        pytest.skip(f'no {request.param}')
+    folder = tmp_path / 'index'
+    folder.mkdir()
+    text = {
+        'pip': f'[global]\nno-index = true\nfind-links = {folder}\n',
+        'uv': f'no-index = true\nfind-links = ["{folder}"]\n',
+    }
+    config = tmp_path / 'config'
+    config.write_text(text[request.param])
+    machine.env |= {
+        'FAKE_CLIENT': request.param,
+        f'{request.param.upper()}_CONFIG_FILE': str(config),
+    }
+
+    def publish(tags, version='2.3.6+torch9'):
+        info = f'onedl_mmcv-{version}.dist-info'
+        metadata = f'Metadata-Version: 2.1\nName: onedl-mmcv\nVersion: {version}\n'
+        kind = f'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tags}\n'
+        with zipfile.ZipFile(folder / f'onedl_mmcv-{version}-{tags}.whl', 'w') as wheel:
+            wheel.writestr('mmcv/published.py', '')
+            wheel.writestr(f'{info}/METADATA', metadata)
+            wheel.writestr(f'{info}/WHEEL', kind)
+            wheel.writestr(f'{info}/RECORD', '')
+
+    return publish
+
+
+def test_wheel_of_a_configured_index_is_taken(machine, index):
+    index('py3-none-any')
+    done, calls = machine.run()
+    assert done.returncode == 0, done.stderr
+    assert not of(calls, 'compile')
+    assert 'nothing to compile' in done.stdout
+    assert Path(machine.env['FAKE_SITE'], 'mmcv', 'published.py').exists()
+
+
+def test_wheel_of_an_index_has_to_work(machine, index):
+    index('py3-none-any')
+    (machine.root / 'broken').touch()
+    done, calls = machine.run()
+    assert done.returncode == 0, done.stderr
+    assert len(of(calls, 'compile')) == 1
+    assert 'undefined symbol' in done.stdout
+
+
+@pytest.mark.parametrize(
+    'wheel', [('cp27-none-any',), ('py3-none-any', '2.3.5'), ('py3-none-any', '2.4.0')]
+)
+def test_wheel_of_an_index_has_to_fit(machine, index, wheel):
+    index(*wheel)
+    done, calls = machine.run()
+    assert done.returncode == 0, done.stderr
+    assert len(of(calls, 'compile')) == 1
+
+
+def torch_pins(machine):
+    """The lines of the files that the environment was installed from which TORCH has a say in."""
+    files = sorted((machine.root / '.venv' / 'requirements').glob('onedl*.txt'))
+    lines = (line for file in files for line in file.read_text().splitlines())
+    return [line for line in lines if re.match('torch|triton|nvidia|cuda', line)]
+
+
+def test_another_torch(machine):
+    done, calls = machine.run(TORCH='2.99.1')
+    assert done.returncode == 0, done.stderr
+    assert set(torch_pins(machine)) == {'torch==2.99.1', 'torchvision'}
+    installs = [call for call in of(calls, 'uv') if ' -r ' in call]
+    assert installs
+    assert all(' requirements/' not in call for call in installs)
+
+
+def test_environment_keeps_its_torch(machine):
+    machine.run(TORCH='2.99.1')
+    _, calls = machine.run()
+    assert calls == []
+    with (machine.root / 'requirements' / 'tests.txt').open('a') as file:
+        file.write('# changed\n')
+    done, calls = machine.run()
+    assert done.returncode == 0, done.stderr
+    assert not of(calls, 'venv')
+    assert 'torch==2.99.1' in torch_pins(machine)
+
+
+def test_environment_of_another_torch_is_made_anew(machine):
+    machine.run()
+    (machine.root / '.venv' / 'left-over').touch()
+    _, calls = machine.run(TORCH='2.99.1')
+    assert of(calls, 'venv')
+    assert not (machine.root / '.venv' / 'left-over').exists()
 
 
 def test_gpu_without_its_toolkit(machine):
