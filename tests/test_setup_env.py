@@ -516,11 +516,11 @@ def test_no_active_python(machine):
 @pytest.mark.skipif(not shutil.which('make'), reason='no make')
 def test_makefile_knows_the_same_stacks(stack, python):
     done = subprocess.run(
-        ['make', '-n', 'smoke', f'STACK={stack}', 'PYTHON=/some/python'],
+        ['make', '-n', 'smoke', f'STACK={stack}', 'PYTHON=/some/python', 'TORCH=2.99.1'],
         cwd=ROOT,
         env={'PATH': os.environ['PATH']},
         capture_output=True,
         text=True,
     )
     assert f'"{python}" -m pytest -m smoke' in done.stdout
-    assert f"setup_env.sh '{stack}'" in done.stdout
+    assert f"TORCH='2.99.1' tools/misc/setup_env.sh '{stack}'" in done.stdout

@@ -86,8 +86,8 @@ sys.exit(version < (64, 0))' 2>/dev/null; then
 }
 
 case $STACK in
-    onedl) VENV=.venv RANGE='3.10 3.11 3.12 3.13' MMCV=onedl-mmcv CORE_TIMES=12 ;;
-    openmmlab) VENV=.venv-openmmlab RANGE='3.10 3.11' MMCV=mmcv CORE_TIMES=12 ;;
+    onedl) VENV=.venv RANGE='3.10 3.11 3.12 3.13' MMCV=onedl-mmcv ;;
+    openmmlab) VENV=.venv-openmmlab RANGE='3.10 3.11' MMCV=mmcv ;;
     none)
         install_plugin_only
         exit
@@ -274,24 +274,26 @@ print(*sysconfig.get_config_vars("CFLAGS", "CCSHARED"),
       "-D_GLIBCXX_USE_CXX11_ABI=%d" % torch._C._GLIBCXX_USE_CXX11_ABI)
 print(*include_paths(), sep=":")'
 
-compile_headers() { # sets CFLAGS; STD, the C++ that torch asks for; TOOK, the seconds it took
+compile_headers() { # sets CFLAGS; STD, the C++ that torch asks for; WORK, mmcv's seconds on a core
     local header=$TMPDIR/torch.h flags
     echo '#include <torch/types.h>' >"$header"
     flags=$("$PY" -W ignore -c "$FLAGS")
     CFLAGS="${flags%%$'\n'*} -g0 -O2 ${CFLAGS:-}"
     for STD in c++17 c++20 c++23 ''; do
         [[ -n $STD ]] || return 1
-        TOOK=$SECONDS
+        WORK=$SECONDS
         # shellcheck disable=SC2086 # several flags
         CPATH=${flags##*$'\n'} "$CXX" $CFLAGS -std=$STD -Wfatal-errors \
             -x c++-header "$header" -o "$header.gch" && break
     done
-    TOOK=$((SECONDS - TOOK + 1))
+    WORK=$((SECONDS - WORK + 1)) # what tells how fast this machine is
     # Where it does not fit after all, GCC says so and reads the text; other compilers would stop.
     if "$CXX" --version | grep -q 'Free Software Foundation'; then
         CFLAGS+=" -Winvalid-pch -include '$header'"
+        WORK=$((WORK * 12))
     else
         rm -f "$header.gch"
+        WORK=$((WORK * 60))
     fi
 }
 
@@ -305,26 +307,26 @@ build_wheel() {
 
 compile_mmcv() { # leaves the wheel in STORE
     local pin=$1 log=$VENV/mmcv-build/log wheel
-    local -x CFLAGS=${CFLAGS:-} TMPDIR=$PWD/$VENV/mmcv-build/tmp PATH=$PWD/$VENV/bin:$PATH # ninja is there
+    local -x CFLAGS=${CFLAGS:-} TMPDIR=$PWD/$VENV/mmcv-build/tmp
+    local -x PATH=$PWD/$VENV/bin:$PATH # with ninja
+    failed() {
+        unbeat
+        tail -n 20 "$log" >&2
+        die "could not build $pin; the whole log is $log"
+    }
     rm -rf "${log%/*}"
     mkdir -p "$TMPDIR/source"
-    # shellcheck disable=SC2064 # it has 400 MB, and its name is known only here
-    trap "rm -rf '$TMPDIR'" EXIT
+    # shellcheck disable=SC2064 # now, while its name is known
+    trap "rm -rf '$TMPDIR'" EXIT # the compiled headers have 400 MB
     beat "torch's headers"
-    if compile_headers &>"$log"; then
-        say "compiling $1 for $OPS takes about $((TOOK * CORE_TIMES / MAX_JOBS)) s with" \
-            "$MAX_JOBS job(s) on idle cores$(
-                [[ $OPS == cpu ]] || echo ', and several times that for CUDA'
-            ); log: $log"
-        unbeat
-        beat mmcv "$log"
-        build_wheel "$1" &>>"$log" || STD=
-    fi
+    compile_headers &>"$log" || failed
     unbeat
-    if [[ -z $STD ]]; then
-        tail -n 20 "$log" >&2
-        die "could not build $1; the whole log is $log"
-    fi
+    say "compiling $pin for $OPS takes about $((WORK / MAX_JOBS)) s with $MAX_JOBS job(s)$(
+        [[ $OPS == cpu ]] || echo ', and several times that for CUDA'
+    ); log: $log"
+    beat mmcv "$log"
+    build_wheel "$pin" &>>"$log" || failed
+    unbeat
     # Whole or not at all, even if two checkouts do it at the same time.
     mkdir -p "$STORE"
     wheel=$(cd "$TMPDIR" && echo *.whl)
