@@ -22,8 +22,8 @@ TOOLS = (
 # Tells the calls apart by their arguments and writes each into the log. FAKE_VERSION is the Python
 # it plays, FAKE_LACKS what that lacks, FAKE_OPS what mmcv can be compiled for. While the file
 # `broken` exists mmcv does not load, until it has been compiled again. Indexes are asked by the
-# real FAKE_CLIENT, pip or uv, into the folder FAKE_SITE; without one there is nothing in them. What
-# a compile saw of the source, the flags and the compiled headers goes into the file `compiled`.
+# real FAKE_CLIENT, pip or uv; without one there is nothing in them. What a compile saw of the
+# source, the flags and the compiled headers goes into the file `compiled`.
 FAKE_PYTHON = r"""#!/usr/bin/env bash
 note() { echo "$*" >>"$FAKE_LOG"; }
 case "$*" in
@@ -31,6 +31,7 @@ case "$*" in
     *ensurepip*) echo "$FAKE_VERSION $FAKE_LACKS" ;;
     *'-m venv '*) note venv && mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
     *'install uv=='*) note uv && cp "$FAKE_UV" "${0%/*}/uv" ;;
+    *--only-binary*) [[ $FAKE_CLIENT == pip ]] && exec "$REAL_PYTHON" "$@" || exit 1 ;;
     *'pip download'*)
         while [[ $1 != -d ]]; do shift; done
         mkdir "$2/mmcv-0" && echo "cxx = ['-std=c++17']" >"$2/mmcv-0/setup.py"
@@ -43,7 +44,6 @@ case "$*" in
         { echo "$CFLAGS"; cat "$2/source/setup.py"; echo "$2"/*.gch; } >"$FAKE_ROOT/compiled"
         touch "$2/mmcv-0-py3.whl"
         rm -f "$FAKE_ROOT/broken" ;;
-    *--only-binary*) [[ $FAKE_CLIENT == pip ]] && exec "$REAL_PYTHON" "$@" --target "$FAKE_SITE" ;;
     *'pip install'*) note "pip $*" ;;
     *get_config_vars*) printf '%s\n' '-DOF_PYTHON' 'torch/include' ;;
     *cpp_extension*) echo "$FAKE_OPS 9.9.9 13" ;;
@@ -55,11 +55,11 @@ esac
 """
 FAKE_UV = r"""#!/usr/bin/env bash
 if [[ $1 == --version ]]; then echo "uv $FAKE_UV_VERSION (fake)"; exit; fi
-if [[ $* == *--only-binary* ]]; then
-    [[ $FAKE_CLIENT == uv ]] || exit 1
-    exec "$REAL_UV" pip install --python "$REAL_PYTHON" --target "$FAKE_SITE" "${@:5}"
-fi
+if [[ $* == *--only-binary* && $FAKE_CLIENT != uv ]]; then exit 1; fi
 echo "uv $*" >>"$FAKE_LOG"
+case "$*" in *--only-binary* | *published*)
+    exec "$REAL_UV" pip install --python "$REAL_PYTHON" --target "$FAKE_SITE" "${@:5}" ;;
+esac
 case "$*" in *'-e .'*) mkdir -p mmcnnmod/.mim && ln -sfn ../../configs mmcnnmod/.mim/configs ;; esac
 """
 
@@ -382,7 +382,7 @@ def test_interrupted_compile_leaves_no_compiled_headers(machine):
 
 @pytest.fixture(params=['pip', 'uv'])
 def index(request, machine, tmp_path):
-    """Configures a folder as the only index of pip or uv; returns what puts a wheel into it."""
+    """Configures a folder as the index of pip or uv; returns what puts a wheel of mmcv into it."""
     if not has_client(request.param):
         pytest.skip(f'no {request.param}')
     folder = tmp_path / 'index'
@@ -398,16 +398,23 @@ def index(request, machine, tmp_path):
         f'{request.param.upper()}_CONFIG_FILE': str(config),
     }
 
-    def publish(tags, version='2.3.6+torch9'):
-        info = f'onedl_mmcv-{version}.dist-info'
-        metadata = f'Metadata-Version: 2.1\nName: onedl-mmcv\nVersion: {version}\n'
+    def publish(tags, version='2.3.6+torch9', name='onedl-mmcv', requires='onedl-mmengine'):
+        stem = f'{name.replace("-", "_")}-{version}'
+        metadata = f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n'
+        if requires:
+            publish('py3-none-any', '0.10.12', requires, None)
+            metadata += f'Requires-Dist: {requires}\n'
         kind = f'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tags}\n'
-        with zipfile.ZipFile(folder / f'onedl_mmcv-{version}-{tags}.whl', 'w') as wheel:
-            wheel.writestr('mmcv/published.py', '')
-            wheel.writestr(f'{info}/METADATA', metadata)
-            wheel.writestr(f'{info}/WHEEL', kind)
-            wheel.writestr(f'{info}/RECORD', '')
+        with zipfile.ZipFile(folder / f'{stem}-{tags}.whl', 'w') as wheel:
+            wheel.writestr(f'{name[6:]}/published.py', '')
+            wheel.writestr(f'{stem}.dist-info/METADATA', metadata)
+            wheel.writestr(f'{stem}.dist-info/WHEEL', kind)
+            wheel.writestr(f'{stem}.dist-info/RECORD', '')
 
+    # What mmcv requires comes by uv in either case.
+    rest = tmp_path / 'uv.toml'
+    rest.write_text(text['uv'])
+    machine.env.setdefault('UV_CONFIG_FILE', str(rest))
     return publish
 
 
@@ -418,6 +425,7 @@ def test_wheel_of_a_configured_index_is_taken(machine, index):
     assert not of(calls, 'compile')
     assert 'nothing to compile' in done.stdout
     assert Path(machine.env['FAKE_SITE'], 'mmcv', 'published.py').exists()
+    assert Path(machine.env['FAKE_SITE'], 'mmengine', 'published.py').exists()
 
 
 def test_wheel_of_an_index_has_to_work(machine, index):

@@ -358,9 +358,13 @@ try_stored() { # installs the wheel of STORE
 }
 
 try_published() { # installs a wheel from the indexes that the user has configured for uv or pip
-    local only=(--no-deps --only-binary "$MMCV" "$1") log=$VENV/mmcv-published.log
-    "$VENV/bin/uv" pip install --python "$PY" --reinstall-package "$MMCV" "${only[@]}" &>"$log" ||
-        "$PY" -m pip install --force-reinstall "${only[@]}" &>>"$log" || return 1
+    local wheels=$VENV/published only=(--only-binary "$MMCV" "$1")
+    rm -rf "$wheels"
+    mkdir "$wheels"
+    uv_install --reinstall-package "$MMCV" "${only[@]}" &>"$wheels/log" || {
+        "$PY" -m pip download --no-deps -d "$wheels" "${only[@]}" &&
+            uv_install --reinstall-package "$MMCV" "$wheels"/*.whl
+    } &>>"$wheels/log" || return 1
     mmcv_works && return
     say "an index has a wheel of $1, but it does not work here ($ERROR)"
     return 1
