@@ -266,7 +266,7 @@ choose_jobs() { # sets MAX_JOBS: one compiler a core, but 2 GB of memory for eac
 
 # Most of what mmcv's 78 files cost is debug information and torch's headers, parsed anew for each.
 # So the one is left out, and GCC gets the other compiled beforehand, with the flags of the build:
-# the interpreter's, which setuptools takes only as long as it finds no CFLAGS, and ours.
+# the interpreter's, with its -O, which setuptools takes only as long as it finds no CFLAGS.
 FLAGS='
 import sysconfig, torch
 from torch.utils.cpp_extension import include_paths
@@ -278,7 +278,7 @@ compile_headers() { # sets CFLAGS; STD, the C++ that torch asks for; WORK, mmcv'
     local header=$TMPDIR/torch.h flags
     echo '#include <torch/types.h>' >"$header"
     flags=$("$PY" -W ignore -c "$FLAGS")
-    CFLAGS="${flags%%$'\n'*} -g0 -O2 ${CFLAGS:-}"
+    CFLAGS="${flags%%$'\n'*} -g0 ${CFLAGS:-}"
     for STD in c++17 c++20 c++23 ''; do
         [[ -n $STD ]] || return 1
         WORK=$SECONDS
