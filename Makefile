@@ -3,8 +3,10 @@
 
 # onedl, openmmlab, or none: whatever the active Python already has.
 STACK ?= onedl
-# The interpreter to set up with; empty: the first of python3, 3.11, 3.12, 3.10 that suits the stack.
+# The interpreter to set up with; empty: the first of python3, 3.11, 3.12, 3.10, 3.13 that suits.
 PYTHON ?=
+# Another torch than the stack's; empty: what the environment was made with.
+TORCH ?=
 # More arguments for tools/demo.py, for pytest and for the sweep.
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
@@ -30,11 +32,11 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo 'with STACK=onedl (default), openmmlab, or none (the active Python); PYTHON=...;'
+	@echo 'with STACK=onedl (default), openmmlab, or none (the active Python); PYTHON=...; TORCH=...;'
 	@echo 'DEMO_ARGS="...", PYTEST_ARGS="..." and SWEEP_ARGS="..." are handed on'
 
 setup: ## a virtual environment with the stack, mmcv compiled, mmcnnmod installed
-	@PYTHON='$(PYTHON)' tools/misc/setup_env.sh '$(STACK)'
+	@PYTHON='$(PYTHON)' TORCH='$(TORCH)' tools/misc/setup_env.sh '$(STACK)'
 
 demo: setup ## the demonstration (tools/demo.py)
 	"$(PY)" tools/demo.py $(DEMO_ARGS)

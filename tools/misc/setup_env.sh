@@ -2,18 +2,20 @@
 # Sets up one stack: tools/misc/setup_env.sh onedl|openmmlab|none   (what `make setup` runs)
 #
 # onedl and openmmlab get a virtual environment of their own, with everything in it at the versions
-# of requirements/, mmcv's operators compiled and the plugin installed editable. `none` installs
+# of requirements/, mmcv with its operators and the plugin installed editable. `none` installs
 # only the plugin, into the active Python. A stamp, written last, makes the next run return at once;
 # an environment without a stamp was left half-made and is made anew from uv's cache, and from
 # the compiled mmcv kept in ~/.cache/mmcnnmod.
 #
-# From the environment: PYTHON (the interpreter to use), MAX_JOBS (compilers at a time),
+# From the environment: PYTHON (the interpreter to use), TORCH (a version other than the pinned one;
+# an environment made with it keeps it until another is named), MAX_JOBS (compilers at a time),
 # FORCE_CUDA=1 (compile mmcv's CUDA operators where no GPU is visible), SKIP_DISK_CHECK=1.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 STACK=${1:-onedl}
 UV_PIN=0.13.8
+export CXX=${CXX:-g++}
 DISK_GB=8  # the environment takes 5.5 GB, nearly all of it torch with its CUDA libraries
 
 say() { echo "[$STACK, $SECONDS s] $*"; }
@@ -84,8 +86,8 @@ sys.exit(version < (64, 0))' 2>/dev/null; then
 }
 
 case $STACK in
-    onedl) VENV=.venv RANGE='3.10 3.11 3.12' MMCV=onedl-mmcv CORE_MINUTES=12 ;;
-    openmmlab) VENV=.venv-openmmlab RANGE='3.10 3.11' MMCV=mmcv CORE_MINUTES=10 ;;
+    onedl) VENV=.venv RANGE='3.10 3.11 3.12 3.13' MMCV=onedl-mmcv ;;
+    openmmlab) VENV=.venv-openmmlab RANGE='3.10 3.11' MMCV=mmcv ;;
     none)
         install_plugin_only
         exit
@@ -96,15 +98,18 @@ PY=$VENV/bin/python
 
 # --- is there anything to do? -------------------------------------------------------------------
 STAMP=$VENV/.set-up
+if [[ -z ${TORCH:-} && -r $STAMP && $(<"$STAMP") =~ ' torch='([^ ]*) ]]; then
+    TORCH=${BASH_REMATCH[1]}
+fi
 INPUTS=(requirements/"$STACK"*.txt requirements/{overrides,tests}.txt setup.py
     mmcnnmod/version.py mmcnnmod/ops/mod_block.cpp tools/misc/setup_env.sh)
 
 python_version() { "$1" -ISc 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null; }
 
-# Of the same Python at the same path: scripts and the editable install hold absolute paths.
+# Of the same Python and torch, at the same path, which scripts and the editable install hold.
 same_venv() {
     local version
-    version=$(python_version "$PY") && [[ -r $STAMP && $(<"$STAMP") == "$version $PWD "* ]] &&
+    version=$(python_version "$PY") && [[ -r $STAMP && $(<"$STAMP") == "$version torch=${TORCH:-} $PWD "* ]] &&
         [[ -z ${PYTHON:-} || $(python_version "$PYTHON") == "$version" ]]
 }
 inputs_hash() { sha256sum "${INPUTS[@]}" | sha256sum | cut -c1-32; }
@@ -132,7 +137,7 @@ if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")): 
 print("%d.%d" % sys.version_info[:2], *lacks)'
 
 choose_python() { # sets BASE: the first interpreter that runs, suits the stack and is complete
-    local candidates=(python3 python3.11 python3.12 python3.10) candidate version lacks
+    local candidates=(python3 python3.11 python3.12 python3.10 python3.13) candidate version lacks
     local lacking='' others=''
     if [[ -n ${PYTHON:-} ]]; then candidates=("$PYTHON"); fi
     for candidate in "${candidates[@]}"; do
@@ -162,8 +167,8 @@ choose_python() { # sets BASE: the first interpreter that runs, suits the stack 
 
 check_machine() {
     choose_python
-    command -v "${CXX:-g++}" >/dev/null ||
-        die "no C++ compiler (${CXX:-g++}) to compile mmcv with: apt-get install g++"
+    command -v "$CXX" >/dev/null ||
+        die "no C++ compiler ($CXX) to compile mmcv with: apt-get install g++"
     local free
     free=$(($(df -Pk . | awk 'NR == 2 { print $4 }') / 1048576))
     [[ $free -ge $DISK_GB || -d $VENV/lib || ${SKIP_DISK_CHECK:-} == 1 ]] ||
@@ -172,9 +177,20 @@ check_machine() {
 }
 
 # --- 2 and 3: the environment, uv, torch --------------------------------------------------------
+PINS=requirements
 uv_install() {
     "$VENV/bin/uv" pip install --python "$PY" --no-build-isolation \
-        -c "requirements/$STACK-constraints.txt" --override requirements/overrides.txt "$@"
+        -c "$PINS/$STACK-constraints.txt" --override "$PINS/overrides.txt" "$@"
+}
+
+pin_torch() { # PINS for the torch of TORCH, which chooses the versions of what it brings along
+    local name
+    PINS=$VENV/requirements
+    mkdir -p "$PINS"
+    for name in requirements/*.txt; do
+        sed -E "s/^torch==.*/torch==$TORCH/; s/^torchvision==.*/torchvision/
+            /^(triton|sympy|nvidia-|cuda-)/d" "$name" >"$PINS/${name##*/}"
+    done
 }
 
 make_venv() {
@@ -191,9 +207,11 @@ make_venv() {
 }
 
 install_torch() {
-    say "3/5 installing torch and the build tools (2 to 3 GB to download unless uv's cache has them)"
+    say "3/5 installing torch${TORCH:+ $TORCH} and the build tools" \
+        "(2 to 3 GB to download unless uv's cache has them)"
+    if [[ -n ${TORCH:-} ]]; then pin_torch; fi
     beat torch
-    uv_install -r "requirements/$STACK-torch.txt" ||
+    uv_install -r "$PINS/$STACK-torch.txt" ||
         die "could not install torch (see above); the next run goes on from uv's cache"
     unbeat
 }
@@ -246,36 +264,109 @@ choose_jobs() { # sets MAX_JOBS: one compiler a core, but 2 GB of memory for eac
     export MAX_JOBS NINJA_STATUS='[%f/%t] '
 }
 
-compile_mmcv() { # leaves the wheel in STORE
-    local pin=$1 work=$PWD/$VENV/mmcv-build minutes=$(((CORE_MINUTES + MAX_JOBS - 1) / MAX_JOBS))
-    say "compiling $pin for $OPS takes about $minutes min with $MAX_JOBS job(s) on idle cores$(
-        [[ $OPS == cpu ]] || echo ', and several times that for CUDA'
-    ); log: $VENV/mmcv-build/log"
-    rm -rf "$work"
-    mkdir -p "$work/tmp"
-    beat mmcv "$work/log"
-    # pip, since uv makes no wheel of a package that is named; ninja has to be on PATH.
-    if ! PATH=$PWD/$VENV/bin:$PATH TMPDIR=$work/tmp "$PY" -m pip wheel -v -w "$work" --use-pep517 \
-        --no-deps --no-build-isolation --no-cache-dir --no-binary "$MMCV" "$pin" \
-        >"$work/log" 2>&1; then
-        unbeat
-        tail -n 20 "$work/log" >&2
-        die "could not build $pin; the whole log is $VENV/mmcv-build/log"
+# Most of what mmcv's 78 files cost is debug information and torch's headers, parsed anew for each.
+# So the one is left out, and GCC gets the other compiled beforehand, with the flags of the build:
+# the interpreter's, with its -O, which setuptools takes only as long as it finds no CFLAGS.
+FLAGS='
+import sysconfig, torch
+from torch.utils.cpp_extension import include_paths
+print(*sysconfig.get_config_vars("CFLAGS", "CCSHARED"),
+      "-D_GLIBCXX_USE_CXX11_ABI=%d" % torch._C._GLIBCXX_USE_CXX11_ABI)
+print(*include_paths(), sep=":")'
+
+compile_headers() { # sets CFLAGS; STD, the C++ that torch asks for; WORK, mmcv's seconds on a core
+    local header=$TMPDIR/torch.h flags
+    echo '#include <torch/types.h>' >"$header"
+    flags=$("$PY" -W ignore -c "$FLAGS")
+    CFLAGS="${flags%%$'\n'*} -g0 ${CFLAGS:-}"
+    for STD in c++17 c++20 c++23 ''; do
+        [[ -n $STD ]] || return 1
+        WORK=$SECONDS
+        # shellcheck disable=SC2086 # several flags
+        CPATH=${flags##*$'\n'} "$CXX" $CFLAGS -std=$STD -Wfatal-errors \
+            -x c++-header "$header" -o "$header.gch" && break
+    done
+    WORK=$((SECONDS - WORK + 1)) # what tells how fast this machine is
+    # Where it does not fit after all, GCC says so and reads the text; other compilers would stop.
+    if "$CXX" --version | grep -q 'Free Software Foundation'; then
+        CFLAGS+=" -Winvalid-pch -include '$header'"
+        WORK=$((WORK * 12))
+    else
+        rm -f "$header.gch"
+        WORK=$((WORK * 60))
     fi
+}
+
+build_wheel() {
+    "$PY" -m pip download --no-deps --no-build-isolation --no-binary "$MMCV" -d "$TMPDIR" "$1" &&
+        tar -xzf "$TMPDIR"/*.tar.gz -C "$TMPDIR/source" --strip-components 1 &&
+        sed -i "s/-std=c++17/-std=$STD/" "$TMPDIR/source/setup.py" &&
+        "$PY" -m pip wheel -v -w "$TMPDIR" --use-pep517 --no-deps --no-build-isolation \
+            "$TMPDIR/source"
+}
+
+compile_mmcv() { # leaves the wheel in STORE
+    local pin=$1 log=$VENV/mmcv-build/log wheel
+    local -x CFLAGS=${CFLAGS:-} TMPDIR=$PWD/$VENV/mmcv-build/tmp
+    local -x PATH=$PWD/$VENV/bin:$PATH # with ninja
+    failed() {
+        unbeat
+        tail -n 20 "$log" >&2
+        die "could not build $pin; the whole log is $log"
+    }
+    rm -rf "${log%/*}"
+    mkdir -p "$TMPDIR/source"
+    # shellcheck disable=SC2064 # now, while its name is known
+    trap "rm -rf '$TMPDIR'" EXIT # the compiled headers have 400 MB
+    beat "torch's headers"
+    compile_headers &>"$log" || failed
+    unbeat
+    say "compiling $pin for $OPS takes about $((WORK / MAX_JOBS)) s with $MAX_JOBS job(s)$(
+        [[ $OPS == cpu ]] || echo ', and several times that for CUDA'
+    ); log: $log"
+    beat mmcv "$log"
+    build_wheel "$pin" &>>"$log" || failed
     unbeat
     # Whole or not at all, even if two checkouts do it at the same time.
     mkdir -p "$STORE"
-    local wheel
-    wheel=$(cd "$work" && echo *.whl)
-    cp "$work/$wheel" "$STORE/.$$"
+    wheel=$(cd "$TMPDIR" && echo *.whl)
+    cp "$TMPDIR/$wheel" "$STORE/.$$"
     mv "$STORE/.$$" "$STORE/$wheel"
-    rm -rf "$work/tmp" "${work:?}/$wheel"
+    rm -rf "$TMPDIR"
 }
 
-try_mmcv() { # installs the wheel of STORE; sets ERROR to why it does not load, if it does not
-    uv_install --reinstall-package "$MMCV" "$STORE"/*.whl || die "could not install mmcv (see above)"
-    if ERROR=$("$PY" -c 'import mmcv.ops' 2>&1); then return 0; fi
+PROOF='
+import sys, torch
+import mmcv.ops
+on_gpu = sys.argv[1] != "cpu"
+if on_gpu and mmcv.ops.get_compiling_cuda_version() == "not available":
+    sys.exit("it has no CUDA operators")
+to = dict(device="cuda" if on_gpu and torch.cuda.is_available() else "cpu")
+boxes = torch.tensor([[0.0, 0, 8, 8], [0, 0, 8, 7], [20, 20, 28, 28]], **to)
+if mmcv.ops.nms(boxes, torch.tensor([0.7, 0.8, 0.9], **to), 0.5)[1].tolist() != [2, 1]:
+    sys.exit("its nms chooses the wrong boxes")'
+
+mmcv_works() { # sets ERROR to why it does not, if it does not
+    if ERROR=$("$PY" -W ignore -c "$PROOF" "$OPS" 2>&1); then return 0; fi
     ERROR=${ERROR##*$'\n'}
+    return 1
+}
+
+try_stored() { # installs the wheel of STORE
+    uv_install --reinstall-package "$MMCV" "$STORE"/*.whl || die "could not install mmcv (see above)"
+    mmcv_works
+}
+
+try_published() { # installs a wheel from the indexes that the user has configured for uv or pip
+    local wheels=$VENV/published only=(--only-binary "$MMCV" "$1")
+    rm -rf "$wheels"
+    mkdir "$wheels"
+    uv_install --reinstall-package "$MMCV" "${only[@]}" &>"$wheels/log" || {
+        "$PY" -m pip download --no-deps -d "$wheels" "${only[@]}" &&
+            uv_install --reinstall-package "$MMCV" "$wheels"/*.whl
+    } &>>"$wheels/log" || return 1
+    mmcv_works && return
+    say "an index has a wheel of $1, but it does not work here ($ERROR)"
     return 1
 }
 
@@ -287,20 +378,23 @@ install_mmcv() {
     choose_jobs
     if compgen -G "$STORE/*.whl" >/dev/null; then
         say "compiled before: nothing to compile, the wheel is in $STORE"
-        if try_mmcv; then return; fi
+        if try_stored; then return; fi
         # Such as the undefined symbol of a wheel that another torch was there for.
-        say "that mmcv does not load ($ERROR): compiling it anew, without any cache"
+        say "that mmcv does not work ($ERROR): compiling it anew, without any cache"
         rm -rf "$STORE"
+    elif try_published "$pin"; then
+        say "nothing to compile: an index had a wheel of $pin, and it works"
+        return
     fi
     compile_mmcv "$pin"
-    try_mmcv || die "mmcv.ops does not load, though just compiled for this torch: $ERROR"
+    try_stored || die "mmcv does not work, though just compiled for this torch: $ERROR"
 }
 
 # --- 5: the toolboxes, what the tests need, the plugin; then the proof --------------------------
 install_rest() {
     say "5/5 installing the toolboxes, the test tools and mmcnnmod"
     beat toolboxes
-    uv_install -r "requirements/$STACK.txt" -r requirements/tests.txt ||
+    uv_install -r "$PINS/$STACK.txt" -r "$PINS/tests.txt" ||
         die "could not install the toolboxes (see above)"
     uv_install --no-deps -e . || die "could not install mmcnnmod itself (see above)"
     unbeat
@@ -323,5 +417,5 @@ make_venv
 install_torch
 install_mmcv
 install_rest
-echo "$(python_version "$PY") $PWD $(inputs_hash)" >"$STAMP"
+echo "$(python_version "$PY") torch=${TORCH:-} $PWD $(inputs_hash)" >"$STAMP"
 say "ready: $VENV (to use it yourself: source $VENV/bin/activate)"
