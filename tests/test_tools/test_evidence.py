@@ -1,7 +1,6 @@
 """A plan really trained by tools/evidence/run.py, resumed, and told by tools/evidence/report.py."""
 
 import json
-import sys
 
 import pytest
 
@@ -31,12 +30,12 @@ arms:
 """
 
 
-def test_run_resume_and_report(data, run_tool, tmp_path, in_process, capsys):
+def test_run_resume_and_report(data, run_python, tmp_path, in_process, capsys):
     pytest.importorskip('mmpretrain')
     (tmp_path / 'tiny.yml').write_text(PLAN.format(config=ROOT / 'configs/evidence/smoke.py'))
     options = ['tiny.yml', '--data-root', str(data / 'imagenet'), '--results', 'out',
                '--work-dir', 'work']  # fmt: skip
-    result = run_tool(sys.executable, ROOT / 'tools/evidence/run.py', *options, cwd=tmp_path)
+    result = run_python(ROOT / 'tools/evidence/run.py', *options, cwd=tmp_path)
     assert result.returncode == 0, tail(result)
     content = json.loads((tmp_path / 'out/tiny.json').read_text())
     (first,) = content['runs']
