@@ -8,10 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-import mmcnnmod  # noqa: F401  (registers the backbones)
-from mmcnnmod.toolboxes import MINIMUM_VERSIONS, is_absent
+# Nothing here imports a toolbox before a test: the process that hands out the tests needs none.
+TOOLBOXES = ('mmdet', 'mmpretrain', 'mmseg')
+# What several tests share and what takes seconds to make: they run in one process.
+SHARED = ('trained', 'whole', 'built', 'worker')
+GIGABYTES = 3  # of memory for a process with tests and the programs that they start
+
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    os.environ.setdefault('OMP_NUM_THREADS', '1')  # read when torch is loaded
 
 
 def pytest_addoption(parser):
@@ -20,9 +25,34 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """As many processes as cores and memory allow."""
+    memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    return max(1, min(len(os.sched_getaffinity(0)), memory // (GIGABYTES * 10**9)))
+
+
+def pytest_collection_modifyitems(config, items):
+    """Keep together what shares something; in several processes, begin with what takes long."""
+    for item in items:
+        for name in SHARED:
+            if name in item.fixturenames:
+                item.add_marker(pytest.mark.xdist_group(name))
+                break
+    if hasattr(config, 'workerinput'):
+        items.sort(key=lambda item: 'test_tools' not in item.path.parts)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def backbones_are_registered():
+    importlib.import_module('mmcnnmod')
+
+
 @pytest.fixture
 def device(request):
     """The device of a test marked gpu, computing in full float32."""
+    import torch
+
     name = request.config.getoption('--device')
     if name == 'cuda' and not torch.cuda.is_available():
         pytest.skip('no GPU')
@@ -32,9 +62,12 @@ def device(request):
     torch.backends.cudnn.allow_tf32 = tf32
 
 
-@pytest.fixture(params=sorted(MINIMUM_VERSIONS))
+@pytest.fixture(params=TOOLBOXES)
 def toolbox(request):
     """Name of each toolbox in turn."""
+    from mmcnnmod.toolboxes import MINIMUM_VERSIONS, is_absent
+
+    assert set(TOOLBOXES) == set(MINIMUM_VERSIONS)
     if is_absent(request.param):
         pytest.skip(f'{request.param} is not installed')
     return request.param
@@ -52,12 +85,14 @@ class WarmPython:
     def __init__(self, folder):
         self.out, self.err = folder / 'out', folder / 'err'
         self.server = None
+        # A GPU that was looked at before the fork cannot be used after it.
+        self.cold = importlib.import_module('torch').cuda.is_available()
 
     def __call__(self, *arguments, cwd, **env):
         """As ``python ARGUMENTS`` does in a folder; gives what subprocess.run gives."""
         arguments = [str(part) for part in arguments]
         env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore', **env}
-        if torch.cuda.is_available():  # a GPU that was asked for its name is lost to forks
+        if self.cold:
             return subprocess.run(
                 [sys.executable, *arguments], cwd=cwd, env=env, capture_output=True, text=True
             )
