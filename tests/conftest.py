@@ -13,6 +13,7 @@ import pytest
 TOOLBOXES = ('mmdet', 'mmpretrain', 'mmseg')
 # What several tests share and what takes seconds to make: they run in one process.
 SHARED = ('trained', 'whole', 'built', 'worker')
+ROOT = Path(__file__).resolve().parents[1]
 GIGABYTES = 3  # of memory for a process with tests and the programs that they start
 
 if 'PYTEST_XDIST_WORKER' in os.environ:
@@ -88,8 +89,18 @@ class WarmPython:
         # A GPU that was looked at before the fork cannot be used after it.
         self.cold = importlib.import_module('torch').cuda.is_available()
 
-    def __call__(self, *arguments, cwd, **env):
-        """As ``python ARGUMENTS`` does in a folder; gives what subprocess.run gives."""
+    def __call__(self, *arguments, cwd=ROOT, forget=(), **env):
+        """Run it.
+
+        Args:
+            *arguments: As of ``python``: a script or -m or -c and what comes after it.
+            cwd: The folder that it runs in.
+            forget: Packages that it does not find imported, for it has others of these names.
+            **env: What it has in its environment beside the tests' own.
+
+        Returns:
+            subprocess.CompletedProcess: Its exit code, output and errors.
+        """
         arguments = [str(part) for part in arguments]
         env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore', **env}
         if self.cold:
@@ -102,7 +113,7 @@ class WarmPython:
                 [sys.executable, program], env=env, text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )  # fmt: skip
-        job = dict(arguments=arguments, cwd=str(cwd), env=env)
+        job = dict(arguments=arguments, cwd=str(cwd), env=env, forget=forget)
         job.update(stdout=str(self.out), stderr=str(self.err))
         print(json.dumps(job), file=self.server.stdin, flush=True)
         code = int(self.server.stdout.readline())

@@ -25,13 +25,13 @@ SECONDS = 600
 class ForkingPopen(subprocess.Popen):
     """A process of this interpreter is a fork; any other program is started as ever."""
 
-    def __init__(self, args, *more, env=None, pass_fds=(), **options):
+    def __init__(self, args, *more, env=None, pass_fds=(), forget=(), **options):
         if isinstance(args, list) and args[0] == sys.executable:
-            options['preexec_fn'] = lambda: become(args[1:], env, pass_fds)
+            options['preexec_fn'] = lambda: become(args[1:], env, pass_fds, forget)
         super().__init__(args, *more, env=env, pass_fds=pass_fds, **options)
 
 
-def become(arguments, env, keep_open):
+def become(arguments, env, keep_open, forget):
     """Do in a fork what the interpreter does with its arguments, and end."""
     code = 1
     try:
@@ -44,6 +44,9 @@ def become(arguments, env, keep_open):
         if env is not None:
             os.environ.clear()
             os.environ.update(env)
+        for name in list(sys.modules):
+            if name.split('.')[0] in forget:
+                del sys.modules[name]
         sys.stdin, sys.stdout, sys.stderr = (stream(number) for number in range(3))
         run([os.fspath(argument) for argument in arguments])
         code = 0
@@ -94,7 +97,8 @@ def serve():
         with open(job['stdout'], 'wb') as out, open(job['stderr'], 'wb') as err:
             process = subprocess.Popen(
                 [sys.executable, *job['arguments']], cwd=job['cwd'], env=job['env'],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
+                forget=job['forget'], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                start_new_session=True,
             )  # fmt: skip
             try:
                 code = process.wait(SECONDS)

@@ -146,14 +146,17 @@ def test_debug_shows_the_traceback(tmp_path, run_tool):
         ("raise ModuleNotFoundError('gone', name='mmseg')", ['mmseg is not installed']),
     ],
 )
-def test_broken_toolbox(tmp_path, run_tool, module, words):
+def test_broken_toolbox(tmp_path, run_python, module, words):
     """The config needs mmseg and it does not import; the real cause is told."""
     (tmp_path / 'mmseg').mkdir()
     (tmp_path / 'mmseg' / '__init__.py').write_text(module)
-    result = run_tool(
-        sys.executable, ROOT / 'tools/train.py', SCENES, cwd=tmp_path,
-        PYTHONPATH=f'{tmp_path}:{ROOT}',
-    )  # fmt: skip
+    train = str(ROOT / 'tools/train.py')
+    code = f"""if True:
+        import runpy, sys
+        sys.argv = [{train!r}, {SCENES!r}]
+        runpy.run_path({train!r}, run_name="__main__")
+    """
+    result = run_python('-c', code, cwd=tmp_path, forget=['mmseg'])
     assert result.returncode == 1, tail(result)
     last = result.stderr.splitlines()[-1]
     assert last.startswith('error: ')

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from mmcnnmod.cli.evidence import main as run_plan
 from mmcnnmod.cli.evidence_config import config_of, hash_of
 from mmcnnmod.cli.evidence_report import PLANS
 from mmcnnmod.cli.evidence_report import main as report
@@ -49,7 +48,8 @@ def test_run_resume_and_report(data, run_python, tmp_path, in_process, capsys):
     folder = tmp_path / 'work/tiny/tiny-0'
     (folder / 'epoch_2.pth').rename(folder / 'epoch_1.pth')
     shorten(folder / 'epoch_1.pth')
-    run_plan(options)
+    result = run_python(ROOT / 'tools/evidence/run.py', *options, cwd=tmp_path)
+    assert result.returncode == 0, tail(result)
     assert 'resumed epoch: 1,' in (folder / 'train.log').read_text()
     (second,) = json.loads((tmp_path / 'out/tiny.json').read_text())['runs']
     assert second['seconds'] is None

@@ -246,9 +246,13 @@ def test_two_processes(data, run_tool, tmp_path):
     config, name, _, checkpoint, _ = TASKS['mmseg']
     gloo = 'env_cfg.dist_cfg.backend=gloo'
     common = ['--data-root', data / name, '--work-dir', tmp_path]
+    # A Python whose processes are forks, so that the toolboxes are imported once.
+    python = tmp_path / 'python'
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/warm_python.py "$@"\n')
+    python.chmod(0o755)
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
-        environment = dict(PYTHON=sys.executable, PORT=str(free.getsockname()[1]))
+        environment = dict(PYTHON=str(python), PORT=str(free.getsockname()[1]))
     options = ['--cfg-options', *shrink('mmseg'), gloo, 'model.backbone.frozen_stages=1']
     result = run_tool(
         ROOT / 'tools/dist_train.sh', ROOT / config, 2, *common, *options, cwd=tmp_path,
