@@ -201,6 +201,8 @@ SHRINK_UPSTREAM = [
     *[option for option in shrink('mmseg') if 'num_workers' in option],
     'train_cfg.max_iters=2',
     'train_cfg.val_interval=1000',  # its test images are 2048x1024
+    'default_hooks.checkpoint.interval=1000',  # which has 400 MB
+    'default_hooks.checkpoint.save_last=False',
     'train_dataloader.batch_size=2',
     'train_dataloader.dataset.pipeline.2.scale="(64,32)"',
     'train_dataloader.dataset.pipeline.3.crop_size="(32,64)"',
