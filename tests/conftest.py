@@ -33,6 +33,7 @@ def pytest_xdist_auto_num_workers():
     return max(1, min(len(os.sched_getaffinity(0)), memory // (GIGABYTES * 10**9)))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """Keep together what shares something; in several processes, begin with what takes long."""
     for item in items:
