@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from .warm_python import read_indexes_once
+
 # Nothing here imports a toolbox before a test: the process that hands out the tests needs none.
 TOOLBOXES = ('mmdet', 'mmpretrain', 'mmseg')
 # What several tests share and what takes seconds to make: they run in one process.
@@ -48,6 +50,7 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope='session', autouse=True)
 def backbones_are_registered():
     importlib.import_module('mmcnnmod')
+    read_indexes_once()
 
 
 @pytest.fixture
