@@ -22,16 +22,18 @@ SMOKE_DATA ?= data/evidence-smoke
 VENV := $(if $(filter openmmlab,$(STACK)),.venv-openmmlab,.venv)
 ACTIVE = $(or $(PYTHON),$(shell command -v python || command -v python3))
 PY = $(if $(filter none,$(STACK)),$(ACTIVE),$(VENV)/bin/python)
+# In as many processes as cores and memory allow; tests that share what takes long to make, in one.
+PYTEST = "$(PY)" -m pytest -n auto --dist loadgroup
 
 # Threads that wait must not spin: with another process on the machine that costs a factor.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test runtimes smoke sweep evidence gpu lint format clean
+.PHONY: help setup demo test test-all runtimes smoke sweep evidence gpu lint format clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'with STACK=onedl (default), openmmlab, or none (the active Python); PYTHON=...; TORCH=...;'
 	@echo 'DEMO_ARGS="...", PYTEST_ARGS="..." and SWEEP_ARGS="..." are handed on'
 
@@ -41,8 +43,11 @@ setup: ## a virtual environment with the stack, mmcv compiled, mmcnnmod installe
 demo: setup ## the demonstration (tools/demo.py)
 	"$(PY)" tools/demo.py $(DEMO_ARGS)
 
-test: lint ## ruff, then every test
-	"$(PY)" -m pytest $(PYTEST_ARGS)
+test: lint ## ruff, then every test but those marked slow
+	$(PYTEST) -m 'not slow' $(PYTEST_ARGS)
+
+test-all: lint ## ruff, then every test
+	$(PYTEST) $(PYTEST_ARGS)
 
 runtimes: setup ## ONNX Runtime and OpenVINO into the environment, and the tests of exported networks
 	"$(VENV)/bin/uv" pip install --python "$(PY)" -c requirements/$(STACK)-constraints.txt \

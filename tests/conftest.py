@@ -1,12 +1,25 @@
-"""Shared fixtures: the toolboxes that are installed here, and their MoD backbones."""
+"""Shared fixtures: the toolboxes that are installed here, their MoD backbones, and programs."""
 
 import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-import torch
 
-import mmcnnmod  # noqa: F401  (registers the backbones)
-from mmcnnmod.toolboxes import MINIMUM_VERSIONS, is_absent
+from .warm_python import read_indexes_once
+
+# Nothing here imports a toolbox before a test: the process that hands out the tests needs none.
+TOOLBOXES = ('mmdet', 'mmpretrain', 'mmseg')
+# What several tests share and what takes seconds to make: they run in one process.
+SHARED = ('trained', 'whole', 'built', 'worker')
+ROOT = Path(__file__).resolve().parents[1]
+GIGABYTES = 3  # of memory for a process with tests and the programs that they start
+
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    os.environ.setdefault('OMP_NUM_THREADS', '1')  # read when torch is loaded
 
 
 def pytest_addoption(parser):
@@ -15,9 +28,36 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """As many processes as cores and memory allow."""
+    memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    return max(1, min(len(os.sched_getaffinity(0)), memory // (GIGABYTES * 10**9)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Keep together what shares something; in several processes, begin with what takes long."""
+    for item in items:
+        for name in SHARED:
+            if name in item.fixturenames:
+                item.add_marker(pytest.mark.xdist_group(name))
+                break
+    if hasattr(config, 'workerinput'):
+        items.sort(key=lambda item: 'test_tools' not in item.path.parts)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def backbones_are_registered():
+    importlib.import_module('mmcnnmod')
+    read_indexes_once()
+
+
 @pytest.fixture
 def device(request):
     """The device of a test marked gpu, computing in full float32."""
+    import torch
+
     name = request.config.getoption('--device')
     if name == 'cuda' and not torch.cuda.is_available():
         pytest.skip('no GPU')
@@ -27,9 +67,12 @@ def device(request):
     torch.backends.cudnn.allow_tf32 = tf32
 
 
-@pytest.fixture(params=sorted(MINIMUM_VERSIONS))
+@pytest.fixture(params=TOOLBOXES)
 def toolbox(request):
     """Name of each toolbox in turn."""
+    from mmcnnmod.toolboxes import MINIMUM_VERSIONS, is_absent
+
+    assert set(TOOLBOXES) == set(MINIMUM_VERSIONS)
     if is_absent(request.param):
         pytest.skip(f'{request.param} is not installed')
     return request.param
@@ -39,3 +82,57 @@ def toolbox(request):
 def backbones(toolbox):
     """The module with the toolbox's MoD backbones."""
     return importlib.import_module(f'mmcnnmod.toolboxes.{toolbox}')
+
+
+class WarmPython:
+    """Runs programs in forks of one Python that has imported the toolboxes, see warm_python.py."""
+
+    def __init__(self, folder):
+        self.out, self.err = folder / 'out', folder / 'err'
+        self.server = None
+        # A GPU that was looked at before the fork cannot be used after it.
+        self.cold = importlib.import_module('torch').cuda.is_available()
+
+    def __call__(self, *arguments, cwd=ROOT, forget=(), **env):
+        """Run it.
+
+        Args:
+            *arguments: As of ``python``: a script or -m or -c and what comes after it.
+            cwd: The folder that it runs in.
+            forget: Packages that it does not find imported, for it has others of these names.
+            **env: What it has in its environment beside the tests' own.
+
+        Returns:
+            subprocess.CompletedProcess: Its exit code, output and errors.
+        """
+        arguments = [str(part) for part in arguments]
+        env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore', **env}
+        if self.cold:
+            return subprocess.run(
+                [sys.executable, *arguments], cwd=cwd, env=env, capture_output=True, text=True
+            )
+        if self.server is None:
+            program = Path(__file__).with_name('warm_python.py')
+            self.server = subprocess.Popen(
+                [sys.executable, program], env=env, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        job = dict(arguments=arguments, cwd=str(cwd), env=env, forget=forget)
+        job.update(stdout=str(self.out), stderr=str(self.err))
+        print(json.dumps(job), file=self.server.stdin, flush=True)
+        code = int(self.server.stdout.readline())
+        texts = (path.read_text(errors='replace') for path in (self.out, self.err))
+        return subprocess.CompletedProcess(arguments, code, *texts)
+
+    def end(self):
+        """End it, if it was started."""
+        if self.server is not None:
+            self.server.communicate()
+
+
+@pytest.fixture(scope='session')
+def run_python(tmp_path_factory):
+    """Run a program as ``python ARGUMENTS`` does, without the seconds that the imports take."""
+    python = WarmPython(tmp_path_factory.mktemp('programs'))
+    yield python
+    python.end()

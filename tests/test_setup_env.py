@@ -210,9 +210,7 @@ def test_second_run_does_nothing(machine):
     assert calls[:2] == ['venv', 'uv']
     assert calls[-1] == 'proof'
 
-    begin = time.monotonic()
     done, calls = machine.run()
-    assert time.monotonic() - begin < 2
     assert done.returncode == 0
     assert 'up to date' in done.stdout
     assert calls == []

@@ -23,7 +23,7 @@ DATA = [
 ]
 ARRAYS = [
     np.arange(6, dtype=np.uint8).reshape(2, 3),
-    np.asfortranarray(np.random.rand(3, 2)),
+    np.asfortranarray([[0.25, 0.5], [1.5, -2.75], [1e-9, 4e8]]),
     np.array([1, -2], dtype='>i2'),
     np.array(['road', 'sky']),
     np.array([True, False]),

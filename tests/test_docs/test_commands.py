@@ -52,47 +52,47 @@ class Parsed(BaseException):
 
 
 @pytest.mark.parametrize(('line', 'page'), COMMANDS)
-def test_command(line, page, monkeypatch, tmp_path):
+def test_command(line, page, monkeypatch, run_python, tmp_path):
     monkeypatch.chdir(ROOT)
     for i, single in enumerate(alternatives(line)):
-        check(shlex.split(single, comments=True), monkeypatch, tmp_path / str(i))
+        check(shlex.split(single, comments=True), monkeypatch, run_python, tmp_path / str(i))
 
 
-def check(words, monkeypatch, tmp_path):
+def check(words, monkeypatch, run_python, tmp_path):
     """Find the rule for a command and apply it; a command without a rule fails."""
     if '&&' in words:
         first, second = words[: words.index('&&')], words[words.index('&&') + 1 :]
-        check(first, monkeypatch, tmp_path)
-        check(second, monkeypatch, tmp_path)
+        check(first, monkeypatch, run_python, tmp_path)
+        check(second, monkeypatch, run_python, tmp_path)
         return
     while re.match(r'\w+=', words[0]):
         words = words[1:]
     program, arguments = words[0], words[1:]
     if program.startswith('--'):  # options alone
-        check_ours('tools/train.py', ['CONFIG', *words], monkeypatch, tmp_path)
+        check_ours('tools/train.py', ['CONFIG', *words], monkeypatch, run_python, tmp_path)
     elif Path(program).name in ('python', 'python3'):
-        check_python(arguments, monkeypatch, tmp_path)
+        check_python(arguments, monkeypatch, run_python, tmp_path)
     elif match := re.fullmatch(r'tools/(dist|slurm)_(train|test)\.sh', program):
         assert (ROOT / program).is_file()
-        check_launcher(*match.groups(), arguments, monkeypatch, tmp_path)
+        check_launcher(*match.groups(), arguments, monkeypatch, run_python, tmp_path)
     elif program == 'torchrun':
-        check_torchrun(arguments, monkeypatch, tmp_path)
+        check_torchrun(arguments, monkeypatch, run_python, tmp_path)
     elif program == 'docker':
-        check_docker(arguments, monkeypatch, tmp_path)
+        check_docker(arguments, monkeypatch, run_python, tmp_path)
     elif program in OTHERS:
         OTHERS[program](arguments)
     else:
         pytest.fail(f'no rule for {program!r}; add one to {Path(__file__).name}')
 
 
-def check_python(arguments, monkeypatch, tmp_path):
+def check_python(arguments, monkeypatch, run_python, tmp_path):
     if arguments[0] == '-c':
         exec(arguments[1])
     else:
-        check_ours(arguments[0], arguments[1:], monkeypatch, tmp_path)
+        check_ours(arguments[0], arguments[1:], monkeypatch, run_python, tmp_path)
 
 
-def check_ours(program, arguments, monkeypatch, tmp_path):
+def check_ours(program, arguments, monkeypatch, run_python, tmp_path):
     """A program of this project: its options, its files, and that it is run somewhere."""
     assert (ROOT / program).is_file(), f'{program} is not there'
     for argument in arguments:
@@ -104,7 +104,7 @@ def check_ours(program, arguments, monkeypatch, tmp_path):
             args.config = str(DENSE)
         load_config(args)
     if program in RUN:
-        run(program, arguments, tmp_path)
+        run(program, arguments, run_python, tmp_path)
     else:
         assert program in ELSEWHERE, f'{program}: add it to RUN, or to ELSEWHERE with its test'
         test = ROOT / 'tests' / ELSEWHERE[program]
@@ -129,16 +129,13 @@ def parse(program, arguments, monkeypatch):
     return caught.value.args[0]
 
 
-def run(program, arguments, tmp_path):
+def run(program, arguments, run_python, tmp_path):
     """Run it with paths in a temporary folder, small."""
     paths = [
         str(tmp_path / argument.strip('/')) if is_path(argument) else argument
         for argument in arguments
     ]
-    result = subprocess.run(
-        [sys.executable, str(ROOT / program), *paths, *RUN[program]],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    result = run_python(ROOT / program, *paths, *RUN[program])
     assert result.returncode == 0, tail(result)
 
 
@@ -146,7 +143,7 @@ def is_path(argument):
     return '/' in argument or bool(PLACEHOLDER.fullmatch(argument))
 
 
-def check_launcher(kind, task, arguments, monkeypatch, tmp_path):
+def check_launcher(kind, task, arguments, monkeypatch, run_python, tmp_path):
     """dist_*.sh takes the number of GPUs after the files, slurm_*.sh two words before them."""
     if kind == 'slurm':
         arguments = arguments[2:]
@@ -154,17 +151,17 @@ def check_launcher(kind, task, arguments, monkeypatch, tmp_path):
         position = 1 if task == 'train' else 2
         assert arguments[position].isdigit()
         arguments = arguments[:position] + arguments[position + 1 :]
-    check_ours(f'tools/{task}.py', arguments, monkeypatch, tmp_path)
+    check_ours(f'tools/{task}.py', arguments, monkeypatch, run_python, tmp_path)
 
 
-def check_torchrun(arguments, monkeypatch, tmp_path):
+def check_torchrun(arguments, monkeypatch, run_python, tmp_path):
     from torch.distributed.run import get_args_parser
 
     args = get_args_parser().parse_args(arguments)
-    check_ours(args.training_script, args.training_script_args, monkeypatch, tmp_path)
+    check_ours(args.training_script, args.training_script_args, monkeypatch, run_python, tmp_path)
 
 
-def check_docker(arguments, monkeypatch, tmp_path):
+def check_docker(arguments, monkeypatch, run_python, tmp_path):
     """An image is built with arguments that it has, and runs a command that has a rule."""
     parser = argparse.ArgumentParser()
     parser.add_argument('task', choices=['build', 'run'])
@@ -184,7 +181,7 @@ def check_docker(arguments, monkeypatch, tmp_path):
     else:
         assert args.image.startswith('mmcnnmod')
         if args.command and args.command != ['bash']:
-            check(args.command, monkeypatch, tmp_path)
+            check(args.command, monkeypatch, run_python, tmp_path)
 
 
 def check_make(arguments):

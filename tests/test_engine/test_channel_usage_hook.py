@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 import textwrap
 
 import pytest
@@ -179,8 +177,6 @@ def test_compiled_training(tmp_path):
 
 TWO_PROCESSES = """
     import sys
-    for toolbox in ('mmpretrain', 'mmseg', 'mmdet'):
-        sys.modules[toolbox] = None  # not needed, and long to import
     import torch
     from types import SimpleNamespace
     from mmengine.model import MMDistributedDataParallel
@@ -188,8 +184,8 @@ TWO_PROCESSES = """
     from mmcnnmod.engine import ChannelUsageHook
     from tests.test_engine.test_channel_usage_hook import Tiny, batches
 
-    rank = int(sys.argv[1])
-    torch.distributed.init_process_group('gloo', 'file://' + sys.argv[2], rank=rank, world_size=2)
+    rank = int(sys.argv[2])
+    torch.distributed.init_process_group('gloo', 'file://' + sys.argv[1], rank=rank, world_size=2)
     model = MMDistributedDataParallel(Tiny(), device_ids=None)
     visualizer = SimpleNamespace(add_scalars=lambda scalars, step: print(step, scalars))
     runner = SimpleNamespace(model=model, visualizer=visualizer, iter=0)
@@ -202,20 +198,19 @@ TWO_PROCESSES = """
     torch.distributed.barrier()
 """
 
+TWICE = """if True:
+    import subprocess, sys
+    command = [sys.executable, *{arguments}]
+    both = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
+    sys.exit(any([process.wait() for process in both]))
+"""
 
-def test_two_processes_add_up(tmp_path):
-    processes = [
-        subprocess.Popen(
-            [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(TWO_PROCESSES), str(rank),
-             str(tmp_path / 'meeting-point')],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    for process in processes:
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
-        assert f"1 {{'channel_usage/one/share': {3 / C}, " in out
+
+def test_two_processes_add_up(run_python, tmp_path):
+    arguments = ['-c', textwrap.dedent(TWO_PROCESSES), str(tmp_path / 'meeting-point')]
+    result = run_python('-c', TWICE.format(arguments=arguments))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count(f"1 {{'channel_usage/one/share': {3 / C}, ") == 2
 
 
 def test_a_network_without_mod_blocks(tmp_path):

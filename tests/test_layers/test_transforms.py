@@ -12,7 +12,7 @@ from torch import nn
 from torch.func import functional_call, stack_module_state
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmcnnmod.layers import MoDBlock, bottleneck
+from mmcnnmod.layers import MoDBlock, bottleneck, plain_conv
 
 from .test_mod_block import TORCH
 
@@ -32,9 +32,9 @@ def block(request):
     return make(**VARIANTS[request.param])
 
 
-def make(width=16, **options):
+def make(width=16, conv_block=bottleneck, **options):
     torch.manual_seed(0)
-    return MoDBlock(width, bottleneck, **{'c': 4, 'r': 4, **options}).eval()
+    return MoDBlock(width, conv_block, **{'c': 4, 'r': 4, **options}).eval()
 
 
 def maps(batch=3, height=5, width=4):
@@ -238,9 +238,13 @@ def test_the_host_never_waits(block, gradients):
 @pytest.mark.skipif(shutil.which('c++') is None, reason='no C++ compiler')
 @pytest.mark.skipif(TORCH < (2, 4), reason='torch 2.1 makes C++ of it that does not compile')
 @pytest.mark.parametrize('position', ['first', 'original'])
-def test_inductor_compiles_training(position):
+@pytest.mark.parametrize(
+    'conv_block',
+    [plain_conv, pytest.param(bottleneck, marks=pytest.mark.slow)],  # seconds for each layer
+)
+def test_inductor_compiles_training(conv_block, position):
     torch._dynamo.reset()
-    block = make(64, c=16, position=position).train()
+    block = make(64, conv_block, c=16, position=position).train()
     x = torch.rand(2, 64, 16, 16, requires_grad=True)
     compiled = gradients(torch.compile(block, fullgraph=True), x, block)
     for one, same in zip(compiled, gradients(block, x, block), strict=True):

@@ -10,7 +10,10 @@ import pytest
 import torch
 
 pytest.importorskip('triton')
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='tests/test_gpu is for that')
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(torch.cuda.is_available(), reason='tests/test_gpu is for that'),
+]
 ROOT = Path(__file__).resolve().parents[2]
 PREPARE = """
     from copy import deepcopy

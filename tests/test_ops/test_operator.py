@@ -1,11 +1,5 @@
 """The operator itself: its registration, its build, its arguments."""
 
-import os
-import shutil
-import subprocess
-import sys
-import textwrap
-
 import pytest
 import torch
 
@@ -13,7 +7,7 @@ from mmcnnmod.layers import MoDBlock, basic_block
 from mmcnnmod.ops import DeployedMoDBlock, operator_problem
 from mmcnnmod.ops.operator import first_error, library_path
 
-pytestmark = pytest.mark.skipif(shutil.which('c++') is None, reason='no C++ compiler')
+pytestmark = pytest.mark.usefixtures('operator')
 
 
 def arguments(width=24):
@@ -26,8 +20,9 @@ def arguments(width=24):
 @pytest.mark.skipif(not hasattr(torch.library, 'opcheck'), reason='torch is old')
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
 def test_opcheck(layout):
+    rest = arguments()
     x = torch.rand(2, 24, 5, 4).to(memory_format=layout)
-    torch.library.opcheck(torch.ops.mmcnnmod.mod_block_.default, (x, *arguments()))
+    torch.library.opcheck(torch.ops.mmcnnmod.mod_block_.default, (x, *rest))
 
 
 def test_arguments_that_do_not_fit_are_refused():
@@ -54,65 +49,67 @@ def test_a_layout_that_is_neither_is_computed_in_a_copy():
     x = torch.rand(2, 24, 5, 4)
     turned = x.transpose(2, 3).contiguous().transpose(2, 3)
     assert not turned.is_contiguous()
-    torch.ops.mmcnnmod.mod_block_(turned, *arguments())
-    torch.ops.mmcnnmod.mod_block_(x, *arguments())
+    rest = arguments()
+    torch.ops.mmcnnmod.mod_block_(turned, *rest)
+    torch.ops.mmcnnmod.mod_block_(x, *rest)
     torch.testing.assert_close(turned, x)
 
 
-def build(folder, **variables):
-    """Run the build in a process of its own, with its own folder; what it printed."""
-    code = 'from mmcnnmod.ops.operator import operator_problem; print("said:", operator_problem())'
-    result = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code],
-        env={**os.environ, 'TORCH_EXTENSIONS_DIR': str(folder), **variables},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert result.returncode == 0, result.stderr
-    (said,) = [line for line in result.stdout.splitlines() if line.startswith('said:')]
-    return said.removeprefix('said: ')
+BUILD = """if True:
+    from mmcnnmod.ops.operator import operator_problem
+    print('said:', operator_problem())
+"""
+TWICE = f"""if True:
+    import subprocess, sys
+    both = [subprocess.Popen([sys.executable, '-c', {BUILD!r}]) for _ in range(2)]
+    sys.exit(any([process.wait() for process in both]))
+"""
 
 
-def test_it_is_built_once_also_by_two_processes_and_after_a_killed_build(tmp_path, monkeypatch):
+@pytest.fixture
+def build(run_python):
+    """Run the build in processes of their own, with a folder of their own; what they said."""
+
+    def build(folder, code=BUILD, **variables):
+        result = run_python('-c', code, TORCH_EXTENSIONS_DIR=str(folder), **variables)
+        assert result.returncode == 0, result.stderr
+        lines = result.stdout.splitlines()
+        return [line.removeprefix('said: ') for line in lines if line.startswith('said:')]
+
+    return build
+
+
+def test_it_is_built_once_also_by_two_processes_and_after_a_killed_build(
+    build, tmp_path, monkeypatch
+):
     monkeypatch.setenv('TORCH_EXTENSIONS_DIR', str(tmp_path))
     library = library_path()
     # What a build that was killed while it copied leaves.
     library.parent.mkdir(parents=True)
     library.with_name('1.partial').write_bytes(b'half')
     library.write_bytes(b'no library')
-    code = textwrap.dedent(
-        """
-        from mmcnnmod.ops.operator import operator_problem
-        assert operator_problem() is None, operator_problem()
-        """
-    )
+    quick = tmp_path / 'quick'
+    quick.write_text('#!/bin/sh\nexec c++ "$@" -O0\n')
+    quick.chmod(0o755)
     # Without the environment's programs on the PATH: nobody activated it.
-    environment = {**os.environ, 'PATH': '/usr/local/bin:/usr/bin:/bin'}
-    both = [
-        subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], env=environment)
-        for _ in range(2)
-    ]
-    assert [process.wait(600) for process in both] == [0, 0]
+    variables = dict(PATH='/usr/local/bin:/usr/bin:/bin', CXX=str(quick))
+    assert build(tmp_path, TWICE, **variables) == ['None', 'None']
     written = library.stat().st_mtime_ns
-    assert build(tmp_path, CXX='/no/compiler') == 'None'
+    assert build(tmp_path, CXX='/no/compiler') == ['None']
     assert library.stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize('what', ['compiler', 'ninja', 'folder'])
-def test_what_is_missing_is_a_reason_in_one_line(tmp_path, what):
-    folder, variables = tmp_path / 'a', {}
+def test_what_is_missing_is_a_reason_in_one_line(build, tmp_path, what):
+    folder, code, variables = tmp_path / 'a', BUILD, {}
     if what == 'compiler':
         variables['CXX'] = str(tmp_path / 'no-compiler')
     if what == 'ninja':
-        without = tmp_path / 'sitecustomize.py'
-        without.write_text('import sysconfig\nsysconfig.get_path = lambda *args: "/nowhere"\n')
-        variables = dict(PYTHONPATH=str(tmp_path), PATH='/usr/bin:/bin')
-        if shutil.which('ninja', path=variables['PATH']):
-            pytest.skip('the system has a ninja')
+        code = f'import sysconfig\nsysconfig.get_path = lambda *args: "/nowhere"\n{BUILD}'
+        variables = dict(PATH=str(tmp_path))
     if what == 'folder':
         folder.write_text('a file')
-    said = build(folder, **variables)
+    (said,) = build(folder, code, **variables)
     assert said != 'None'
     words = {'compiler': 'no-compiler', 'ninja': 'Ninja', 'folder': str(folder)}
     assert words[what] in said

@@ -1,10 +1,7 @@
 """Our classifiers by name: in mmpretrain's hub, for its inferencers, and for MIM."""
 
 import logging
-import os
 import shutil
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -119,7 +116,7 @@ def test_a_missing_or_damaged_file_costs_one_line(hub, caplog, text):
     assert '\n' not in record.getMessage()
 
 
-def test_an_installed_package_knows_the_names(tmp_path):
+def test_an_installed_package_knows_the_names(run_python, tmp_path):
     """As `pip install .` lays it out, away from the source tree; reloading changes nothing."""
     package = tmp_path / 'mmcnnmod'
     shutil.copytree(
@@ -136,14 +133,7 @@ def test_an_installed_package_knows_the_names(tmp_path):
         model = mmpretrain.get_model({SMALL!r})
         assert model._config.filename.startswith({str(package)!r}), model._config.filename
         """
-    result = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', code],
-        cwd=tmp_path,
-        env=os.environ | {'PYTHONPATH': str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    result = run_python('-c', code, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert 'mmcnnmod:' not in result.stderr
 

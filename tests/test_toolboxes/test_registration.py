@@ -1,4 +1,4 @@
-"""Registration: each toolbox alone, none, and a broken one. In subprocesses, so nothing leaks."""
+"""Registration: each toolbox alone, none, and a broken one. In processes of their own."""
 
 import subprocess
 import sys
@@ -20,8 +20,11 @@ for name in {hidden}:
 """
 
 
-def run(code, hidden=()):
+def run(code, hidden=(), python=None):
+    """Run Python where some toolboxes are not installed; by ``python`` none is imported yet."""
     script = HIDE.format(hidden=list(hidden)) + textwrap.dedent(code)
+    if python:
+        return python('-c', script, forget=list(MINIMUM_VERSIONS))
     return subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', script], capture_output=True, text=True, timeout=300
     )
@@ -45,7 +48,7 @@ def test_each_toolbox_alone(toolbox):
     assert 'skipped' not in result.stderr  # what is absent is passed over in silence
 
 
-def test_no_toolbox_leaves_the_layers():
+def test_no_toolbox_leaves_the_layers(run_python):
     result = run(
         """
         import mmcnnmod, torch
@@ -60,6 +63,7 @@ def test_no_toolbox_leaves_the_layers():
             raise SystemExit('no error')
         """,
         MINIMUM_VERSIONS,
+        run_python,
     )
     assert result.returncode == 0, result.stderr
 
@@ -73,7 +77,7 @@ def test_no_toolbox_leaves_the_layers():
         ("ImportError('cannot import name MODELS')", 'mmcnnmod needs mmdet >= 3.0.0'),
     ],
 )
-def test_a_broken_toolbox_is_logged_and_skipped(tmp_path, cause, remedy):
+def test_a_broken_toolbox_is_logged_and_skipped(run_python, tmp_path, cause, remedy):
     (tmp_path / 'mmdet').mkdir()
     (tmp_path / 'mmdet' / '__init__.py').write_text(f'raise {cause}\n')
     result = run(
@@ -87,6 +91,7 @@ def test_a_broken_toolbox_is_logged_and_skipped(tmp_path, cause, remedy):
             print(error)
         """,
         ['mmpretrain', 'mmseg'],
+        run_python,
     )
     assert result.returncode == 0, result.stderr
     assert 'skipped: mmdet does not import' in result.stderr

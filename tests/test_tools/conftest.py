@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -87,7 +86,7 @@ def shrink(scope):
 
 
 @pytest.fixture(scope='session')
-def data(tmp_path_factory):
+def data(run_python, tmp_path_factory):
     """Folder with 'scenes', 'voc' and 'imagenet', each with four images to train on."""
     folder = tmp_path_factory.mktemp('data')
     tool = ROOT / 'tools' / 'dataset_tools' / 'generate_data.py'
@@ -96,8 +95,8 @@ def data(tmp_path_factory):
         ('voc', 'voc', '160x120', ['--train', '2', '--val', '2']),
         ('imagenet', 'imagenet', '64x64', ['--train', '4', '--val', '2', '--classes', '2']),
     ):
-        command = [sys.executable, tool, kind, folder / name, '--size', size, *more]
-        subprocess.run(command, check=True, capture_output=True)
+        result = run_python(tool, kind, folder / name, '--size', size, *more, cwd=folder)
+        assert result.returncode == 0, tail(result)
     return folder
 
 
@@ -119,7 +118,7 @@ def run_tool():
 
 
 @pytest.fixture(scope='session')
-def trained(data, run_tool, tmp_path_factory):
+def trained(data, run_python, tmp_path_factory):
     """Train two iterations of a toolbox's task, once; gives the work dir and the result."""
     done = {}
 
@@ -127,8 +126,8 @@ def trained(data, run_tool, tmp_path_factory):
         if scope not in done:
             config, name, *_ = TASKS[scope]
             work_dir = tmp_path_factory.mktemp(scope)
-            done[scope] = work_dir, run_tool(
-                sys.executable, ROOT / 'tools/train.py', ROOT / config, '--work-dir', work_dir,
+            done[scope] = work_dir, run_python(
+                ROOT / 'tools/train.py', ROOT / config, '--work-dir', work_dir,
                 '--data-root', data / name, '--cfg-options', *shrink(scope), cwd=work_dir,
             )  # fmt: skip
         return done[scope]

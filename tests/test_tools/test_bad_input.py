@@ -13,6 +13,12 @@ from mmcnnmod.cli import train as training
 from .conftest import ROOT, TASKS, shrink, tail
 
 SCENES = str(ROOT / TASKS['mmseg'][0])
+# The program, with packages that lie in the folder.
+TRAIN = f"""if True:
+    import runpy, sys
+    sys.argv = [{str(ROOT / 'tools/train.py')!r}, {SCENES!r}]
+    runpy.run_path(sys.argv[0], run_name='__main__')
+"""
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 
@@ -146,14 +152,11 @@ def test_debug_shows_the_traceback(tmp_path, run_tool):
         ("raise ModuleNotFoundError('gone', name='mmseg')", ['mmseg is not installed']),
     ],
 )
-def test_broken_toolbox(tmp_path, run_tool, module, words):
+def test_broken_toolbox(tmp_path, run_python, module, words):
     """The config needs mmseg and it does not import; the real cause is told."""
     (tmp_path / 'mmseg').mkdir()
     (tmp_path / 'mmseg' / '__init__.py').write_text(module)
-    result = run_tool(
-        sys.executable, ROOT / 'tools/train.py', SCENES, cwd=tmp_path,
-        PYTHONPATH=f'{tmp_path}:{ROOT}',
-    )  # fmt: skip
+    result = run_python('-c', TRAIN, cwd=tmp_path, forget=['mmseg'])
     assert result.returncode == 1, tail(result)
     last = result.stderr.splitlines()[-1]
     assert last.startswith('error: ')
@@ -161,14 +164,12 @@ def test_broken_toolbox(tmp_path, run_tool, module, words):
 
 
 @pytest.mark.parametrize('package', ['mmcv', 'mmengine'])
-def test_missing_foundation(tmp_path, run_tool, package):
+def test_missing_foundation(tmp_path, run_python, package):
     (tmp_path / package).mkdir()
     message = f'No module named {package!r}'
     (tmp_path / package / '__init__.py').write_text(f'raise ModuleNotFoundError("{message}")')
-    result = run_tool(
-        sys.executable, ROOT / 'tools/train.py', SCENES, cwd=tmp_path,
-        PYTHONPATH=f'{tmp_path}:{ROOT}',
-    )  # fmt: skip
+    packages = ['mmcv', 'mmengine', 'mmpretrain', 'mmseg', 'mmdet']
+    result = run_python('-c', TRAIN, cwd=tmp_path, forget=packages)
     assert result.returncode == 1, tail(result)
     assert 'Traceback' not in result.stderr
     last = result.stderr.splitlines()[-1]

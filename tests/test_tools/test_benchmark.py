@@ -24,7 +24,7 @@ def quick(monkeypatch, in_process):
     monkeypatch.setattr(
         benchmark_setting,
         'in_turns',
-        lambda calls, rounds, advance: in_turns(calls, rounds, block=0, advance=advance),
+        lambda calls, rounds, block, advance: in_turns(calls, rounds, 0, advance),
     )
 
 

@@ -1,7 +1,6 @@
 """Channel usage of classifiers, segmentors and detectors whose selectors were rigged."""
 
 import csv
-import sys
 import xml.etree.ElementTree as ElementTree
 from argparse import Namespace
 from collections import Counter
@@ -270,11 +269,11 @@ def test_a_damaged_image(fails, folders):
     assert f'{path} cannot be read' in fails('--cfg-options', *SINGLE)
 
 
-def test_the_program(folders, run_tool, tmp_path, monkeypatch):
+def test_the_program(folders, run_python, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rig(FOLDERS)
-    result = run_tool(
-        sys.executable, ROOT / 'tools/analysis_tools/channel_usage.py', FOLDERS, 'rigged.pth',
+    result = run_python(
+        ROOT / 'tools/analysis_tools/channel_usage.py', FOLDERS, 'rigged.pth',
         '--data', folders, '--device', 'cpu', cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, tail(result)

@@ -1,7 +1,6 @@
 """Dense checkpoints, of backbones and of whole models, become checkpoints of MoD models."""
 
 import logging
-import sys
 
 import pytest
 import torch
@@ -152,17 +151,15 @@ def test_calibration(toolbox, data, tmp_path):
     assert all(mean.any() for mean in means)
 
 
-def test_training_starts_from_it(data, run_tool, tmp_path):
+def test_training_starts_from_it(data, run_python, tmp_path):
     pytest.importorskip('mmpretrain')
     config, name, *_ = TASKS['mmpretrain']
     dense = build('mmpretrain', 'model.backbone.type=ResNet')
     args = arguments('mmpretrain', save(dense, tmp_path / 'a.pth'), tmp_path / 'b.pth')
-    result = run_tool(
-        sys.executable, ROOT / 'tools/model_converters/dense_to_mod.py', *args, cwd=tmp_path
-    )
+    result = run_python(ROOT / 'tools/model_converters/dense_to_mod.py', *args, cwd=tmp_path)
     assert result.returncode == 0, tail(result)
-    result = run_tool(
-        sys.executable, ROOT / 'tools/train.py', ROOT / config, '--data-root', data / name,
+    result = run_python(
+        ROOT / 'tools/train.py', ROOT / config, '--data-root', data / name,
         '--work-dir', tmp_path / 'out', '--cfg-options', *shrink('mmpretrain'),
         'load_from=b.pth', 'optim_wrapper.optimizer.lr=0', cwd=tmp_path,
     )  # fmt: skip

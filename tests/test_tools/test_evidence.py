@@ -1,11 +1,9 @@
 """A plan really trained by tools/evidence/run.py, resumed, and told by tools/evidence/report.py."""
 
 import json
-import sys
 
 import pytest
 
-from mmcnnmod.cli.evidence import main as run_plan
 from mmcnnmod.cli.evidence_config import config_of, hash_of
 from mmcnnmod.cli.evidence_report import PLANS
 from mmcnnmod.cli.evidence_report import main as report
@@ -31,12 +29,12 @@ arms:
 """
 
 
-def test_run_resume_and_report(data, run_tool, tmp_path, in_process, capsys):
+def test_run_resume_and_report(data, run_python, tmp_path, in_process, capsys):
     pytest.importorskip('mmpretrain')
     (tmp_path / 'tiny.yml').write_text(PLAN.format(config=ROOT / 'configs/evidence/smoke.py'))
     options = ['tiny.yml', '--data-root', str(data / 'imagenet'), '--results', 'out',
                '--work-dir', 'work']  # fmt: skip
-    result = run_tool(sys.executable, ROOT / 'tools/evidence/run.py', *options, cwd=tmp_path)
+    result = run_python(ROOT / 'tools/evidence/run.py', *options, cwd=tmp_path)
     assert result.returncode == 0, tail(result)
     content = json.loads((tmp_path / 'out/tiny.json').read_text())
     (first,) = content['runs']
@@ -50,7 +48,8 @@ def test_run_resume_and_report(data, run_tool, tmp_path, in_process, capsys):
     folder = tmp_path / 'work/tiny/tiny-0'
     (folder / 'epoch_2.pth').rename(folder / 'epoch_1.pth')
     shorten(folder / 'epoch_1.pth')
-    run_plan(options)
+    result = run_python(ROOT / 'tools/evidence/run.py', *options, cwd=tmp_path)
+    assert result.returncode == 0, tail(result)
     assert 'resumed epoch: 1,' in (folder / 'train.log').read_text()
     (second,) = json.loads((tmp_path / 'out/tiny.json').read_text())['runs']
     assert second['seconds'] is None

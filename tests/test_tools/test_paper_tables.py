@@ -39,12 +39,12 @@ SPEED = {
 
 
 @pytest.fixture(scope='module')
-def whole(run_tool, tmp_path_factory):
+def whole(run_python, tmp_path_factory):
     """One run over all networks: what it printed, and the folder with what it wrote."""
     folder = tmp_path_factory.mktemp('whole')
     shutil.copy(ROOT / 'docs/models.md', folder)
-    result = run_tool(
-        sys.executable, TOOL, '--check', '--json', 'counts.json', '--write', 'models.md', cwd=folder
+    result = run_python(
+        TOOL, '--check', '--json', 'counts.json', '--write', 'models.md', cwd=folder
     )
     assert result.returncode == 0, tail(result)
     return result.stdout, folder

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import sys
 
 import pytest
 
@@ -35,10 +34,10 @@ def publish_model(trained, tmp_path, capsys, in_process):
     return run
 
 
-def test_as_a_program(trained, run_tool, tmp_path):
+def test_as_a_program(trained, run_python, tmp_path):
     pytest.importorskip('mmseg')
     work_dir, _ = trained('mmseg')
-    result = run_tool(sys.executable, TOOL, work_dir / TASKS['mmseg'][3], 'fcn.pth', cwd=tmp_path)
+    result = run_python(TOOL, work_dir / TASKS['mmseg'][3], 'fcn.pth', cwd=tmp_path)
     assert result.returncode == 0, tail(result)
     assert 'epoch 0, iteration 2, the weights themselves' in result.stdout
     assert 'metrics: none' in result.stdout

@@ -20,7 +20,7 @@ def losses(result):
 
 
 @pytest.mark.smoke
-def test_train_then_test(toolbox, trained, data, run_tool, tmp_path):
+def test_train_then_test(toolbox, trained, data, run_python, tmp_path):
     config, name, _, checkpoint, metric = TASKS[toolbox]
     work_dir, result = trained(toolbox)
     assert result.returncode == 0, tail(result)
@@ -28,8 +28,8 @@ def test_train_then_test(toolbox, trained, data, run_tool, tmp_path):
     assert all(loss > 0 for loss in losses(result))
 
     out = tmp_path / ('pictures' if toolbox == 'mmseg' else 'predictions.pkl')
-    result = run_tool(
-        sys.executable, ROOT / 'tools/test.py', ROOT / config, work_dir / checkpoint,
+    result = run_python(
+        ROOT / 'tools/test.py', ROOT / config, work_dir / checkpoint,
         '--work-dir', tmp_path, '--data-root', data / name, '--out', out,
         '--show-dir', tmp_path / 'show', '--cfg-options', *shrink(toolbox), cwd=tmp_path,
     )  # fmt: skip
@@ -42,15 +42,15 @@ def test_train_then_test(toolbox, trained, data, run_tool, tmp_path):
 
 
 @pytest.mark.parametrize('amount', ['auto', 'checkpoint'])
-def test_resume(trained, data, run_tool, tmp_path, amount):
+def test_resume(trained, data, run_python, tmp_path, amount):
     config, name, _, checkpoint, _ = TASKS['mmseg']
     work_dir, _ = trained('mmseg')
     source = work_dir / checkpoint
     if amount == 'auto':
         (tmp_path / checkpoint).write_bytes(source.read_bytes())
         (tmp_path / 'last_checkpoint').write_text(str(tmp_path / checkpoint))
-    result = run_tool(
-        sys.executable, ROOT / 'tools/train.py', ROOT / config, '--work-dir', tmp_path,
+    result = run_python(
+        ROOT / 'tools/train.py', ROOT / config, '--work-dir', tmp_path,
         '--data-root', data / name, '--resume', *([] if amount == 'auto' else [source]),
         '--cfg-options', *shrink('mmseg'), 'train_cfg.max_iters=3', cwd=tmp_path,
     )  # fmt: skip
@@ -59,7 +59,7 @@ def test_resume(trained, data, run_tool, tmp_path, amount):
     assert len(losses(result)) == 1
 
 
-def test_several_seeds(trained, data, run_tool, tmp_path):
+def test_several_seeds(trained, data, run_python, tmp_path):
     """Seed 3 was interrupted after its first epoch of two, seed 4 is finished."""
     pytest.importorskip('mmpretrain')
     config, name, _, checkpoint, metric = TASKS['mmpretrain']
@@ -68,8 +68,8 @@ def test_several_seeds(trained, data, run_tool, tmp_path):
     (tmp_path / 'seed-3' / checkpoint).write_bytes((work_dir / checkpoint).read_bytes())
     finished = {'checkpoint': 'best.pth', 'metrics': {metric: 12.5}}
     (tmp_path / 'seeds.json').write_text(json.dumps({'seeds': {'4': finished}}))
-    result = run_tool(
-        sys.executable, ROOT / 'tools/train_seeds.py', ROOT / config, '--seeds', 3, 4, '--resume',
+    result = run_python(
+        ROOT / 'tools/train_seeds.py', ROOT / config, '--seeds', 3, 4, '--resume',
         '--work-dir', tmp_path, '--data-root', data / name, '--cfg-options', *shrink('mmpretrain'),
         'train_cfg.max_epochs=2', 'default_hooks.checkpoint.save_best=auto', cwd=tmp_path,
     )  # fmt: skip
@@ -87,13 +87,13 @@ def test_several_seeds(trained, data, run_tool, tmp_path):
     assert 'seed=3' in (tmp_path / 'seed-3/seeds.py').read_text()
 
 
-def test_a_backbone_of_another_toolbox(trained, data, run_tool, tmp_path):
+def test_a_backbone_of_another_toolbox(trained, data, run_python, tmp_path):
     """What mmseg trained starts mmdet's backbone; the prefix in the names is recognised."""
     pytest.importorskip('mmdet')
     config, name, *_ = TASKS['mmdet']
     work_dir, _ = trained('mmseg')
-    result = run_tool(
-        sys.executable, ROOT / 'tools/train.py', ROOT / config, '--work-dir', tmp_path,
+    result = run_python(
+        ROOT / 'tools/train.py', ROOT / config, '--work-dir', tmp_path,
         '--data-root', data / name, '--pretrained', work_dir / TASKS['mmseg'][3],
         '--cfg-options', *shrink('mmdet'), 'optim_wrapper.optimizer.lr=0', cwd=tmp_path,
     )  # fmt: skip
@@ -107,26 +107,26 @@ def test_a_backbone_of_another_toolbox(trained, data, run_tool, tmp_path):
     assert all(torch.equal(source[key], started[key]) for key in learnt)
 
 
-def test_the_dumped_config_is_complete(trained, data, run_tool, tmp_path):
+def test_the_dumped_config_is_complete(trained, data, run_python, tmp_path):
     """The copy in the work dir needs no option any more, and is one for any tool."""
     _, _, _, checkpoint, _ = TASKS['mmseg']
     work_dir, _ = trained('mmseg')
     config = work_dir / 'fcn_r18-mod_street-scenes.py'
-    result = run_tool(
-        sys.executable, ROOT / 'tools/test.py', config, work_dir / checkpoint,
+    result = run_python(
+        ROOT / 'tools/test.py', config, work_dir / checkpoint,
         '--work-dir', tmp_path, '--tta', cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, tail(result)
 
 
-def test_a_dense_config_with_mod(data, run_tool, tmp_path):
+def test_a_dense_config_with_mod(data, run_python, tmp_path):
     """It starts from the dense weights; the copy in the work dir needs no switch any more."""
     mmpretrain = pytest.importorskip('mmpretrain')
     dense = mmpretrain.models.ResNet(18).state_dict()
     torch.save(dense, tmp_path / 'dense.pth')
     _, name, _, checkpoint, metric = TASKS['mmpretrain']
-    result = run_tool(
-        sys.executable, ROOT / 'tools/train.py', ROOT / 'configs/resnet18_in1k.py', '--mod', 'c=32',
+    result = run_python(
+        ROOT / 'tools/train.py', ROOT / 'configs/resnet18_in1k.py', '--mod', 'c=32',
         '--work-dir', tmp_path / 'out', '--data-root', data / name, '--cfg-options',
         *shrink('mmpretrain'), 'optim_wrapper.optimizer.lr=0',
         'model.backbone.init_cfg.type=Pretrained',
@@ -139,8 +139,8 @@ def test_a_dense_config_with_mod(data, run_tool, tmp_path):
     assert torch.equal(taken, dense['layer4.0.conv1.weight'])
     assert trained['backbone.layer4.1.conv_block.0.conv.weight'].shape[1] == 512 // 32
 
-    result = run_tool(
-        sys.executable, ROOT / 'tools/test.py', tmp_path / 'out' / 'resnet18_in1k.py',
+    result = run_python(
+        ROOT / 'tools/test.py', tmp_path / 'out' / 'resnet18_in1k.py',
         tmp_path / 'out' / checkpoint, '--work-dir', tmp_path / 'test', cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, tail(result)
@@ -151,7 +151,7 @@ def toolbox_folder(toolbox):
     return Path(importlib.util.find_spec(toolbox).origin).parent / '.mim'
 
 
-def test_the_toolboxes_own_tools_run_our_configs(toolbox, data, run_tool, tmp_path):
+def test_the_toolboxes_own_tools_run_our_configs(toolbox, data, run_python, tmp_path):
     config, name, _, checkpoint, metric = TASKS[toolbox]
     ours = tmp_path / 'config.py'
     # Their tools have no --data-root: point the configs' default at the generated data.
@@ -166,13 +166,13 @@ def test_the_toolboxes_own_tools_run_our_configs(toolbox, data, run_tool, tmp_pa
     no_workers = [
         f'{split}_dataloader.persistent_workers=False' for split in ('train', 'val', 'test')
     ]
-    result = run_tool(
-        sys.executable, tools / 'train.py', ours, *common, *no_workers, cwd=tmp_path
+    result = run_python(
+        tools / 'train.py', ours, *common, *no_workers, cwd=tmp_path
     )  # fmt: skip
     assert result.returncode == 0, tail(result)
     assert len(losses(result)) >= 2
-    result = run_tool(
-        sys.executable, tools / 'test.py', ours, tmp_path / 'out' / checkpoint, *common,
+    result = run_python(
+        tools / 'test.py', ours, tmp_path / 'out' / checkpoint, *common,
         *no_workers, cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, tail(result)
@@ -200,7 +200,9 @@ def write_upstream_config(tmp_path, custom_imports):
 SHRINK_UPSTREAM = [
     *[option for option in shrink('mmseg') if 'num_workers' in option],
     'train_cfg.max_iters=2',
-    'train_cfg.val_interval=1000',  # its test images are 2048x1024
+    'val_dataloader.dataset.pipeline.1.scale="(64,32)"',
+    'default_hooks.checkpoint.interval=1000',  # which has 400 MB
+    'default_hooks.checkpoint.save_last=False',
     'train_dataloader.batch_size=2',
     'train_dataloader.dataset.pipeline.2.scale="(64,32)"',
     'train_dataloader.dataset.pipeline.3.crop_size="(32,64)"',
@@ -223,7 +225,7 @@ def test_an_untouched_upstream_config(data, run_tool, tmp_path):
     assert "imports=[\n        'mmcnnmod'" in (tmp_path / 'out' / 'user_config.py').read_text()
 
 
-def test_an_upstream_config_with_custom_imports_in_upstreams_tool(data, run_tool, tmp_path):
+def test_an_upstream_config_with_custom_imports_in_upstreams_tool(data, run_python, tmp_path):
     pytest.importorskip('mmseg')
     imports = (
         "custom_imports = dict(imports=['mmcnnmod'])\n"
@@ -231,8 +233,8 @@ def test_an_upstream_config_with_custom_imports_in_upstreams_tool(data, run_tool
     )
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data' / 'cityscapes').symlink_to(data / 'scenes')
-    result = run_tool(
-        sys.executable, toolbox_folder('mmseg') / 'tools' / 'train.py',
+    result = run_python(
+        toolbox_folder('mmseg') / 'tools' / 'train.py',
         write_upstream_config(tmp_path, imports), '--work-dir', tmp_path / 'out',
         '--cfg-options', *SHRINK_UPSTREAM, 'train_dataloader.persistent_workers=False',
         'val_dataloader.persistent_workers=False', cwd=tmp_path,
@@ -246,9 +248,13 @@ def test_two_processes(data, run_tool, tmp_path):
     config, name, _, checkpoint, _ = TASKS['mmseg']
     gloo = 'env_cfg.dist_cfg.backend=gloo'
     common = ['--data-root', data / name, '--work-dir', tmp_path]
+    # A Python whose processes are forks, so that the toolboxes are imported once.
+    python = tmp_path / 'python'
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/warm_python.py "$@"\n')
+    python.chmod(0o755)
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
-        environment = dict(PYTHON=sys.executable, PORT=str(free.getsockname()[1]))
+        environment = dict(PYTHON=str(python), PORT=str(free.getsockname()[1]))
     options = ['--cfg-options', *shrink('mmseg'), gloo, 'model.backbone.frozen_stages=1']
     result = run_tool(
         ROOT / 'tools/dist_train.sh', ROOT / config, 2, *common, *options, cwd=tmp_path,

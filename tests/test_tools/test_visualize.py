@@ -1,7 +1,5 @@
 """tools/visualize.py: pictures with the predictions of the three tasks."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -105,9 +103,9 @@ def test_pictures_for_networks_of_arrays_are_read_as_rgb():
     assert cfg.data_preprocessor.to_rgb is True
 
 
-def test_bad_pictures(run_tool, tmp_path, capsys):
+def test_bad_pictures(run_python, tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
-    result = run_tool(sys.executable, TOOL, 'config.py', 'a.pth', tmp_path / 'gone', cwd=tmp_path)
+    result = run_python(TOOL, 'config.py', 'a.pth', tmp_path / 'gone', cwd=tmp_path)
     assert result.returncode == 1
     assert result.stderr.strip().endswith('gone is not there or is no picture; give another')
     with pytest.raises(SystemExit):

@@ -1,7 +1,7 @@
 """Makes the tool importable and gives the tests small sets to look at."""
 
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,15 +10,10 @@ TOOLS = Path(__file__).resolve().parents[3] / 'tools' / 'dataset_tools'
 sys.path.insert(0, str(TOOLS))
 
 
-@pytest.fixture(scope='session')
-def run_cli():
+@pytest.fixture
+def run_cli(run_python, tmp_path):
     """Run the tool as a user would."""
-
-    def run(*args):
-        command = [sys.executable, str(TOOLS / 'generate_data.py'), *map(str, args)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60)
-
-    return run
+    return partial(run_python, TOOLS / 'generate_data.py', cwd=tmp_path)
 
 
 @pytest.fixture(scope='session')

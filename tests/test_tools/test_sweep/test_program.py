@@ -1,17 +1,16 @@
 """The program itself, on one config."""
 
 import json
-import sys
 
 import pytest
 
 from ..conftest import ROOT, tail
 
 
-def test_a_sample_of_one(run_tool, tmp_path):
+def test_a_sample_of_one(run_python, tmp_path):
     pytest.importorskip('mmpretrain')
-    result = run_tool(
-        sys.executable, ROOT / 'tools/misc/sweep_upstream_configs.py', '--toolbox', 'mmpretrain',
+    result = run_python(
+        ROOT / 'tools/misc/sweep_upstream_configs.py', '--toolbox', 'mmpretrain',
         '--sample', '1', '--jobs', '1', '--json', 'sweep.json', cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, tail(result)

@@ -8,7 +8,7 @@ from .jobs import crash_unless_fresh, job
 
 @pytest.fixture
 def worker():
-    worker = Worker(job, seconds=20, gigabytes=1)
+    worker = Worker(job, seconds=300, gigabytes=1)
     yield worker
     worker.stop()
 
@@ -21,9 +21,9 @@ def test_one_process_does_many_jobs_in_silence(worker, capfd):
 @pytest.mark.parametrize(
     ('what', 'seconds', 'error'),
     [
-        ('crash', 20, 'the process died of SIGSEGV'),
-        ('leave', 20, 'the process ended with exit code 3'),
-        ('grow', 20, 'ended with more than 1 GB of memory'),
+        ('crash', 300, 'the process died of SIGSEGV'),
+        ('leave', 300, 'the process ended with exit code 3'),
+        ('grow', 300, 'ended with more than 1 GB of memory'),
         ('hang', 1, 'ended after 1 s'),
     ],
 )
@@ -32,8 +32,7 @@ def test_a_process_is_replaced(worker, what, seconds, error):
     worker.seconds = seconds
     result = worker(what)
     assert (result['step'], result['error']) == ('process', error)
-    assert result['seconds'] < 20
-    worker.seconds = 20
+    worker.seconds = 300
     assert worker('work')['pid'] != first['pid']
 
 
@@ -44,7 +43,7 @@ def test_an_ended_worker_stays_so(worker):
 
 
 def test_a_job_gets_a_second_chance_in_a_fresh_process():
-    worker = Worker(crash_unless_fresh, seconds=20, gigabytes=1)
+    worker = Worker(crash_unless_fresh, seconds=300, gigabytes=1)
     first = worker()
     assert 'error' not in (second := worker())
     assert first['pid'] != second['pid']

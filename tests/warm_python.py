@@ -1,0 +1,142 @@
+"""Python with the toolboxes imported: a program is a fork of it and starts at once.
+
+    python warm_python.py ARGUMENTS    # as python ARGUMENTS
+    python warm_python.py              # as each line of its input says; answers with the exit code
+
+When a program starts this interpreter again, as launchers do, that is a fork as well. Nothing of
+this project is imported: what a program needs of it, it still has to import.
+"""
+
+import atexit
+import importlib
+import json
+import os
+import runpy
+import subprocess
+import sys
+import threading
+import traceback
+from contextlib import redirect_stdout, suppress
+from functools import cache
+from importlib.util import find_spec
+
+STACK = ('torch', 'mmcv.ops', 'mmengine.runner', 'mmpretrain.apis', 'mmseg.apis', 'mmdet.apis')
+SECONDS = 600
+
+
+class ForkingPopen(subprocess.Popen):
+    """A process of this interpreter is a fork; any other program is started as ever."""
+
+    def __init__(self, args, *more, env=None, pass_fds=(), forget=(), **options):
+        if isinstance(args, list) and args[0] == sys.executable:
+            options['preexec_fn'] = lambda: become(args[1:], env, pass_fds, forget)
+        super().__init__(args, *more, env=env, pass_fds=pass_fds, **options)
+
+
+def become(arguments, env, keep_open, forget):
+    """Do in a fork what the interpreter does with its arguments, and end."""
+    code = 1
+    try:
+        begin = 3
+        for kept in sorted(keep_open):
+            os.closerange(begin, kept)
+            begin = kept + 1
+        # Among them is the pipe by which Popen notices that the program runs.
+        os.closerange(begin, os.sysconf('SC_OPEN_MAX'))
+        if env is not None:
+            os.environ.clear()
+            os.environ.update(env)
+        for name in list(sys.modules):
+            if name.split('.')[0] in forget:
+                del sys.modules[name]
+        sys.stdin, sys.stdout, sys.stderr = (stream(number) for number in range(3))
+        run([os.fspath(argument) for argument in arguments])
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+        if not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with suppress(BaseException):
+            threading._shutdown()
+            atexit._run_exitfuncs()
+        with suppress(BaseException):
+            sys.stdout.flush()
+        os._exit(code)
+
+
+def stream(number):
+    """Standard input, output or error, line by line."""
+    mode = 'w' if number else 'r'
+    return open(number, mode, buffering=1, errors='backslashreplace', closefd=False)
+
+
+def run(arguments):
+    """Run a script, a module (-m) or a text (-c) as __main__."""
+    while arguments[0] in ('-u', '-W'):
+        arguments = arguments[1 if arguments[0] == '-u' else 2 :]
+    first, *sys.argv = arguments
+    if first == '-m':
+        sys.path.insert(0, os.getcwd())
+        runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
+    elif first == '-c':
+        sys.path.insert(0, '')
+        text, sys.argv[0] = sys.argv[0], '-c'
+        exec(compile(text, '<string>', 'exec'), {'__name__': '__main__'})
+    else:
+        sys.path.insert(0, os.path.dirname(os.path.abspath(first)))
+        sys.argv.insert(0, first)
+        runpy.run_path(first, run_name='__main__')
+
+
+def read_indexes_once(packages=()):
+    """Keep what mmengine would read for every config that builds on one of a toolbox's own.
+
+    That is the toolbox's whole model index, half a second each time.
+
+    Args:
+        packages: The toolboxes whose index is read now.
+    """
+    from mmengine.config import utils
+
+    utils.load = cache(utils.load)
+    for package in packages:
+        with suppress(Exception):  # there is no config without a name
+            utils._get_cfg_metainfo(os.path.dirname(find_spec(package).origin), '')
+
+
+def serve():
+    """Run one command after the other."""
+    for line in sys.stdin:
+        job = json.loads(line)
+        with open(job['stdout'], 'wb') as out, open(job['stderr'], 'wb') as err:
+            process = subprocess.Popen(
+                [sys.executable, *job['arguments']], cwd=job['cwd'], env=job['env'],
+                forget=job['forget'], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                start_new_session=True,
+            )  # fmt: skip
+            try:
+                code = process.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, 9)
+                code = process.wait()
+        print(code, flush=True)
+
+
+if __name__ == '__main__':
+    subprocess.Popen = ForkingPopen
+    sys.path.pop(0)
+    with redirect_stdout(sys.stderr):
+        for name in STACK:
+            # What is missing or broken is for the program to tell.
+            with suppress(Exception):
+                importlib.import_module(name)
+        with suppress(Exception):
+            read_indexes_once(name.split('.')[0] for name in STACK)
+    if sys.argv[1:]:
+        run(sys.argv[1:])
+    else:
+        serve()
