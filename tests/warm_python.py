@@ -1,10 +1,8 @@
 """Python with the toolboxes imported: a program is a fork of it and starts at once.
 
-    python warm_python.py ARGUMENTS    # as python ARGUMENTS
-    python warm_python.py              # as each line of its input says; answers with the exit code
-
-When a program starts this interpreter again, as launchers do, that is a fork as well. Nothing of
-this project is imported: what a program needs of it, it still has to import.
+Each line of its input says what to run and where; it answers with the exit code. When a program
+starts this interpreter again, as launchers do, that is a fork as well. Nothing of this project is
+imported: what a program needs of it, it still has to import.
 """
 
 import atexit
@@ -28,7 +26,7 @@ class ForkingPopen(subprocess.Popen):
     """A process of this interpreter is a fork; any other program is started as ever."""
 
     def __init__(self, args, *more, env=None, pass_fds=(), forget=(), **options):
-        if isinstance(args, list) and args[0] == sys.executable:
+        if not isinstance(args, str) and args[0] == sys.executable:
             options['preexec_fn'] = lambda: become(args[1:], env, pass_fds, forget)
         super().__init__(args, *more, env=env, pass_fds=pass_fds, **options)
 
@@ -136,7 +134,4 @@ if __name__ == '__main__':
                 importlib.import_module(name)
         with suppress(Exception):
             read_indexes_once(name.split('.')[0] for name in STACK)
-    if sys.argv[1:]:
-        run(sys.argv[1:])
-    else:
-        serve()
+    serve()

@@ -243,30 +243,32 @@ def test_an_upstream_config_with_custom_imports_in_upstreams_tool(data, run_pyth
     assert len(losses(result)) == 2
 
 
-def test_two_processes(data, run_tool, tmp_path):
+def test_two_processes(data, run_tool, run_python, tmp_path):
+    """What the launchers start, told by a stand-in for Python, is then started in forks."""
     pytest.importorskip('mmseg')
     config, name, _, checkpoint, _ = TASKS['mmseg']
     gloo = 'env_cfg.dist_cfg.backend=gloo'
     common = ['--data-root', data / name, '--work-dir', tmp_path]
-    # A Python whose processes are forks, so that the toolboxes are imported once.
     python = tmp_path / 'python'
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/warm_python.py "$@"\n')
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$PYTHONPATH" "$OMP_NUM_THREADS" "$@"\n')
     python.chmod(0o755)
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         environment = dict(PYTHON=str(python), PORT=str(free.getsockname()[1]))
+
+    def launch(script, *arguments):
+        told = run_tool(ROOT / 'tools' / script, *arguments, cwd=tmp_path, **environment)
+        path, threads, *words = told.stdout.splitlines()
+        assert (ROOT / 'tools/..').samefile(path.split(':')[0])
+        return run_python(*words, cwd=tmp_path, OMP_NUM_THREADS=threads)
+
     options = ['--cfg-options', *shrink('mmseg'), gloo, 'model.backbone.frozen_stages=1']
-    result = run_tool(
-        ROOT / 'tools/dist_train.sh', ROOT / config, 2, *common, *options, cwd=tmp_path,
-        **environment,
-    )  # fmt: skip
+    result = launch('dist_train.sh', ROOT / config, 2, *common, *options)
     assert result.returncode == 0, tail(result)
     assert len(losses(result)) == 2  # only the first process logs
-    result = run_tool(
-        ROOT / 'tools/dist_test.sh', ROOT / config, tmp_path / checkpoint, 2, '--tta', *common,
-        *options,
-        cwd=tmp_path, **environment,
-    )  # fmt: skip
+    result = launch(
+        'dist_test.sh', ROOT / config, tmp_path / checkpoint, 2, '--tta', *common, *options
+    )
     assert result.returncode == 0, tail(result)
     # From the log: mmengine lets every process write the JSON file, over one another.
     scores = re.findall(r'Iter\(test\).* mIoU: ([\d.]+)', result.stdout + result.stderr)
