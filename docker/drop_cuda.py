@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-packages = Path(torch.__file__).parents[1]
+packages = Path(torch.__file__).resolve().parents[1]  # as the kernel names what is mapped
 mapped = {line.split()[-1] for line in Path('/proc/self/maps').read_text().splitlines()}
+assert str(packages / 'torch/lib/libtorch_cpu.so') in mapped
 unused = [
     path
     for folder, pattern in (('nvidia', 'lib*'), ('torch/lib', '*.so'), ('torch/bin', 'ptxas'))

@@ -32,6 +32,9 @@ def pytest_addoption(parser):
 def pytest_xdist_auto_num_workers():
     """As many processes as cores and memory allow."""
     memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    limit = Path('/sys/fs/cgroup/memory.max')  # a container's
+    if limit.is_file() and limit.read_text().strip() != 'max':
+        memory = min(memory, int(limit.read_text()))
     return max(1, min(len(os.sched_getaffinity(0)), memory // (GIGABYTES * 10**9)))
 
 
@@ -106,7 +109,8 @@ class WarmPython:
             subprocess.CompletedProcess: Its exit code, output and errors.
         """
         arguments = [str(part) for part in arguments]
-        env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore', **env}
+        own = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
+        env = {**own, **env}
         if self.cold:
             return subprocess.run(
                 [sys.executable, *arguments], cwd=cwd, env=env, capture_output=True, text=True
@@ -114,13 +118,15 @@ class WarmPython:
         if self.server is None:
             program = Path(__file__).with_name('warm_python.py')
             self.server = subprocess.Popen(
-                [sys.executable, program], env=env, text=True,
+                [sys.executable, program], env=own, text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )  # fmt: skip
         job = dict(arguments=arguments, cwd=str(cwd), env=env, forget=forget)
         job.update(stdout=str(self.out), stderr=str(self.err))
         print(json.dumps(job), file=self.server.stdin, flush=True)
-        code = int(self.server.stdout.readline())
+        code = self.server.stdout.readline()
+        assert code, f'the Python that has the toolboxes imported has ended, at {arguments}'
+        code = int(code)
         texts = (path.read_text(errors='replace') for path in (self.out, self.err))
         return subprocess.CompletedProcess(arguments, code, *texts)
 

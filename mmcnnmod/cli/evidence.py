@@ -19,6 +19,7 @@ from rich.console import Console
 
 from ..errors import UserError
 from ..evidence import Results, Run, read_runs
+from ..evidence.lock import Busy
 from ..evidence.machine import machine
 from ..evidence.results import find_alike
 from . import preflight
@@ -190,6 +191,8 @@ class Evidence:
             try:
                 record = self.run_one(run, f'{i + 1} of {len(todo)}, {self.time_left(todo[i:])}')
                 console.print(f'{run}: {run.plan.metric} {record["score"]:.4g}', soft_wrap=True)
+            except Busy as problem:
+                console.print(f'{run}: {problem}', soft_wrap=True)
             except OutOfTime:
                 skipped += 1
                 console.print(f'{run}: cut; the next start goes on with it', soft_wrap=True)

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from ..analysis.counting import count_alike
 from ..errors import UserError
 from ..evidence import Run
-from ..evidence.lock import locked
+from ..evidence.lock import Busy, locked
 from ..evidence.machine import machine, watched_gpu
 from ..evidence.work_dir import curve_of, read_work_dir
 from .errors import building_from
@@ -47,6 +47,7 @@ def train_run(
     Raises:
         RunFailed: With the reason, in one line.
         OutOfTime: If it was cut.
+        Busy: If another process trains it.
     """
     began = monotonic()
     try:
@@ -65,6 +66,8 @@ def train_run(
                 run_program('train', None, config, *options, show=progress.show, seconds=left,
                             keep_open=[lock])  # fmt: skip
             found = read_work_dir(folder, run.plan.metric, last_step(cfg))
+    except Busy:
+        raise
     except (UserError, OSError) as problem:
         raise RunFailed(str(problem)) from problem
     for old in checkpoints(folder)[1:]:

@@ -11,6 +11,10 @@ from pathlib import Path
 from ..errors import UserError
 
 
+class Busy(UserError):
+    """Another process holds a folder's lock."""
+
+
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[int]:
     """Hold a folder's lock, which ends with the process and with all that inherit the descriptor.
@@ -23,14 +27,14 @@ def locked(folder: Path, wait: bool = False) -> Iterator[int]:
         int: The descriptor; a process that gets it holds the lock as well.
 
     Raises:
-        UserError: If another process holds the lock.
+        Busy: If another process holds the lock.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise UserError(
+            raise Busy(
                 f'another process works in {folder}; wait for its end, or end it (`fuser {folder}` '
                 'names it)'
             ) from None

@@ -86,7 +86,8 @@ class Results:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.path.parent, wait=True):
             self.refresh()
-            self.runs = sorted([*self.runs, run], key=self._place)
+            others = [one for one in self.runs if key(one) != key(run)]
+            self.runs = sorted([*others, run], key=self._place)
             if cost is not None:
                 self.costs[run['arm']] = cost
             content = dict(
@@ -125,6 +126,11 @@ class Results:
             ),
             default=None,
         )
+
+
+def key(run: dict) -> tuple[str, int]:
+    """By which a run is known within a plan."""
+    return run['arm'], run['seed']
 
 
 def find_alike(folder: Path, metric: str, digest: str, seed: int) -> tuple[str, dict] | None:

@@ -87,8 +87,8 @@ def select(
     ):
         inputs, outputs = source.shape[-1], target.shape[-1]
         linear[(triton.cdiv(n, block_n), triton.cdiv(outputs, block_o))](
-            source, weights, at, target, n, scale,
-            RELU=target is units, PARTS=parts, INPUTS=inputs, OUTPUTS=outputs,
+            source, weights, at, target, n, parts, scale,
+            RELU=target is units, MOST_PARTS=power_of_2(parts), INPUTS=inputs, OUTPUTS=outputs,
             BLOCK_N=block_n, BLOCK_O=block_o,
             BLOCK_I=64 if block_n == 16 else min(power_of_2(inputs), 1024 // block_n),
         )  # fmt: skip
@@ -141,16 +141,17 @@ def linear(
     at,
     target,
     n,
+    parts,
     scale,
     RELU: tl.constexpr,
-    PARTS: tl.constexpr,
+    MOST_PARTS: tl.constexpr,
     INPUTS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_O: tl.constexpr,
     BLOCK_I: tl.constexpr,
 ):
-    """A fully connected layer, of ``scale`` times the sum of PARTS; ``source`` (N, PARTS, INPUTS).
+    """A fully connected layer, of ``scale`` times the sum of parts; ``source`` (N, parts, INPUTS).
 
     ``at`` is where its weight, (OUTPUTS, INPUTS), begins within ``weights``.
     """
@@ -161,9 +162,9 @@ def linear(
         into = start + tl.arange(0, BLOCK_I)
         inside = (row < n)[:, None] & (into < INPUTS)[None, :]
         values = tl.zeros([BLOCK_N, BLOCK_I], tl.float32)
-        for part in tl.static_range(PARTS):  # unrolled, so that the loads do not wait
-            address = (row[:, None] * PARTS + part) * INPUTS + into[None, :]
-            values += tl.load(source + address, inside, other=0)
+        for part in tl.static_range(MOST_PARTS):  # unrolled, so that the loads do not wait
+            address = (row[:, None] * parts + part) * INPUTS + into[None, :]
+            values += tl.load(source + address, inside & (part < parts), other=0)
         inside = (out < OUTPUTS)[:, None] & (into < INPUTS)[None, :]
         address = at + out[:, None] * INPUTS + into[None, :]
         weight = tl.load(weights + address, inside, other=0).to(tl.float32)

@@ -67,7 +67,11 @@ def load_cpu() -> None:
 
 
 def load_cuda() -> None:
-    """Import the kernels and try them on a small map; Triton compiles with a C compiler."""
+    """Import the kernels and try them on small maps; Triton compiles with a C compiler."""
+    import triton
+
+    if int(triton.__version__.split('.')[0]) < 3:
+        raise ImportError(f'Triton {triton.__version__} is too old, the operator needs 3')
     from .kernels import mod_block_
 
     x = torch.zeros(1, 4, 2, 2, device='cuda')

@@ -230,7 +230,8 @@ def test_half_precision(device, dtype):
     with torch.inference_mode():
         out = block(x.to(device, dtype))
     assert out.dtype == dtype
-    # Which channels are chosen may differ, by rounding; those that pass by may not.
+    changed = (wanted - x).norm()
+    assert (out.float().cpu() - wanted).norm() < 0.2 * changed + 0.01 * wanted.norm()
     torch.testing.assert_close(out[:, block.k :].float().cpu(), wanted[:, block.k :], rtol=1e-2,
                                atol=1e-2)  # fmt: skip
 

@@ -11,7 +11,7 @@ there, so that a cut loses one step:
    see docs/performance.md.
 3. The runs of configs/evidence/gpu_short.yml on the CIFAR-10 in folders that --data names.
 
-The same command after a cut goes on with step 3; README.md in OUT has the tables.
+The same command after a cut goes on with step 3; tables.md in OUT has the tables.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ import argparse
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -83,7 +85,8 @@ def parse() -> argparse.Namespace:
     )
     add = parser.add_argument
     add('--budget', type=float, default=600, metavar='SECONDS', help='in all; by default 600')
-    add('--out', type=Path, default=ROOT / 'docs' / 'results' / 'gpu', metavar='DIR')
+    add('--out', type=Path, default=ROOT / 'docs' / 'results' / 'gpu', metavar='DIR',
+        help='for the results; by default docs/results/gpu')  # fmt: skip
     add('--data', type=Path, metavar='DIR',
         help='CIFAR-10 as {train,test}/<class>/*.jpg; without it nothing is trained')  # fmt: skip
     add('--steps', nargs='+', choices=['tests', *SPEED, 'cifar10'], help='only these')
@@ -158,9 +161,9 @@ def benchmark(args: argparse.Namespace, name: str, configs: list[str], *options)
 
 def training(args: argparse.Namespace) -> list[Step]:
     """The plan, several runs at a time."""
-    plan, data, more, processes = EVIDENCE / 'gpu_short.yml', args.data, [], SIDE_BY_SIDE
+    plan, data, more = EVIDENCE / 'gpu_short.yml', args.data, []
     if args.dry_run:
-        plan, data, processes = EVIDENCE / 'smoke.yml', args.work / 'drawn', 1
+        plan, data = EVIDENCE / 'smoke.yml', args.work / 'drawn'
         more = ['--device', 'cpu', '--seeds', 0]
         draw = [TOOLS / 'dataset_tools' / 'generate_data.py', 'imagenet', data, '--size', '64x32',
                 '--classes', 4, '--train', 64, '--val', 16]  # fmt: skip
@@ -171,7 +174,7 @@ def training(args: argparse.Namespace) -> list[Step]:
     command = [sys.executable, TOOLS / 'evidence' / 'run.py', plan, '--data-root', data,
                '--results', args.out / 'runs', '--work-dir', args.work / 'runs', '--time-budget',
                MINUTES_LEFT, *more]  # fmt: skip
-    return [Step('cifar10', 1.0, [command] * processes)]
+    return [Step('cifar10', 1.0, [command] * SIDE_BY_SIDE)]
 
 
 def read_images(data: Path) -> None:
@@ -205,7 +208,9 @@ def run(step: Step, seconds: float, args: argparse.Namespace) -> bool:
             words = [minutes if word is MINUTES_LEFT else str(word) for word in command]
             folder = ROOT if own else args.work
             running.append(
-                subprocess.Popen(words, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+                subprocess.Popen(
+                    words, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                )
             )
     codes = [ended(process, seconds - (time.monotonic() - began)) for process in running]
     took = time.monotonic() - began
@@ -214,16 +219,16 @@ def run(step: Step, seconds: float, args: argparse.Namespace) -> bool:
 
 
 def ended(process: subprocess.Popen, seconds: float) -> int | None:
-    """Its exit code, or None if it had to be ended."""
+    """Its exit code, or None if it had to be ended, with all that it started."""
     try:
         return process.wait(max(seconds, 0))
     except subprocess.TimeoutExpired:
-        process.terminate()
-    try:
+        os.killpg(process.pid, signal.SIGINT)  # pytest then says what it has seen
+    with suppress(subprocess.TimeoutExpired):
         process.wait(GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     return None
 
 
@@ -242,22 +247,25 @@ def write_environment(args: argparse.Namespace) -> None:
 
 
 def write_page(args: argparse.Namespace) -> None:
-    """README.md in OUT: what the tests ended with and the tables of speed."""
+    """tables.md in OUT: what the tests ended with and the tables of speed."""
     content = json.loads((args.out / 'environment.json').read_text())
     versions = ', '.join(f'{name} {number}' for name, number in content['versions'].items())
     lines = ['# On a GPU, measured', '', 'Written by `make gpu` (tools/misc/gpu.py).', '']
     lines += [f'{content["machine"]}; {versions}; {content["date"]}.']
     for name in TESTS:
         if (args.out / name).exists():
-            last = (args.out / name).read_text().strip().splitlines() or ['no output']
-            lines += ['', f'[{name}]({name}): {last[-1].strip("= ")}.']
+            text = (args.out / name).read_text().strip()
+            last = text.rpartition('\n')[2].strip('= ')
+            if ' in ' not in last:
+                last = f'cut after {text.count("PASSED")} passed and {text.count("FAILED")} failed'
+            lines += ['', f'[{name}]({name}): {last}.']
     for name in SPEED:
         path = args.out / f'{name}.json'
         if path.exists():
             show = [sys.executable, str(TOOLS / 'analysis_tools' / 'benchmark.py'), '--show']
             tables = subprocess.run([*show, str(path)], capture_output=True, text=True, check=True)
             lines += ['', f'## {name.capitalize()}', '', tables.stdout.strip()]
-    (args.out / 'README.md').write_text('\n'.join(lines) + '\n')
+    (args.out / 'tables.md').write_text('\n'.join(lines) + '\n')
 
 
 if __name__ == '__main__':

@@ -81,7 +81,7 @@ sys.exit(version < (64, 0))' 2>/dev/null; then
     else
         die "$py has neither pip nor uv: run '$py -m ensurepip' first"
     fi
-    "$py" -c 'import pytest, ruff' 2>/dev/null ||
+    "$py" -c 'import pytest, ruff, xdist' 2>/dev/null ||
         say "'make test' also needs: $py -m pip install -r requirements/tests.txt"
 }
 
@@ -112,7 +112,7 @@ same_venv() {
     version=$(python_version "$PY") && [[ -r $STAMP && $(<"$STAMP") == "$version torch=${TORCH:-} $PWD "* ]] &&
         [[ -z ${PYTHON:-} || $(python_version "$PYTHON") == "$version" ]]
 }
-inputs_hash() { sha256sum "${INPUTS[@]}" | sha256sum | cut -c1-32; }
+inputs_hash() { cat "${INPUTS[@]}" | sha256sum | cut -c1-32; } # fails if one is missing
 up_to_date() { same_venv && [[ $(<"$STAMP") == *" $(inputs_hash)" && -L mmcnnmod/.mim/configs ]]; }
 
 if up_to_date; then
