@@ -23,7 +23,7 @@ VENV := $(if $(filter openmmlab,$(STACK)),.venv-openmmlab,.venv)
 ACTIVE = $(or $(PYTHON),$(shell command -v python || command -v python3))
 PY = $(if $(filter none,$(STACK)),$(ACTIVE),$(VENV)/bin/python)
 # In as many processes as cores and memory allow; tests that share what takes long to make, in one.
-PYTEST = "$(PY)" -m pytest -n auto --dist loadgroup
+PYTEST = "$(PY)" -m pytest -n auto
 
 # Threads that wait must not spin: with another process on the machine that costs a factor.
 export OMP_WAIT_POLICY ?= PASSIVE

@@ -13,8 +13,16 @@ from .warm_python import read_indexes_once
 
 # Nothing here imports a toolbox before a test: the process that hands out the tests needs none.
 TOOLBOXES = ('mmdet', 'mmpretrain', 'mmseg')
-# What several tests share and what takes seconds to make: they run in one process.
-SHARED = ('trained', 'whole', 'built', 'worker')
+# The tests of these files run in one process for each name, for they share what takes seconds.
+TOGETHER = {
+    'tests/test_tools/test_deploy.py': 'trained networks',
+    'tests/test_tools/test_publish_model.py': 'trained networks',
+    'tests/test_tools/test_train_and_test.py': 'trained networks',
+    'tests/test_tools/test_paper_tables.py': 'counts',
+    'tests/test_tools/test_sweep/test_survey.py': 'a worker',
+    'tests/test_configs.py': 'built networks',
+    'tests/test_packaging.py': 'packages',
+}
 ROOT = Path(__file__).resolve().parents[1]
 GIGABYTES = 3  # of memory for a process with tests and the programs that they start
 
@@ -38,14 +46,23 @@ def pytest_xdist_auto_num_workers():
     return max(1, min(len(os.sched_getaffinity(0)), memory // (GIGABYTES * 10**9)))
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep together what shares something. (xdist's own groups are lost with pytest 9.2.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            # What torch's compiler needs of headers is prepared once in a process.
+            if 'inductor' in nodeid:
+                return 'inductor'
+            return TOGETHER.get(nodeid.split('::')[0], nodeid)
+
+    return Together(config, log)
+
+
 def pytest_collection_modifyitems(config, items):
-    """Keep together what shares something; in several processes, begin with what takes long."""
-    for item in items:
-        for name in SHARED:
-            if name in item.fixturenames:
-                item.add_marker(pytest.mark.xdist_group(name))
-                break
+    """In several processes, begin with what takes long."""
     if hasattr(config, 'workerinput'):
         items.sort(key=lambda item: 'test_tools' not in item.path.parts)
 

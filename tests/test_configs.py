@@ -20,8 +20,6 @@ from mmengine.registry import DefaultScope
 from mmcnnmod.layers import MoDBlock
 from mmcnnmod.toolboxes import is_absent
 
-pytestmark = pytest.mark.xdist_group('configs')  # which share the built models
-
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = sorted(path.stem for path in (ROOT / 'configs').glob('*.py'))
 IMAGENET = [name for name in NAMES if name.endswith('_in1k')]

@@ -237,7 +237,6 @@ def test_the_host_never_waits(block, gradients):
 
 @pytest.mark.skipif(shutil.which('c++') is None, reason='no C++ compiler')
 @pytest.mark.skipif(TORCH < (2, 4), reason='torch 2.1 makes C++ of it that does not compile')
-@pytest.mark.xdist_group('inductor')  # which takes most of its time once in a process
 @pytest.mark.parametrize('position', ['first', 'original'])
 @pytest.mark.parametrize(
     'conv_block',

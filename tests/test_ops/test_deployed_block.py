@@ -460,7 +460,6 @@ def test_torch_compile_has_the_operator_in_one_graph(gradients):
 
 @pytest.mark.usefixtures('operator')
 @needs_dynamo
-@pytest.mark.xdist_group('inductor')
 def test_inductor_compiles_it():
     torch._dynamo.reset()
     plain, deployed = make_stage()
