@@ -320,6 +320,7 @@ def test_announced_time_is_scaled_by_machine_and_jobs(machine):
         return int(re.search(r'takes about (\d+) s', done.stdout).group(1))
 
     assert announced(2, 1) > announced(2, 2) > announced(0, 2)
+    assert announced(2, 64) >= 6  # the longest file
 
 
 def test_kept_mmcv_is_not_used_for_another_torch(machine):

@@ -274,7 +274,9 @@ print(*sysconfig.get_config_vars("CFLAGS", "CCSHARED"),
       "-D_GLIBCXX_USE_CXX11_ABI=%d" % torch._C._GLIBCXX_USE_CXX11_ABI)
 print(*include_paths(), sep=":")'
 
-compile_headers() { # sets CFLAGS; STD, the C++ that torch asks for; WORK, mmcv's seconds on a core
+# Sets CFLAGS; STD, the C++ that torch asks for; and the seconds that mmcv takes: WORK on one core,
+# LEAST, its longest file, on many.
+compile_headers() {
     local header=$TMPDIR/torch.h flags
     echo '#include <torch/types.h>' >"$header"
     flags=$("$PY" -W ignore -c "$FLAGS")
@@ -287,6 +289,7 @@ compile_headers() { # sets CFLAGS; STD, the C++ that torch asks for; WORK, mmcv'
             -x c++-header "$header" -o "$header.gch" && break
     done
     WORK=$((SECONDS - WORK + 1)) # what tells how fast this machine is
+    LEAST=$((WORK * 3))
     # Where it does not fit after all, GCC says so and reads the text; other compilers would stop.
     if "$CXX" --version | grep -q 'Free Software Foundation'; then
         CFLAGS+=" -Winvalid-pch -include '$header'"
@@ -321,7 +324,7 @@ compile_mmcv() { # leaves the wheel in STORE
     beat "torch's headers"
     compile_headers &>"$log" || failed
     unbeat
-    say "compiling $pin for $OPS takes about $((WORK / MAX_JOBS)) s with $MAX_JOBS job(s)$(
+    say "compiling $pin for $OPS takes about $((WORK / MAX_JOBS > LEAST ? WORK / MAX_JOBS : LEAST)) s with $MAX_JOBS job(s)$(
         [[ $OPS == cpu ]] || echo ', and several times that for CUDA'
     ); log: $log"
     beat mmcv "$log"
