@@ -367,8 +367,10 @@ def test_interrupted_compile_leaves_no_compiled_headers(machine):
     machine.tool('g++', FAKE_COMPILER.replace('touch "${@: -1}"', 'touch "${@: -1}"; sleep 50'))
     script = str(machine.root / 'tools' / 'misc' / 'setup_env.sh')
     process = subprocess.Popen(
-        [str(machine.bin / 'bash'), script], env=machine.env, start_new_session=True
-    )
+        [str(machine.bin / 'bash'), script], env=machine.env, start_new_session=True,
+        # Ignored by whatever a shell started in the background, and by what that starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     tmp = machine.root / '.venv' / 'mmcv-build' / 'tmp'
     begin = time.monotonic()
     while not (tmp / 'torch.h.gch').exists():

@@ -70,9 +70,9 @@ def with_ratio(table: Table, row: Row, count: Count, ratio: Comparison | None) -
 
 
 def links(configs: Sequence[str]) -> str:
-    """Links to the configs of one network; from the second on the data set alone."""
+    """Links from docs/ to the configs of one network; from the second on the data set alone."""
     first, *others = configs
     texts = [first, *(config.rpartition('_')[2] for config in others)]
     return ', '.join(
-        f'[{text}](configs/{config}.py)' for text, config in zip(texts, configs, strict=True)
+        f'[{text}](../configs/{config}.py)' for text, config in zip(texts, configs, strict=True)
     )

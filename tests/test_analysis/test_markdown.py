@@ -68,8 +68,8 @@ def test_networks_with_several_data_sets_share_a_line():
         'extra_a': Count(1_230_000, 1_230_000_000, (1, 1), ''),
     }
     assert model_table([Table(9, '', 'M', rows)], counts, ['extra_a'])[2:] == [
-        '| [net_a](configs/net_a.py), [b](configs/net_b.py) | 9 '
+        '| [net_a](../configs/net_a.py), [b](../configs/net_b.py) | 9 '
         '| 1.00 ✓, 1.2000 (1.10 printed) | 2 M ✓ |',
-        '| [other_a](configs/other_a.py) | 9 | 5.00 ✓ | 9 M ✓ |',
-        '| [extra_a](configs/extra_a.py) | - | 1.23 | 1.23 G |',
+        '| [other_a](../configs/other_a.py) | 9 | 5.00 ✓ | 9 M ✓ |',
+        '| [extra_a](../configs/extra_a.py) | - | 1.23 | 1.23 G |',
     ]
