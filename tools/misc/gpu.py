@@ -248,6 +248,8 @@ def write_environment(args: argparse.Namespace) -> None:
 
 def write_page(args: argparse.Namespace) -> None:
     """tables.md in OUT: what the tests ended with and the tables of speed."""
+    from mmcnnmod.analysis.speed_report import speed_report
+
     content = json.loads((args.out / 'environment.json').read_text())
     versions = ', '.join(f'{name} {number}' for name, number in content['versions'].items())
     lines = ['# On a GPU, measured', '', 'Written by `make gpu` (tools/misc/gpu.py).', '']
@@ -262,9 +264,12 @@ def write_page(args: argparse.Namespace) -> None:
     for name in SPEED:
         path = args.out / f'{name}.json'
         if path.exists():
-            show = [sys.executable, str(TOOLS / 'analysis_tools' / 'benchmark.py'), '--show']
-            tables = subprocess.run([*show, str(path)], capture_output=True, text=True, check=True)
-            lines += ['', f'## {name.capitalize()}', '', tables.stdout.strip()]
+            lines += [
+                '',
+                f'## {name.capitalize()}',
+                '',
+                *speed_report(json.loads(path.read_text())),
+            ]
     (args.out / 'tables.md').write_text('\n'.join(lines) + '\n')
 
 
