@@ -175,11 +175,11 @@ class MoDBackbone:
         """Turn the backbone into its form for inference; there is no way back.
 
         Named as in mmpretrain's RepVGG. The BatchNorms of standard and MoD blocks are folded into
-        their convolutions. MoD blocks work in place; on a CPU those of ResNet and VGG are one
-        operator each, see :class:`mmcnnmod.ops.DeployedMoDBlock`. No parameter records gradients
-        any more. Training mode and ``load_state_dict`` are refused from then on. The outputs are
-        the same but for rounding: fold in float32 and turn to half precision afterwards. A hook
-        that keeps a map between two blocks sees it overwritten.
+        their convolutions. MoD blocks work in place; those of ResNet, on a CPU also those of VGG,
+        are one operator each, see :class:`mmcnnmod.ops.DeployedMoDBlock`. No parameter records
+        gradients any more. Training mode and ``load_state_dict`` are refused from then on. The
+        outputs are the same but for rounding: fold in float32 and turn to half precision
+        afterwards. A hook that keeps a map between two blocks sees it overwritten.
         """
         if self.deploy:
             return

@@ -18,7 +18,7 @@ from .tracing import is_compiled, is_traced
 
 MOST_CHANNELS = 64  # of a Conv-Block: beyond, a library's convolutions are faster
 CUDA_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-NUMBERS = 5  # that describe a layer
+NUMBERS = 5  # that describe a layer: channels in and out, kernel size, dilation, ReLU
 
 
 class DeployedMoDBlock(nn.Module):

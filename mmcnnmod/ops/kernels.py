@@ -15,8 +15,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .deployed_block import NUMBERS
+
 SHARE = 128  # pixels that one program pools, or more, so that a map has at most 32 shares
-NUMBERS = 5  # that describe a layer: channels in and out, kernel size, dilation, ReLU
 
 
 def mod_block_(x: Tensor, weights: Tensor, hidden: int, layers: list[int], last: bool) -> None:
