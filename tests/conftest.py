@@ -148,9 +148,14 @@ class WarmPython:
         return subprocess.CompletedProcess(arguments, code, *texts)
 
     def end(self):
-        """End it, if it was started."""
+        """End it, if it was started.
+
+        Not by closing its input, which forks of this process may have open as well: such as those
+        of the pool that mmdet's eval_map leaves behind.
+        """
         if self.server is not None:
-            self.server.communicate()
+            self.server.kill()
+            self.server.wait()
 
 
 @pytest.fixture(scope='session')
