@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from mmengine.model import initialize
 from torch import nn
 
-from ..checkpoints import refuse_foreign_checkpoints, rename_tensors
+from ..checkpoints import load_pretrained, rename_tensors
 from ..errors import UserError
 from ..layers import MoDBlock, Placement
 from ..ops import DeployedMoDBlock, fold_norms, log_once
+from ..swap.types import type_name
 
 # The names of the class and of its entry in the registry.
 PRETRAINED = ('Pretrained', 'PretrainedInit')
@@ -133,21 +134,25 @@ class MoDBackbone:
         )
 
     def init_weights(self) -> None:
-        """Initialise as the toolbox does, but refuse a checkpoint of which little matches.
+        """Initialise as the toolbox does, but refuse a checkpoint of another network.
 
         The selectors' layers are drawn as the toolbox's ``init_cfg`` draws linear layers, in most
         families as torch does.
-        Dense weights come last, or the layers' own initialisation would overwrite them.
+        Weights come last, or the layers' own initialisation would overwrite them.
         """
         first_time = not self.is_init
-        with refuse_foreign_checkpoints(self), self.without_init_cfgs(*DENSE) as dense:
+        with self.without_init_cfgs(*PRETRAINED, *DENSE) as weights:
             super().init_weights()
-        if first_time and not self.init_cfgs(*PRETRAINED):
-            for module in self.modules():
-                if isinstance(module, MoDBlock):
-                    module.start_alive()
-        if first_time:
-            initialize(self, dense)
+        if not first_time:
+            return
+        for module in self.modules():
+            if isinstance(module, MoDBlock):
+                module.start_alive()
+        for cfg in weights:
+            if type_name(cfg) in PRETRAINED:
+                load_pretrained(self, cfg['checkpoint'], cfg.get('prefix'))
+            else:
+                initialize(self, cfg)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         """Take another toolbox's names for the same tensors; torch calls it before it compares."""
@@ -268,12 +273,6 @@ def drop_removed_options(name: str, options: dict) -> None:
         log_once(message, logging.WARNING)
     if 'MMCNNMOD_BACKEND' in os.environ:
         log_once(f'MMCNNMOD_BACKEND is ignored since 0.2.0; {FOR_SPEED}', logging.WARNING)
-
-
-def type_name(cfg: dict) -> str:
-    """The name of a config's type, a class or a text with or without scope or module."""
-    kind = cfg['type']
-    return kind.__name__ if isinstance(kind, type) else kind.rsplit('.', 1)[-1]
 
 
 def names_below(network: nn.Module, container: str) -> list[str]:

@@ -1,8 +1,10 @@
 """Reading checkpoints without surprises."""
 
 from .dense import DensePretrained
-from .dense_resnet import has_mod_blocks
-from .matching import Match, match_state_dicts, refuse_foreign_checkpoints
+from .dense_resnet import leading_prefix
+from .key_styles import resnet_prefixes
+from .matching import Match, has_mod_blocks, judge, match_state_dicts
+from .pretrained import describe_contents, load_pretrained
 from .reading import is_trusting, read_checkpoint, read_state_dict, safe_loading, weights_of
 from .remap import rename_tensors, renames
 from .warm_start import start_from_dense
@@ -10,14 +12,18 @@ from .warm_start import start_from_dense
 __all__ = [
     'DensePretrained',
     'Match',
+    'describe_contents',
     'has_mod_blocks',
     'is_trusting',
+    'judge',
+    'leading_prefix',
+    'load_pretrained',
     'match_state_dicts',
     'read_checkpoint',
     'read_state_dict',
-    'refuse_foreign_checkpoints',
     'rename_tensors',
     'renames',
+    'resnet_prefixes',
     'safe_loading',
     'start_from_dense',
     'weights_of',

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from ..errors import UserError
-from .key_styles import BLOCK, common_names, resnet_prefixes
+from .key_styles import BLOCK, common_names, normal_prefix, resnet_prefixes
+from .matching import has_mod_blocks
+
+# What copies another network or is copied by it, by the names that MoCo, BYOL, DINO, EMA and
+# distillation give it.
+FOLLOWER = re.compile(r'(^|[._])(encoder_k|key|momentum|target|teacher|ema)([._]|$)')
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,6 @@ def find_dense_resnet(state_dict: Mapping[str, Tensor], prefix: str | None = Non
     return DenseResNet(tensors, blocks_per_stage(tensors))
 
 
-def has_mod_blocks(names: Iterable[str]) -> bool:
-    """Whether a state dict with these names is of a network with MoD blocks."""
-    return any('.conv_block.' in name for name in names)
-
-
 def choose_prefix(names: Iterable[str], prefix: str | None) -> str:
     """The prefix of the one ResNet among the names, or the given one if there is a ResNet."""
     names = list(names)
@@ -76,16 +77,23 @@ def choose_prefix(names: Iterable[str], prefix: str | None) -> str:
     if not found:
         raise UserError(f'it holds no ResNet: none of its {len(names)} tensors is layer1.0.conv1')
     if prefix is not None:
-        prefix = f'{prefix.rstrip(".")}.' if prefix else ''
+        prefix = normal_prefix(prefix)
         if prefix not in found:
             raise UserError(f'it holds no ResNet under the prefix {prefix!r}, but under {shown}')
         return prefix
-    if len(found) == 1:
-        return found[0]
-    # Beside the backbone there may be its moving average, or a teacher.
-    if 'backbone.' in found:
-        return 'backbone.'
+    if chosen := leading_prefix(found):
+        return chosen[0]
     raise UserError(f'it holds {len(found)} ResNets: choose one by prefix, of {shown}')
+
+
+def leading_prefix(prefixes: Sequence[str]) -> list[str]:
+    """The prefix that is not a follower's, in a list; an empty one if none stands out."""
+    # Beside the backbone there may be its moving average, or a teacher.
+    leading = [prefix for prefix in prefixes if not FOLLOWER.search(prefix)] or prefixes
+    for own in ('backbone.', 'module.backbone.'):
+        if own in leading:
+            return [own]
+    return [*leading] if len(leading) == 1 else []
 
 
 def blocks_per_stage(names: Iterable[str]) -> tuple[int, ...]:

@@ -70,3 +70,9 @@ def common_name(name: str, kind: str, timm_stem: bool) -> str:
 def resnet_prefixes(names: Iterable[str]) -> list[str]:
     """What stands before the names of each ResNet in a state dict, such as '' or 'backbone.'."""
     return [match[1] for match in map(FIRST_CONV.fullmatch, names) if match]
+
+
+def normal_prefix(prefix: str) -> str:
+    """A prefix as it stands before names: with its dot, without what wrappers put before it."""
+    prefix = f'{prefix}.'.lstrip('.').replace('..', '.')
+    return prefix.removeprefix('module.')

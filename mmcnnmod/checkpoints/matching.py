@@ -6,19 +6,22 @@ another prefix, fills nothing and only warns. Training then starts from scratch 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..layers import MoDBlock
+from .remap import rename_tensors
 
-# A dense ResNet fills 50 to 57% of the ResNet-MoD of its depth: the standard blocks. A name that is
-# there in another shape tells another architecture, but a new stem or classifier, some few
-# tensors, is how fine-tuning begins.
-MIN_SHARE = 0.45
+# A backbone alone is rarely less than a third of a model. A name that is there in another shape
+# tells another architecture, but a new stem or classifier, some few tensors, is how fine-tuning
+# begins.
+MIN_SHARE = 0.3
 MAX_CLASHES = 0.05
+# A block of a ResNet's stage, wherever the ResNet stands.
+STAGE_AND_BLOCK = re.compile(r'((?:.*\.)?layer\d+\.)(\d+)\..+')
 
 
 @dataclass(frozen=True)
@@ -83,27 +86,47 @@ def match_state_dicts(
     return Match(len(names), missing, clashing)
 
 
-@contextmanager
-def refuse_foreign_checkpoints(module: nn.Module) -> Iterator[None]:
-    """Within it, loading another network's state dict into ``module`` fails loudly.
+def judge(model: nn.Module, state_dict: Mapping[str, Tensor], prefix: str = '') -> Match:
+    """Compare a model's tensors with those of a checkpoint of its own kind, dense or MoD.
+
+    A dense checkpoint has nothing for MoD blocks, and nothing for the last blocks of a stage that
+    is longer than its own; those are not missed. Other toolboxes' names are known.
 
     Args:
-        module (nn.Module): The module whose ``init_weights`` may load a checkpoint.
+        model (nn.Module): A whole model or a backbone; it is not changed.
+        state_dict (Mapping[str, Tensor]): The checkpoint's state dict.
+        prefix (str): What stands before the model's names in it. Defaults to ''.
 
-    Raises:
-        UserError: If a state dict is of another network.
+    Returns:
+        Match: ``foreign`` tells whether the checkpoint is of another network.
     """
+    given = {n.removeprefix(prefix): t for n, t in state_dict.items() if n.startswith(prefix)}
+    for name, backbone in mod_backbones(model).items():
+        rename_tensors(given, backbone.state_dict(), name)
+    own = model.state_dict()
+    if not has_mod_blocks(given):
+        fresh = tuple(f'{n}.' for n, m in model.named_modules() if isinstance(m, MoDBlock))
+        there = {match[1] + match[2] for match in map(STAGE_AND_BLOCK.fullmatch, given) if match}
 
-    def check(state_dict, prefix, *_) -> None:
-        match = match_state_dicts(module.state_dict(), state_dict, prefix)
-        if match.foreign:
-            raise UserError(
-                f'{type(module).__name__}: the checkpoint is of another network: {match}; '
-                'give a matching one, or the right prefix in init_cfg, or none'
-            )
+        def comes_along(name: str) -> bool:
+            block = STAGE_AND_BLOCK.fullmatch(name)
+            is_beyond = block and block[1] + '0' in there and block[1] + block[2] not in there
+            return not name.startswith(fresh) and not is_beyond
 
-    hook = module._register_load_state_dict_pre_hook(check)
-    try:
-        yield
-    finally:
-        hook.remove()
+        if fresh:
+            own = {name: tensor for name, tensor in own.items() if comes_along(name)}
+    return match_state_dicts(own, given)
+
+
+def mod_backbones(model: nn.Module) -> dict[str, nn.Module]:
+    """The MoD backbones in a model, by what stands before their tensors' names."""
+    return {
+        f'{name}.' if name else '': module
+        for name, module in model.named_modules()
+        if hasattr(module, 'blocks_of_stages')
+    }
+
+
+def has_mod_blocks(names: Iterable[str]) -> bool:
+    """Whether a state dict with these names is of a network with MoD blocks."""
+    return any('.conv_block.' in name for name in names)

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         argv (list[str], optional): Options. Defaults to None, those of the process.
     """
     args = channel_usage_parser().parse_args(argv)
-    with one_line_errors(args.debug), safe_loading(args.trust_checkpoint):
+    with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         cfg = load_config(args)
         check(cfg, args)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):

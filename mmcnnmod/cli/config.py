@@ -11,11 +11,14 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from ..errors import UserError
-from ..swap import add_custom_import, swap_backbone
+from ..swap import add_custom_import, name_types, scope_of, swap_backbone, type_name
 from ..toolboxes import require
 from .errors import building_from
 
 SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
+# Of configs before mmengine.
+OLD_KEYS = ('data', 'optimizer', 'optimizer_config', 'lr_config', 'runner', 'total_epochs')
+MIGRATION = 'https://mmdetection.readthedocs.io/en/latest/migration/config_migration.html'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -57,11 +60,32 @@ def read_config(path: str, options: dict | None = None) -> Config:
         cfg = Config.fromfile(path)
         cfg.merge_from_dict(options or {})
         # New-style configs hold classes; as names they can be changed and written like any other.
+        name_types(cfg)
         cfg = Config(cfg.to_dict(), filename=cfg.filename)
-    if cfg.get('default_scope') is None:
+    refuse_old_layout(cfg, path)
+    scope = scope_of(cfg)
+    if scope is None:
         raise UserError(f'config {path} has no default_scope; set mmpretrain, mmseg or mmdet')
-    require(cfg.default_scope)
+    require(scope)
+    cfg.default_scope = scope
     return cfg
+
+
+def refuse_old_layout(cfg: Config, path: str) -> None:
+    """Fail for a config of the toolboxes' earlier generation: their loaders are all in ``data``."""
+    old = [key for key in OLD_KEYS if key in cfg]
+    if 'data' in old and not any(cfg.get(name) for name in LOADERS):
+        raise UserError(
+            f'config {path} has the layout of mmdetection 2.x, mmsegmentation 0.x or mmcls '
+            f'({", ".join(old)}); migrate it, see {MIGRATION}'
+        )
+
+
+def require_keys(cfg: Config, path: str, purpose: str, *keys: str) -> None:
+    """Fail for a config that lacks what a program reads."""
+    for key in keys:
+        if cfg.get(key) is None:
+            raise UserError(f'config {path} has no {key}, which {purpose} needs')
 
 
 def set_data_root(cfg: Config, root: str) -> None:
@@ -158,11 +182,6 @@ def find_values(node, key: str) -> set[str]:
     if isinstance(node, (list, tuple)):
         return set().union(*(find_values(value, key) for value in node))
     return set()
-
-
-def type_name(node: dict) -> str:
-    """The type of a config node, without its scope or module."""
-    return str(node.get('type', '')).split('.')[-1]
 
 
 def is_text(node) -> bool:

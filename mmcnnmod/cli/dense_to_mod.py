@@ -19,12 +19,12 @@ from ..checkpoints import read_checkpoint, weights_of
 from ..checkpoints.block_mapping import MAPPINGS
 from ..checkpoints.warm_start import NEAR_IDENTITY
 from ..checkpoints.whole_model import start_model_from_dense
-from ..engine.norm_statistics import images, reestimate_norms
+from ..engine.norm_statistics import reestimate_norms
 from ..errors import UserError
-from ..swap import swap_backbone
+from ..swap import swap_backbone, type_name
 from . import preflight
 from .arguments import add_cfg_options
-from .config import map_tree, read_config, set_data_root, set_loader_defaults, type_name
+from .config import map_tree, read_config, set_data_root, set_loader_defaults
 from .errors import building_from, one_line_errors
 
 LOADING = ('Pretrained', 'PretrainedInit', 'DensePretrained')
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         argv (list[str], optional): Options. Defaults to None, those of the process.
     """
     args = dense_to_mod_parser().parse_args(argv)
-    with one_line_errors(args.debug):
+    with one_line_errors(args.debug, args.config):
         check_out(args.out)
         content = read_checkpoint(args.checkpoint, trusted=args.trust_checkpoint)
         weights = weights_of(content, args.checkpoint)
@@ -111,7 +111,7 @@ def build_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
     torch.manual_seed(args.seed)
     # At its usual level it lists how each parameter was initialised.
     MMLogger.get_instance('mmengine', log_level='WARNING')
-    with building_from(f'config {args.config}'):
+    with building_from(f'config {args.config}', cfg):
         network = MODELS.build(model)
         network.init_weights()
     return network
@@ -133,10 +133,10 @@ def calibrate(model: nn.Module, cfg: Config, args: argparse.Namespace) -> None:
         set_data_root(cfg, args.data_root)
     set_loader_defaults(cfg, argparse.Namespace(no_pin_memory=True, no_persistent_workers=True))
     preflight.check_data(cfg, ('train_dataloader',))
-    with building_from(f'config {args.config}'):
+    with building_from(f'config {args.config}', cfg):
         loader = Runner.build_dataloader(cfg.train_dataloader, seed=args.seed)
     batches = islice(loader, args.calibrate)
-    reestimate_norms(model.backbone, images(model, track(batches, 'Calibrating', args.calibrate)))
+    reestimate_norms(model, track(batches, 'Calibrating', args.calibrate))
 
 
 def without_weights(node):

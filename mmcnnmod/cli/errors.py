@@ -7,52 +7,70 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from mmengine.config.utils import ConfigParsingError
+from mmengine.config import Config
+from mmengine.registry import build_from_cfg
 from torch import nn
 
 from ..errors import UserError
+from ..swap import walk
 
-# What building from a config raises when the config is wrong: bad values, unknown types, ...
-CONFIG_ERRORS = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AssertionError,
-    ImportError,
-    OSError,
-    ConfigParsingError,
-)
 CHANNELS = re.compile(r'to have (\d+) channels, but got (\d+) channels')
 FEATURES = re.compile(r'mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)')
 
 
 @contextmanager
-def one_line_errors(debug: bool = False) -> Iterator[None]:
-    """End the program with one line on stderr and exit code 1 where the user can help.
+def one_line_errors(debug: bool | None = None, config: str = '') -> Iterator[None]:
+    """End the program with one line on stderr and exit code 1.
 
     Args:
-        debug (bool): Show the traceback before that line. Defaults to False.
+        debug (bool, optional): Show the traceback before that line. Defaults to None, for programs
+            without such an option: what is not foreseen keeps its traceback.
+        config (str): The config's file, which is named with what is not foreseen. Defaults to ''.
     """
     try:
         yield
     except Exception as problem:
         line = explain(problem)
-        if line is None:
-            raise  # not foreseen: the traceback is what helps
+        if line is None and debug is None:
+            raise
         if debug:
             traceback.print_exc()
-        print(f'error: {line}', file=sys.stderr, flush=True)
+        print(f'error: {line or describe(problem, config)}', file=sys.stderr, flush=True)
         sys.exit(1)
 
 
 @contextmanager
-def building_from(what: str) -> Iterator[None]:
-    """Turn what a wrong config raises while ``what`` is built into a :class:`UserError`."""
+def building_from(what: str, cfg: Config | None = None) -> Iterator[None]:
+    """Turn whatever a wrong config raises while ``what`` is built into a :class:`UserError`.
+
+    Args:
+        what (str): Such as 'config fcn.py'.
+        cfg (Config, optional): Where the key at fault is looked for. Defaults to None.
+    """
     try:
         yield
-    except CONFIG_ERRORS as problem:
-        raise UserError(f'{what}: {one_line(problem)}') from problem
+    except Exception as problem:
+        key = find_key(problem, cfg) if cfg else ''
+        raise UserError(f'{what}: {key}{one_line(problem)}') from problem
+
+
+def find_key(problem: Exception, cfg: Config) -> str:
+    """The one place in a config of what could not be built, such as 'model.backbone: '."""
+    frames = [frame for frame, _ in traceback.walk_tb(problem.__traceback__)]
+    nodes = [f.f_locals.get('cfg') for f in frames if f.f_code is build_from_cfg.__code__]
+    for built in reversed(nodes):  # the innermost first; a class's own default is in no config
+        paths = [path for key in cfg for path, node, _ in walk(cfg[key], key) if node == built]
+        if len(paths) == 1:
+            return f'{paths[0]}: '
+    return ''
+
+
+def describe(problem: Exception, config: str) -> str:
+    """One line for an error that was not foreseen: what, where, and how to see more."""
+    what = f'config {config}: ' if config else ''
+    return f'{what}{one_line(problem)}; --debug shows the traceback'
 
 
 def explain(problem: Exception) -> str | None:
@@ -79,9 +97,14 @@ def explain(problem: Exception) -> str | None:
 
 
 def one_line(problem: Exception) -> str:
-    """The message without line breaks; a KeyError without the quotes that Python adds."""
-    text = problem.args[0] if isinstance(problem, KeyError) and problem.args else problem
-    return ' '.join(str(text).split()) or type(problem).__name__
+    """The message without line breaks; if that is no sentence, also what it is and where."""
+    text = ' '.join(str(problem).split())
+    if ' ' in text:
+        # A KeyError has quotes around its message.
+        return text.strip('"\'') if isinstance(problem, KeyError) else text
+    frame = traceback.extract_tb(problem.__traceback__)[-1:]
+    place = ''.join(f' in {Path(f.filename).name}, line {f.lineno}, {f.name}' for f in frame)
+    return f'{type(problem).__name__}{text and ": "}{text}{place}'
 
 
 def innermost_module(problem: Exception) -> str:

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
 
-from ..checkpoints import read_state_dict
+from ..checkpoints import read_checkpoint, weights_of
 from . import preflight
 from .config import revert_sync_bn
 from .errors import building_from
@@ -31,10 +31,11 @@ def load_trained_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
     revert_sync_bn(cfg)
     if cfg.get('data_preprocessor'):
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with building_from(f'config {args.config}'):
+    with building_from(f'config {args.config}', cfg):
         model = MODELS.build(cfg.model)
-    preflight.check_checkpoint(model, args.checkpoint, complete=True)
-    model.load_state_dict(read_state_dict(args.checkpoint), strict=False)
+    content = read_checkpoint(args.checkpoint)
+    preflight.check_weights(model, content, args.checkpoint, complete=True)
+    model.load_state_dict(weights_of(content, args.checkpoint), strict=False)
     gpu = args.device != 'cpu' and torch.cuda.is_available()
     model.to('cuda' if gpu else 'cpu').eval()
     return model

@@ -8,18 +8,21 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 from ..checkpoints import (
+    describe_contents,
     has_mod_blocks,
     is_trusting,
+    judge,
     match_state_dicts,
     read_checkpoint,
     weights_of,
 )
 from ..errors import UserError
-from .config import type_name
+from ..swap import type_name
 
 # Data sets that fetch themselves into their root.
 DOWNLOADING = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
@@ -101,35 +104,71 @@ def check_file(checkpoint: str | None) -> None:
         raise UserError(f'checkpoint {checkpoint} is not there')
 
 
-def check_checkpoint(
-    model: nn.Module, checkpoint: str, complete: bool, resume: bool = False
-) -> None:
-    """Fail if a checkpoint does not belong to a model; mmengine itself would only warn.
+def check_readable(checkpoint: str, resume: bool = False) -> None:
+    """Fail if a checkpoint cannot be read, or if it is to be resumed and cannot be."""
+    content = read_checkpoint(checkpoint)
+    weights_of(content, checkpoint, keys=['state_dict'])
+    if resume:
+        check_resumable(content, checkpoint)
+
+
+class CheckpointHook(Hook):
+    """Refuses a checkpoint that does not belong to the model; mmengine itself would only warn.
+
+    It is asked after the file was read and before anything is loaded, by every kind of runner.
 
     Args:
-        model (nn.Module): The runner's model.
-        checkpoint (str): A file or a URL.
+        checkpoint (str): How errors call it.
+        complete (bool): See :func:`check_weights`.
+    """
+
+    priority = 'HIGHEST'
+
+    def __init__(self, checkpoint: str, complete: bool) -> None:
+        self.checkpoint = checkpoint
+        self.complete = complete
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Check the weights in it."""
+        check_weights(runner.model, checkpoint, self.checkpoint, self.complete)
+
+
+def check_weights(model: nn.Module, content: dict, checkpoint: str, complete: bool) -> None:
+    """Fail if a checkpoint does not belong to a model.
+
+    Args:
+        model (nn.Module): The runner's model; it is not changed.
+        content (dict): What is in the checkpoint.
+        checkpoint (str): How errors call it.
         complete (bool): Whether every tensor of the model must be in it. If not, it must be of
-            the same network.
-        resume (bool): Whether training is to go on from it. Defaults to False.
+            the same network, dense or MoD.
 
     Raises:
-        UserError: With the counts, and if it cannot be read or resumed.
+        UserError: With the counts and what the file holds.
     """
-    content = read_checkpoint(checkpoint)
     state_dict = weights_of(content, checkpoint, keys=['state_dict'])  # mmengine knows no other
     # Testing on several GPUs with augmentation, there are two wrappers.
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     match = match_state_dicts(model.state_dict(), state_dict)
-    fits = match.complete or not (match.foreign or complete)
-    if not fits and not loads_completely(model, state_dict):
-        remedy = 'give the config that it was trained with'
-        if has_mod_blocks(state_dict) and not has_mod_blocks(model.state_dict()):
-            remedy += ', or --mod with the same values: it has MoD blocks and this model has none'
-        raise UserError(f'checkpoint {checkpoint} does not fit this model: {match}; {remedy}')
-    if resume:
-        check_resumable(content, checkpoint)
+    if match.complete or not (complete or judge(model, state_dict).foreign):
+        return
+    if loads_completely(model, state_dict):
+        return
+    raise UserError(
+        f'checkpoint {checkpoint} does not fit this model: {match}; it holds '
+        f'{describe_contents(state_dict)}; {remedy(model, state_dict, complete)}'
+    )
+
+
+def remedy(model: nn.Module, state_dict: dict, complete: bool) -> str:
+    """What to do about a checkpoint that does not fit."""
+    if not complete and not any(name.startswith('backbone.') for name in state_dict):
+        return 'if it is of a backbone alone, start the backbone from it with --pretrained'
+    config = 'give the config that it was trained with'
+    if has_mod_blocks(state_dict) and not has_mod_blocks(model.state_dict()):
+        config += ', or --mod with the same values: it has MoD blocks and this model has none'
+    return config
 
 
 def check_resumable(content: dict, checkpoint: str) -> None:
@@ -158,8 +197,11 @@ def check_resumable(content: dict, checkpoint: str) -> None:
 
 def loads_completely(model: nn.Module, state_dict: dict) -> bool:
     """Whether a model takes all it needs from a state dict; some convert older names and shapes."""
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     try:
         missing = model.load_state_dict(dict(state_dict), strict=False).missing_keys
     except RuntimeError:  # torch's word for another shape
         return False
+    finally:
+        model.load_state_dict(before)
     return all(name.endswith('num_batches_tracked') for name in missing)

@@ -44,7 +44,7 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         join_processes_on_cpu(cfg)
     sync_bn = revert_sync_bn(cfg)
-    with building_from(f'config {config}'):
+    with building_from(f'config {config}', cfg):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         check_loading(runner)
         for loop in loops:

@@ -14,12 +14,14 @@ from mmengine.runner import Runner
 
 from ..checkpoints import safe_loading
 from ..errors import UserError
+from ..swap import type_name
 from . import preflight
 from .arguments import parse, test_parser
-from .config import load_config, type_name
+from .config import load_config, require_keys
 from .errors import one_line_errors
 from .run import build_runner, hide_gpus, part_processes_on_cpu
 
+NEEDED = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 # How each toolbox's visualization hook is told to draw, and where.
 DRAW_SWITCH = {'mmpretrain': 'enable', 'mmseg': 'draw', 'mmdet': 'draw'}
 DRAW_FOLDER = {'mmpretrain': 'out_dir', 'mmdet': 'test_out_dir'}
@@ -35,12 +37,13 @@ def main(argv: list[str] | None = None) -> None:
     """
     args = parse(test_parser(), argv)
     hide_gpus(args)
-    with one_line_errors(args.debug), safe_loading(args.trust_checkpoint):
+    with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         cfg = load_config(args)
+        require_keys(cfg, args.config, 'testing', *NEEDED)
         apply_options(cfg, args)
         check(cfg, args)
         runner = build_runner(under_another_name(cfg), args.config, 'test_loop')
-        preflight.check_checkpoint(runner.model, args.checkpoint, complete=True)
+        runner.register_hook(preflight.CheckpointHook(args.checkpoint, complete=True))
         save_predictions(runner, cfg, args)
         metrics = runner.test()
         if args.out_item == 'metrics':
@@ -64,7 +67,7 @@ def check(cfg: Config, args: argparse.Namespace) -> None:
         raise UserError(f'--out {args.out}: predictions are saved as .pkl')
     preflight.check_device(cfg, args.device)
     preflight.check_work_dir(cfg)
-    preflight.check_file(args.checkpoint)
+    preflight.check_readable(args.checkpoint)
     preflight.check_data(cfg, ('test_dataloader',))
 
 

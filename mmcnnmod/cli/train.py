@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from ..checkpoints import has_mod_blocks, read_state_dict, safe_loading
+from ..checkpoints import (
+    has_mod_blocks,
+    leading_prefix,
+    read_checkpoint,
+    resnet_prefixes,
+    safe_loading,
+    weights_of,
+)
 from ..errors import UserError
-from ..swap import takes_warm_start
+from ..swap import takes_warm_start, type_name
 from . import preflight
 from .arguments import parse, train_parser
-from .config import load_config, type_name
+from .config import load_config, require_keys
 from .errors import one_line_errors
 from .run import build_runner, hide_gpus, part_processes_on_cpu
+
+NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+BACKBONE = re.compile(r'(.*?\.)?backbone\.')
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -25,14 +36,15 @@ def main(argv: list[str] | None = None) -> None:
     """
     args = parse(train_parser(), argv)
     hide_gpus(args)
-    with one_line_errors(args.debug), safe_loading(args.trust_checkpoint):
+    with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         cfg = load_config(args)
+        require_keys(cfg, args.config, 'training', *NEEDED)
         apply_options(cfg, args)
         check(cfg, args)
         runner = build_runner(cfg, args.config, 'train_loop', 'val_loop')
         if start := starting_point(cfg):
             resume = cfg.get('resume', False)
-            preflight.check_checkpoint(runner.model, start, complete=resume, resume=resume)
+            runner.register_hook(preflight.CheckpointHook(start, complete=resume))
         runner.train()
         part_processes_on_cpu()
 
@@ -48,7 +60,8 @@ def check(cfg: Config, args: argparse.Namespace) -> None:
     """Everything that can be known to go wrong before a model is built."""
     preflight.check_device(cfg, args.device, training=True)
     preflight.check_work_dir(cfg)
-    preflight.check_file(cfg.get('load_from'))
+    if start := starting_point(cfg):
+        preflight.check_readable(start, resume=cfg.get('resume', False))
     preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))
 
 
@@ -82,15 +95,30 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
     """Let the backbone start from a checkpoint of a backbone or of a whole model."""
     if 'backbone' not in cfg.model:
         raise UserError('--pretrained is for model.backbone, which this config does not have')
-    names = read_state_dict(checkpoint)
+    content = read_checkpoint(checkpoint)
+    weights_of(content, checkpoint)  # which says if there are none
+    # As they stand there: a dense backbone's own initialiser wants the 'module.' of wrappers, too.
+    names = list(content.get('state_dict') or content.get('model') or content)
     init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
     if takes_warm_start(cfg, 'model.backbone') and not has_mod_blocks(names):
         init_cfg['type'] = 'DensePretrained'
-    elif any(name.startswith('backbone.') for name in names):
-        init_cfg['prefix'] = 'backbone.'
+    elif prefix := backbone_prefix(names, checkpoint):
+        init_cfg['prefix'] = prefix
     cfg.model.pop('pretrained', None)
     cfg.model.backbone.pop('pretrained', None)
     cfg.model.backbone.init_cfg = init_cfg
+
+
+def backbone_prefix(names: list[str], checkpoint: str) -> str:
+    """What stands before a backbone's names in a checkpoint."""
+    found = resnet_prefixes(names) or sorted({m[0] for m in map(BACKBONE.match, names) if m})
+    if found and not leading_prefix(found):
+        raise UserError(
+            f'--pretrained {checkpoint}: it holds {len(found)} backbones; choose one by '
+            "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=..., prefix=...) in the "
+            f'config, of {", ".join(map(repr, found))}'
+        )
+    return found and leading_prefix(found)[0]
 
 
 if __name__ == '__main__':

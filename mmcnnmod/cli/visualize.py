@@ -19,9 +19,10 @@ from ..backbones import switch_to_deploy
 from ..checkpoints import read_checkpoint, safe_loading
 from ..datasets import CheckedLoading
 from ..errors import UserError
+from ..swap import type_name
 from . import preflight
 from .arguments import visualize_parser
-from .config import load_config, type_name
+from .config import load_config
 from .errors import building_from, one_line_errors
 from .model import load_trained_model
 
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
         argv (list[str], optional): Options. Defaults to None, those of the process.
     """
     args = visualize_parser().parse_args(argv)
-    with one_line_errors(args.debug), safe_loading(args.trust_checkpoint):
+    with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         pictures = find_pictures(args.pictures)
         cfg = load_config(args)
         cfg.optim_wrapper = None  # mixed precision in training is no reason to refuse a CPU here

@@ -2,42 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from copy import deepcopy
 
+import torch
 from mmengine.dist import all_reduce_params
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import update_bn
+
+from ..backbones import MoDBackbone
+from ..errors import UserError
 
 
-def reestimate_norms(backbone: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Estimate the running statistics of a backbone's batch norms anew, frozen ones too.
+def compute_loss(model: nn.Module, batch: object) -> object:
+    """What a step of training computes, as mmengine's models do it."""
+    data = model.data_preprocessor(batch, training=True)
+    if isinstance(data, dict):
+        return model(**data, mode='loss')
+    return model(*data, mode='loss')
 
-    Several processes average theirs. Its mode, its frozen stages and ``norm_eval`` stay.
+
+@torch.no_grad()
+def reestimate_norms(
+    model: nn.Module,
+    batches: Iterable,
+    forward: Callable[[nn.Module, object], object] = compute_loss,
+) -> str:
+    """Estimate the running statistics of a model's backbones' batch norms anew, frozen ones too.
+
+    The forwards are those of a copy of the whole model in training mode. So a backbone gets what
+    the model gives it, and nothing but these statistics changes. Several processes average theirs.
 
     Args:
-        backbone (nn.Module): Of any toolbox; the backbone that freezes may be inside it.
-        batches (Iterable[Tensor]): Images of shape (N, 3, H, W) as in training; at least one.
+        model (nn.Module): With MoD backbones, or with a ``backbone``; or a backbone.
+        batches (Iterable): As in training; at least one.
+        forward (Callable): Calls the copy with a batch. Defaults to computing the loss.
+
+    Returns:
+        str: How many norms of which backbones; those that saw no batch keep what they had.
+
+    Raises:
+        UserError: If there is no backbone.
     """
-    freezing = [(m, m.frozen_stages, m.norm_eval) for m in backbone.modules() if freezes(m)]
-    was_training = backbone.training
-    for module, _, _ in freezing:
-        module.frozen_stages, module.norm_eval = -1, False
-    try:
-        update_bn(batches, backbone)
-    finally:
-        for module, frozen_stages, norm_eval in freezing:
-            module.frozen_stages, module.norm_eval = frozen_stages, norm_eval
-        backbone.train(was_training)
-    norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
-    statistics = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var)]
-    all_reduce_params([buffer for buffer in statistics if buffer is not None], op='mean')
-
-
-def images(model: nn.Module, batches: Iterable[dict]) -> Iterator[Tensor]:
-    """What a model's backbone gets of batches from a data loader for training."""
+    names = backbone_names(model)
+    twin = deepcopy(model)
+    twin.train()  # the toolboxes' own gives nothing
+    norms = {}
+    for name in names:
+        backbone = twin.get_submodule(name)
+        for module in backbone.modules():
+            if freezes(module):
+                module.frozen_stages, module.norm_eval = -1, False
+        backbone.train()
+        prefix = f'{name}.' if name else ''
+        for key, module in backbone.named_modules():
+            if isinstance(module, _BatchNorm) and module.track_running_stats:
+                norms[prefix + key] = module
+    for norm in norms.values():
+        norm.reset_running_stats()
+        norm.momentum = None  # which averages over all batches
     for batch in batches:
-        yield model.data_preprocessor(batch, training=True)['inputs']
+        forward(twin, batch)
+    seen = {name: norm for name, norm in norms.items() if norm.num_batches_tracked > 0}
+    for name, norm in seen.items():
+        all_reduce_params([norm.running_mean, norm.running_var], op='mean')
+        own = model.get_submodule(name)
+        own.running_mean.copy_(norm.running_mean)
+        own.running_var.copy_(norm.running_var)
+    return f'{len(seen)} of {len(norms)} norms of {", ".join(names) or type(model).__name__}'
+
+
+def backbone_names(model: nn.Module) -> list[str]:
+    """The MoD backbones of a model, or its ``backbone``, as ``get_submodule`` takes them."""
+    names = [name for name, part in model.named_modules() if isinstance(part, MoDBackbone)]
+    if not names and not hasattr(model, 'backbone'):
+        raise UserError(
+            f'{type(model).__name__} has no backbone whose norms could be estimated; take '
+            'ReestimateNormsHook out of custom_hooks'
+        )
+    return names or ['backbone']
 
 
 def freezes(module: nn.Module) -> bool:

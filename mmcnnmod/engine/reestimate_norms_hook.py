@@ -11,23 +11,27 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..errors import UserError
-from .norm_statistics import images, reestimate_norms
+from .norm_statistics import reestimate_norms
 
 
 @HOOKS.register_module()
 class ReestimateNormsHook(Hook):
-    """Estimates the running statistics of the backbone's batch norms before training begins.
+    """Estimates the running statistics of the backbones' batch norms before training begins.
 
     The statistics in dense weights are those of all dense blocks in a row. In a ResNet-MoD half of
     them are missing, and ``norm_eval=True``, mmdetection's default, would keep the wrong ones for
     ever. In a config: ``custom_hooks = [dict(type='ReestimateNormsHook')]``. A resumed run is left
     alone.
 
+    A copy of the model computes its own loss for these batches, so that a backbone sees what it
+    sees in training, be it pictures, the frames of videos or the maps of another network.
+
     Args:
         batches (int): Batches of the training data to look at. Defaults to 50.
 
     Raises:
-        UserError: If ``batches`` is no positive integer, or the model has no ``backbone``.
+        UserError: If ``batches`` is no positive integer, or the model has neither an MoD backbone
+            nor a ``backbone``.
     """
 
     def __init__(self, batches: int = 50) -> None:
@@ -39,18 +43,12 @@ class ReestimateNormsHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Look at the batches, unless training goes on from a checkpoint of its own."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if runner.iter > 0:
             return
-        if not hasattr(model, 'backbone'):
-            raise UserError(
-                f'ReestimateNormsHook: {type(model).__name__} has no backbone; take it out of '
-                'custom_hooks'
-            )
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         count = min(self.batches, len(runner.train_dataloader))
-        batches = islice(loading(runner), count)
-        reestimate_norms(model.backbone, images(model, batches))
-        runner.logger.info(f'norm statistics of the backbone: estimated from {count} batches')
+        seen = reestimate_norms(model, islice(loading(runner), count))
+        runner.logger.info(f'norm statistics estimated from {count} batches: {seen}')
 
 
 def loading(runner: Runner) -> Iterable[dict]:

@@ -9,9 +9,11 @@ from .initialization import keep_first_unit_alive
 
 
 def accelerator() -> str:
-    """The device type of this process beside 'cpu'."""
+    """The device type beside 'cpu' whose operations autocast may change in this process."""
     found = torch.accelerator.current_accelerator() if hasattr(torch, 'accelerator') else None
-    return found.type if found else 'cuda'
+    if found is None or not torch.amp.is_autocast_available(found.type):
+        return 'cuda'
+    return found.type
 
 
 ACCELERATOR = accelerator()

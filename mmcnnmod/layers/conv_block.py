@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mmcv.cnn import ConvModule
+from mmcv.cnn import ConvAWS2d, ConvModule, ConvWS2d
 from mmcv.cnn.bricks import LayerScale
+from mmengine.registry import MODELS
 from torch import nn
 
 RELU = dict(type='ReLU')
@@ -216,13 +217,23 @@ def conv_norm_act(
 
 def without_standardization(conv_cfg: dict | None) -> dict | None:
     """Weight standardisation divides by the deviation of a filter; of a single weight it is NaN."""
-    standardized = conv_cfg is not None and conv_cfg['type'] in ('ConvWS', 'ConvAWS')
+    standardized = conv_cfg and issubclass(layer_class(conv_cfg), (ConvWS2d, ConvAWS2d))
     return None if standardized else conv_cfg
 
 
 def fit_groups(norm_cfg: dict | None, width: int) -> dict | None:
     """GroupNorm's groups must divide the width; two channels in each, or a 1x1 map is all zero."""
-    if norm_cfg is None or norm_cfg['type'] != 'GN':
+    if norm_cfg is None or not issubclass(layer_class(norm_cfg), nn.GroupNorm):
         return norm_cfg
     most = min(norm_cfg['num_groups'], max(width // 2, 1))
     return {**norm_cfg, 'num_groups': max(n for n in range(1, most + 1) if width % n == 0)}
+
+
+def layer_class(cfg: dict) -> type:
+    """The class that the type in a layer's config means: itself, or a name in mmengine's registry.
+
+    What is no class, or not known, is for mmcv to tell when it builds the layer.
+    """
+    kind = cfg['type']
+    found = kind if isinstance(kind, type) else MODELS.get(kind)
+    return found if isinstance(found, type) else object

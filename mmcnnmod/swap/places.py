@@ -6,6 +6,7 @@ from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 
 from ..toolboxes import mod_versions
+from .types import type_text
 
 Node = MutableMapping
 
@@ -42,7 +43,7 @@ def find_places(cfg: Node) -> Iterator[Place]:
     versions = mod_versions()
     mod = {new for _, new in versions.values()}
     names = {cls.__name__ for cls in (*versions, *mod)}
-    scope = cfg.get('default_scope')
+    scope = scope_of(cfg)
     for path, node, parents in walk(cfg.get('model'), 'model'):
         old = class_of(node.get('type'), scope, names)
         if old in mod:
@@ -53,6 +54,12 @@ def find_places(cfg: Node) -> Iterator[Place]:
             bare = toolbox == scope and '.' not in type_text(node)
             name = new.__name__ if bare else f'{toolbox}.{new.__name__}'
             yield Place(path, node, parents, old, new, name)
+
+
+def scope_of(cfg: Node) -> str | None:
+    """The toolbox that a config is for; new-style ones tell it by their model's class only."""
+    package, dot, _ = type_text(cfg.get('model') or {}).partition('.')
+    return cfg.get('default_scope') or (package if dot else None)
 
 
 def walk(node, path: str, parents: tuple = ()) -> Iterator[tuple[str, Node, tuple]]:
@@ -79,9 +86,3 @@ def class_of(kind, scope: str | None, names: set[str]) -> type | None:
             return registry.get(kind)
         except RuntimeError:  # some versions of mmengine return None
             return None
-
-
-def type_text(node: Node) -> str:
-    """A node's type as a text; in new-style configs it is the class itself."""
-    kind = node.get('type')
-    return f'{kind.__module__}.{kind.__qualname__}' if isinstance(kind, type) else str(kind)

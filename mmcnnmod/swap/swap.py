@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from ..errors import UserError
 from ..toolboxes import mod_versions
-from .places import Node, Place, find_places, type_text, walk
+from .places import Node, Place, find_places, scope_of, walk
+from .types import name_types, type_text
 from .weights import goes_on, swap_weights
 
 
@@ -19,11 +20,13 @@ def swap_backbone(
     Every backbone of which there is an MoD version changes its type, wherever in ``cfg.model`` it
     stands. The dense weights from which it starts become a warm start (``DensePretrained``), see
     :func:`mmcnnmod.swap.weights.swap_weights`. A teacher in distillation stays as it is, because
-    its weights do. Nothing else changes, but ``custom_imports`` gains this package. A config that
-    has MoD backbones already stays as it is.
+    its weights do. Nothing else changes, but ``custom_imports`` gains this package, and classes of
+    new-style configs become names, so that what ``dump`` writes can be read. A config that has MoD
+    backbones already stays as it is.
 
     Args:
-        cfg (Config): With a ``model`` and a ``default_scope``; changed in place.
+        cfg (Config): With a ``model``, and a ``default_scope`` unless the model's type is a class;
+            changed in place.
         depth (int, optional): Another depth of the same widths, such as 75 in place of 50.
             Defaults to None, the config's own.
         log (Callable[[str], None]): Gets one line for each change. Defaults to ``print``.
@@ -53,6 +56,7 @@ def swap_backbone(
         swap_weights(cfg, place, trained, log)
     if dense:
         add_custom_import(cfg)
+        name_types(cfg)
     return cfg
 
 
@@ -67,7 +71,7 @@ def check_places(cfg: Node, places: list[Place], dense: list[Place], options: di
     """Fail if there is nothing to swap, or if a backbone does not have one of the options."""
     done = [place for place in places if place.new is None]
     if not dense and not done:
-        if cfg.get('default_scope') is None:
+        if scope_of(cfg) is None:
             raise UserError('the config has no default_scope; set mmpretrain, mmseg or mmdet')
         raise UserError(f'no backbone to swap: {found_instead(cfg)}')
     if not dense and options:

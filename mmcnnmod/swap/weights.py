@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .places import Node, Place, find_places, type_text
+from .places import Node, Place, find_places
+from .types import type_name
 
 NORM_HOOK = dict(type='ReestimateNormsHook')
 
@@ -95,12 +96,11 @@ def start_warm(place: Place, weights: Weights, settings: dict, log: Callable[[st
 
 
 def fit_norms(cfg: Node, place: Place, log: Callable[[str], None]) -> None:
-    """Add the hook if the norms keep the dense network's statistics otherwise, and if it can."""
-    below_backbone = place.path.split('.')[1] == 'backbone'  # whose input are images
-    if not place.node.get('norm_eval', default_of(place.old, 'norm_eval')) or not below_backbone:
+    """Add the hook if the norms keep the dense network's statistics otherwise."""
+    if not place.node.get('norm_eval', default_of(place.old, 'norm_eval')):
         return
     hooks = cfg.get('custom_hooks') or []
-    if not any(type_text(hook).rsplit('.', 1)[-1] == NORM_HOOK['type'] for hook in hooks):
+    if not any(type_name(hook) == NORM_HOOK['type'] for hook in hooks):
         cfg['custom_hooks'] = [*hooks, dict(NORM_HOOK)]
         log(f'custom_hooks: {NORM_HOOK["type"]} added, because of norm_eval=True')
 
@@ -142,7 +142,7 @@ def pretrained_init(node: Node, path: str) -> Weights | None:
     """The checkpoint that the ``init_cfg`` of a node loads."""
     init_cfgs = node.get('init_cfg') or []
     for init_cfg in [init_cfgs] if isinstance(init_cfgs, dict) else init_cfgs:
-        if type_text(init_cfg).rsplit('.', 1)[-1] in ('Pretrained', 'PretrainedInit'):
+        if type_name(init_cfg) in ('Pretrained', 'PretrainedInit'):
             settings = {key: init_cfg[key] for key in ('checkpoint', 'prefix') if key in init_cfg}
             return Weights(f'{path}.init_cfg', settings)
     return None

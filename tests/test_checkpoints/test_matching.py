@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmcnnmod.checkpoints import match_state_dicts
+from mmcnnmod.errors import UserError
 
 SMALL = dict(base_channels=16, stem_channels=16)
 
@@ -50,15 +51,49 @@ def test_pretrained_with_and_without_prefix(backbones, tmp_path, prefix):
         assert torch.equal(tensor, source.state_dict()[name]), name
 
 
-def test_foreign_checkpoints_are_refused(backbones, tmp_path):
-    source = backbones.ResNetMoD(depth=18, **SMALL).state_dict()
+def test_foreign_checkpoints_are_refused_before_anything_is_changed(backbones, tmp_path):
     other = backbones.ResNetMoD(depth=50, **SMALL).state_dict()
-    for path in (save(tmp_path / 'a.pth', source, 'encoder.'), save(tmp_path / 'b.pth', other)):
-        network = backbones.ResNetMoD(
-            depth=18, init_cfg=dict(type='Pretrained', checkpoint=path), **SMALL
-        )
-        with pytest.raises(ValueError, match=r'another network: \d+ of \d+ tensors'):
+    path = save(tmp_path / 'a.pth', other, 'module.encoder_q.')
+    for given in ({}, dict(prefix='backbone.'), dict(prefix='module.encoder_q')):
+        init_cfg = dict(type='Pretrained', checkpoint=path, **given)
+        network = backbones.ResNetMoD(depth=18, init_cfg=init_cfg, **SMALL)
+        with pytest.raises(
+            UserError, match=r"another network: \d+ of .* it holds a ResNet-MoD under 'encoder_q\.'"
+        ):
             network.init_weights()
+
+
+PREFIXES = ['module.', 'backbone.', 'module.backbone.', 'student.backbone.', 'encoder_q.']
+
+
+@pytest.mark.parametrize('mod', [True, False])
+@pytest.mark.parametrize('prefix', PREFIXES)
+def test_a_prefix_is_found(backbones, tmp_path, prefix, mod):
+    """Of any family: MobileNetV2 has no warm start."""
+    kinds = (backbones.ResNetMoD, backbones.MobileNetV2MoD)
+    for kind, options in zip(kinds, (dict(depth=18, **SMALL), {}), strict=True):
+        dense = kind.__bases__[-1]
+        source = (kind if mod else dense)(**options).state_dict()
+        path = save(tmp_path / 'a.pth', source, prefix)
+        network = kind(init_cfg=dict(type='Pretrained', checkpoint=path), **options)
+        network.init_weights()
+        own = network.state_dict()
+        same = [name for name in own if name in source and torch.equal(own[name], source[name])]
+        assert len(same) > (0.99 if mod else 0.4) * len(own)
+
+
+@pytest.mark.parametrize('wrapped', [True, False])
+@pytest.mark.parametrize('prefix', ['encoder_q', 'module.encoder_q', 'module.encoder_q.'])
+def test_a_prefix_is_the_same_with_and_without_wrapper(backbones, tmp_path, prefix, wrapped):
+    source = backbones.ResNetMoD(depth=18, **SMALL).state_dict()
+    both = {f'{name}.{k}': v for name in ('encoder_q', 'encoder_k') for k, v in source.items()}
+    path = save(tmp_path / 'a.pth', both, 'module.' if wrapped else '')
+    for given in (dict(prefix=prefix), {}) if prefix == 'encoder_q' else (dict(prefix=prefix),):
+        init_cfg = dict(type='Pretrained', checkpoint=path, **given)
+        network = backbones.ResNetMoD(depth=18, init_cfg=init_cfg, **SMALL)
+        if given:
+            network.init_weights()
+            assert torch.equal(network.conv1.weight, source['conv1.weight'])
 
 
 def test_the_dense_network_of_equal_depth_is_accepted(backbones, tmp_path):

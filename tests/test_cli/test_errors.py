@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch import nn
 
-from mmcnnmod.cli.errors import explain, one_line_errors
+from mmcnnmod.cli.errors import building_from, explain, one_line_errors
 from mmcnnmod.errors import UserError
 
 
@@ -44,6 +45,51 @@ def test_the_original_line_out_of_a_data_loading_process():
 
 
 @pytest.mark.parametrize('problem', [RuntimeError('a bug'), ZeroDivisionError(), KeyError('x')])
-def test_what_is_not_foreseen_keeps_its_traceback(problem):
+def test_what_is_not_foreseen_keeps_its_traceback_where_there_is_no_debug(problem):
     with pytest.raises(type(problem)), one_line_errors():
         raise problem
+
+
+@pytest.mark.parametrize(
+    ('problem', 'line'),
+    [
+        (RuntimeError('a\nbug'), 'error: config a.py: a bug; --debug shows the traceback'),
+        (KeyError('x'), "error: config a.py: KeyError: 'x' in test_errors.py, line "),
+        (AssertionError(), 'error: config a.py: AssertionError in test_errors.py, line '),
+    ],
+)
+@pytest.mark.parametrize('debug', [True, False])
+def test_what_is_not_foreseen_is_one_line_and_with_debug_a_traceback(problem, line, debug, capsys):
+    with pytest.raises(SystemExit) as end, one_line_errors(debug, 'a.py'):
+        raise problem
+    assert end.value.code == 1
+    *before, last = capsys.readouterr().err.splitlines()
+    assert last.startswith(line)
+    assert bool(before) == debug
+
+
+@pytest.mark.parametrize(
+    ('neck', 'expected'),
+    [
+        (dict(type='mmdet.ResNet', depth=51), r'^a: model\.neck\.0: .*invalid depth 51'),
+        (dict(type='ResNot'), r'^a: model\.neck\.0: .*ResNot is not in the '),
+        (dict(type='mmdet.ResNet'), r'^a: model\.neck\.0: .*depth'),
+        (
+            dict(type='mmdet.ResNet', depth=50, norm_cfg=dict(type='NN')),
+            r'^a: model\.neck\.0: Cannot find',
+        ),
+    ],
+)
+def test_what_cannot_be_built_is_named_by_its_key(neck, expected):
+    registry = pytest.importorskip('mmdet.registry')
+    pytest.importorskip('mmdet.models')
+    cfg = Config(dict(model=dict(neck=[neck])))
+    with pytest.raises(UserError, match=expected), building_from('a', cfg):
+        registry.MODELS.build(cfg.model.neck[0])
+
+
+def test_a_key_that_is_there_twice_is_not_guessed():
+    registry = pytest.importorskip('mmdet.registry')
+    cfg = Config(dict(a=dict(type='X'), b=dict(type='X')))
+    with pytest.raises(UserError, match=r'^c: .*X is not in the'), building_from('c', cfg):
+        registry.MODELS.build(cfg.b)

@@ -30,7 +30,7 @@ def test_statistics_are_those_of_the_batches_frozen_or_not(backbones):
     trainable = {name: p.requires_grad for name, p in network.named_parameters()}
     batches = [torch.rand(8, 3, 64, 64), torch.rand(8, 3, 64, 64)]
     before = statistics(network)
-    reestimate_norms(network, batches)
+    reestimate_norms(network, batches, nn.Module.__call__)
 
     after = statistics(network)
     assert not any(torch.equal(after[name], before[name]) for name in after)
@@ -117,6 +117,52 @@ def test_bad_number_of_batches(batches):
 
 
 def test_a_model_without_backbone():
-    runner = type('Runner', (), dict(model=nn.Linear(1, 1), iter=0))
-    with pytest.raises(UserError, match='Linear has no backbone'):
+    runner = type(
+        'Runner', (), dict(model=nn.Linear(1, 1), iter=0, train_dataloader=[], train_loop=None)
+    )
+    with pytest.raises(UserError, match='Linear has no backbone whose norms'):
         ReestimateNormsHook().before_train(runner)
+
+
+class TwoStreams(BaseModel):
+    """Of a siamese network on pairs of images, with a head that has a norm and a queue."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.encoder = nn.ModuleDict(dict(shared=backbone))
+        self.head = nn.BatchNorm1d(128)
+        self.register_buffer('queue', torch.zeros(128))
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        assert mode == 'loss'
+        early, late = inputs[:, 0], inputs[:, 1]
+        pair = [self.encoder['shared'](images)[-1].mean((2, 3)) for images in (early, late)]
+        difference = self.head(pair[0] - pair[1])
+        self.queue.copy_(difference.detach().mean(0))
+        return dict(loss=difference.square().mean())
+
+
+def test_a_backbone_sees_what_its_model_gives_it_and_nothing_else_changes(backbones):
+    torch.manual_seed(0)
+    model = TwoStreams(backbones.ResNetMoD(**SMALL, norm_eval=True, frozen_stages=1))
+    model.train()
+    batches = [dict(inputs=torch.rand(4, 2, 3, 32, 32)) for _ in range(2)]
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    said = reestimate_norms(model, batches)
+    assert said == '20 of 20 norms of encoder.shared'
+    changed = {name for name, t in model.state_dict().items() if not torch.equal(t, before[name])}
+    assert changed == {name for name in before if name.startswith('enc') and 'running' in name}
+    with torch.no_grad():  # the mean over what both streams give the first convolution
+        network = model.encoder['shared']
+        images = torch.cat([batch['inputs'].flatten(0, 1) for batch in batches])
+        torch.testing.assert_close(network.bn1.running_mean, network.conv1(images).mean((0, 2, 3)))
+
+
+def test_a_backbone_that_a_loss_does_not_use_keeps_its_statistics(backbones):
+    model = TwoStreams(backbones.ResNetMoD(**SMALL))
+    model.unused = backbones.ResNetMoD(**SMALL)
+    before = statistics(model.unused)
+    assert reestimate_norms(model, [dict(inputs=torch.rand(4, 2, 3, 32, 32))]).startswith(
+        '20 of 40'
+    )
+    assert all(torch.equal(t, before[name]) for name, t in statistics(model.unused).items())

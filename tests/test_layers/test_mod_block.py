@@ -6,6 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmcv.cnn import ConvWS2d
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from mmcnnmod.layers import MoDBlock, RandomSelector, basic_block, bottleneck
@@ -227,8 +229,19 @@ def test_wrong_input_shape(shape):
         make(name='stage 1')(torch.rand(shape))
 
 
-@pytest.mark.parametrize('conv_cfg', [None, {'type': 'ConvWS'}, {'type': 'ConvAWS'}])
-@pytest.mark.parametrize('norm_cfg', [{'type': 'BN'}, {'type': 'GN', 'num_groups': 32}])
+@pytest.mark.parametrize(
+    'conv_cfg', [None, {'type': 'ConvWS'}, {'type': 'ConvAWS'}, {'type': ConvWS2d}]
+)
+@pytest.mark.parametrize(
+    'norm_cfg',
+    [
+        {'type': 'BN'},
+        {'type': nn.BatchNorm2d},
+        {'type': 'GN', 'num_groups': 32},
+        {'type': nn.GroupNorm, 'num_groups': 32},
+        {'type': 'torch.nn.GroupNorm', 'num_groups': 32},
+    ],
+)
 @pytest.mark.parametrize('k', [1, 2, 4, 6])
 def test_conv_blocks_of_any_width_and_config(conv_cfg, norm_cfg, k):
     for build in CONV_BLOCKS.values():

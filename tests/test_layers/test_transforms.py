@@ -8,9 +8,16 @@ import warnings
 
 import pytest
 import torch
+from mmengine.analysis import FlopAnalyzer
+from mmengine.model import ExponentialMovingAverage
 from torch import nn
+from torch.ao.quantization import get_default_qconfig_mapping, quantize_dynamic
+from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 from torch.func import functional_call, stack_module_state
+from torch.nn.utils import parametrizations, prune
+from torch.optim.swa_utils import AveragedModel
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmcnnmod.layers import MoDBlock, bottleneck, plain_conv
 
@@ -187,6 +194,102 @@ def test_copies_and_pickles(block):
     x = maps()
     torch.testing.assert_close(copy.deepcopy(block)(x), block(x))
     torch.testing.assert_close(pickle.loads(pickle.dumps(block))(x), block(x))
+
+
+class LoRA(nn.Module):
+    """A layer of low rank beside one that is frozen, as adapters replace layers."""
+
+    def __init__(self, layer, rank=2):
+        super().__init__()
+        self.layer = layer.requires_grad_(False)
+        self.down = nn.Linear(layer.in_features, rank, bias=False)
+        self.up = nn.Linear(rank, layer.out_features, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x):
+        return self.layer(x) + self.up(self.down(x))
+
+
+def test_adapters_in_the_selector_learn(block):
+    x = maps()
+    expected = block(x)
+    for name in ('fc1', 'fc2'):
+        setattr(block.selector, name, LoRA(getattr(block.selector, name)))
+    torch.testing.assert_close(block(x), expected)
+    block.train()(x).square().sum().backward()
+    assert block.selector.fc2.up.weight.grad.any()
+
+
+def test_parametrised_and_pruned_layers_of_the_selector(block):
+    x = maps()
+    expected = block(x)
+    for layer in (block.selector.fc1, block.selector.fc2):
+        parametrizations.weight_norm(layer)
+    torch.testing.assert_close(block(x), expected)
+    block.train()(x).square().sum().backward()
+    assert block.selector.fc2.parametrizations.weight.original1.grad.any()
+
+    pruned = make()
+    prune.random_unstructured(pruned.selector.fc2, 'weight', 0.5)
+    mask = pruned.selector.fc2.weight_mask
+    by_hand = make()
+    with torch.no_grad():
+        by_hand.selector.fc2.weight.mul_(mask)
+    torch.testing.assert_close(pruned(x), by_hand(x))
+
+
+@torch.no_grad()
+def test_linear_layers_of_eight_bits(block):
+    quantized = quantize_dynamic(block, {nn.Linear}, dtype=torch.qint8)
+    assert 'quantized' in type(quantized.selector.fc1).__module__
+    x = maps()
+    by_hand = copy.deepcopy(block)  # with the weights that eight bits can hold
+    for name in ('fc1', 'fc2'):
+        weight = getattr(quantized.selector, name).weight().dequantize()
+        getattr(by_hand.selector, name).weight.copy_(weight)
+    # The activations are rounded as well: scores differ by that, and a tie may be broken.
+    agree = (quantized(x) - by_hand(x)).abs() < 0.05 * by_hand(x).abs().max()
+    assert agree.float().mean() > 0.9
+
+
+@torch.no_grad()
+def test_convolutions_of_eight_bits():
+    """Static quantisation by torch.fx: of the Conv-Block; the selector stays in float32."""
+    block = make()
+    mapping = get_default_qconfig_mapping('x86').set_module_name('selector', None)
+    prepared = prepare_fx(block, mapping, (maps(),))
+    for _ in range(3):
+        prepared(maps())
+    quantized = convert_fx(prepared)
+    x = maps()
+    assert any('quantized' in type(module).__module__ for module in quantized.modules())
+    expected = block(x)
+    assert (quantized(x) - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_averaged_weights(block):
+    for average in (AveragedModel(block), ExponentialMovingAverage(block)):
+        average.update_parameters(block)
+        x = maps()
+        torch.testing.assert_close(average.module(x), block(x))
+
+
+def test_multiplications_are_counted(block):
+    """By torch and by mmengine's copy of fvcore, with the convolutions of the narrow copy."""
+    x = maps(1)
+    narrow = sum(
+        layer.weight.numel() * x[0, 0].numel()
+        for layer in block.conv_block.modules()
+        if isinstance(layer, nn.Conv2d)
+    )
+    selector = sum(layer.weight.numel() for layer in (block.selector.fc1, block.selector.fc2))
+    counter = FlopCounterMode(display=False)
+    with counter:
+        block(x)
+    assert counter.get_total_flops() == 2 * (narrow + selector)
+    counts = FlopAnalyzer(block, x).by_operator()
+    assert counts['conv'] == narrow
+    assert counts['linear'] == selector
 
 
 @torch.no_grad()

@@ -123,10 +123,12 @@ def test_truncated_image(fails, data, tmp_path, workers, kind):
 
 def test_resume_from_another_network(fails, options, tmp_path):
     (tmp_path / 'out').mkdir()
-    torch.save({'state_dict': torch.nn.Linear(3, 4).state_dict()}, tmp_path / 'out' / 'iter_1.pth')
+    content = {'state_dict': torch.nn.Linear(3, 4).state_dict(), 'message_hub': {}}
+    torch.save(content, tmp_path / 'out' / 'iter_1.pth')
     (tmp_path / 'out' / 'last_checkpoint').write_text(str(tmp_path / 'out' / 'iter_1.pth'))
     line = fails(training.main, SCENES, '--resume', *options)
     assert 'iter_1.pth does not fit this model: 0 of' in line
+    assert 'it holds 2 tensors of weight, bias; give the config' in line
 
 
 def test_out_needs_its_partner(fails, options):

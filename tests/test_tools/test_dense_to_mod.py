@@ -76,7 +76,7 @@ def test_a_whole_model_keeps_its_other_parts(toolbox, tmp_path, capsys):
     counted = len([name for name in rest if not name.endswith('num_batches_tracked')])
     assert f'other parts: {counted} of {counted} tensors kept\n' in printed
     # As tools/test.py checks it.
-    preflight.check_checkpoint(build(toolbox), str(out), complete=True)
+    preflight.check_weights(build(toolbox), content, str(out), complete=True)
 
 
 def test_a_dense_config_with_mod(tmp_path, capsys):

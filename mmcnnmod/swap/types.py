@@ -1,0 +1,76 @@
+"""What stands under ``type`` in a config: a name, or in new-style configs a class or function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence
+
+
+def type_name(node: Mapping) -> str:
+    """The name of a node's type, without scope or module; '' if it has none."""
+    kind = node.get('type', '')
+    return getattr(kind, '__name__', str(kind).rsplit('.', 1)[-1])
+
+
+def type_text(node: Mapping) -> str:
+    """A node's type as a text: a name as it stands there, a class with its module."""
+    kind = node.get('type')
+    return f'{kind.__module__}.{kind.__qualname__}' if is_object(kind) else str(kind)
+
+
+def name_types(cfg: MutableMapping) -> None:
+    """Put names in place of all classes and functions in a config.
+
+    Names can be compared, changed, written into a file and read again. mmengine writes names of its
+    own, of which some cannot be read: the module of 'mmdet.models.losses.smooth_l1_loss.L1Loss' is
+    hidden by a function of the same name, and mmcv's operators are known by their last name only.
+
+    Args:
+        cfg (MutableMapping): A config or a node of one; changed in place.
+    """
+    for holder, key, value in list(leaves(cfg)):
+        if is_object(value) and (name := readable_name(value)):
+            holder[key] = name
+
+
+def readable_name(thing: object) -> str | None:
+    """A name by which a registry or mmcv finds a class or function; None if there is none."""
+    import mmcv.ops
+    from mmengine.utils import get_object_from_string
+
+    if getattr(mmcv.ops, thing.__name__, None) is thing and not registered_name(thing):
+        return thing.__name__
+    modules = thing.__module__.split('.')
+    for depth in range(len(modules), 0, -1):
+        name = '.'.join([*modules[:depth], thing.__qualname__])
+        if get_object_from_string(name) is thing:
+            return name
+    return registered_name(thing)
+
+
+def registered_name(thing: object) -> str | None:
+    """The name of a class or function in one of mmengine's registries or their children."""
+    from mmengine import registry as registries
+
+    for root in vars(registries).values():
+        if isinstance(root, registries.Registry):
+            for registry in (root, *root.children.values()):
+                for name, known in registry.module_dict.items():
+                    if known is thing:
+                        return f'{registry.scope}.{name}'
+    return None
+
+
+def leaves(node: MutableMapping | MutableSequence) -> Iterator[tuple]:
+    """Every value that is no dict or list: what holds it, under which key, and the value."""
+    # mmengine's Config has items, but is no mapping.
+    for key, value in node.items() if hasattr(node, 'items') else enumerate(node):
+        if isinstance(value, (MutableMapping, MutableSequence)):
+            yield from leaves(value)
+        else:
+            yield node, key, value
+
+
+def is_object(value: object) -> bool:
+    """Whether a value is a class or a function."""
+    return inspect.isclass(value) or inspect.isroutine(value)
