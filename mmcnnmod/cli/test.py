@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 from copy import deepcopy
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import mmengine
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import master_only
 from mmengine.evaluator import DumpResults
+from mmengine.registry import HOOKS, METRICS, Registry
 from mmengine.runner import Runner
 
 from ..checkpoints import safe_loading
@@ -22,9 +24,9 @@ from .errors import one_line_errors
 from .run import build_runner, hide_gpus, part_processes_on_cpu
 
 NEEDED = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
-# How each toolbox's visualization hook is told to draw, and where.
-DRAW_SWITCH = {'mmpretrain': 'enable', 'mmseg': 'draw', 'mmdet': 'draw'}
-DRAW_FOLDER = {'mmpretrain': 'out_dir', 'mmdet': 'test_out_dir'}
+# How the toolboxes' visualization hooks are told to draw, and where.
+DRAW_SWITCHES = ('draw', 'enable')
+DRAW_FOLDERS = ('out_dir', 'test_out_dir')
 FLIPS = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
 DET_META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip')
 
@@ -62,8 +64,8 @@ def check(cfg: Config, args: argparse.Namespace) -> None:
     """Everything that can be known to go wrong before a model is built."""
     if args.out_item and not args.out:
         raise UserError('--out-item says what --out saves: give --out FILE as well')
-    as_pickle = cfg.default_scope != 'mmseg' and args.out_item != 'metrics'
-    if args.out and as_pickle and not args.out.endswith(('.pkl', '.pickle')):
+    as_pickle = args.out and args.out_item != 'metrics' and not writes_itself(cfg)
+    if as_pickle and not args.out.endswith(('.pkl', '.pickle')):
         raise UserError(f'--out {args.out}: predictions are saved as .pkl')
     preflight.check_device(cfg, args.device)
     preflight.check_work_dir(cfg)
@@ -83,23 +85,37 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
     hooks = cfg.get('custom_hooks') or []
     if args.deploy and 'DeployHook' not in map(type_name, hooks):
         cfg.custom_hooks = [*hooks, dict(type='DeployHook')]
-    if args.out and args.out_item != 'metrics' and cfg.default_scope == 'mmseg':
+    if args.out and args.out_item != 'metrics' and writes_itself(cfg):
         cfg.test_evaluator.update(output_dir=args.out, keep_results=True)
 
 
 def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
     """Switch the toolbox's visualization hook on."""
-    scope = cfg.default_scope
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
         raise UserError('--show needs a visualization hook in the default_hooks of the config')
-    hook.update({DRAW_SWITCH[scope]: True, 'interval': args.interval})
+    options = arguments(HOOKS, hook, cfg)
+    hook.update({name: True for name in DRAW_SWITCHES if name in options})
+    hook.interval = args.interval
     if args.show:
         hook.update(show=True, wait_time=args.wait_time)
-    if args.show_dir and scope in DRAW_FOLDER:
-        hook[DRAW_FOLDER[scope]] = args.show_dir
+    folders = [name for name in DRAW_FOLDERS if name in options]
+    if args.show_dir and folders:
+        hook[folders[0]] = args.show_dir
     elif args.show_dir:
         cfg.visualizer.save_dir = args.show_dir
+
+
+def arguments(registry: Registry, node: ConfigDict, cfg: Config) -> list[str]:
+    """What the class of a config's node takes."""
+    with registry.switch_scope_and_registry(cfg.default_scope) as scoped:
+        return list(inspect.signature(scoped.get(node['type'])).parameters)
+
+
+def writes_itself(cfg: Config) -> bool:
+    """Whether the metric writes predictions, as mmseg's does, into a folder of label maps."""
+    metric = cfg.get('test_evaluator')
+    return isinstance(metric, dict) and 'output_dir' in arguments(METRICS, metric, cfg)
 
 
 def augment(cfg: Config) -> None:
@@ -108,7 +124,7 @@ def augment(cfg: Config) -> None:
     while 'dataset' in dataset:
         dataset = dataset.dataset
     if 'tta_model' not in cfg:
-        if cfg.default_scope == 'mmseg':
+        if cfg.default_scope not in ('mmpretrain', 'mmdet'):
             raise UserError('--tta: the config has no tta_model and tta_pipeline; add them')
         cfg.tta_model = default_tta_model(cfg.default_scope)
     if 'tta_pipeline' not in cfg:
@@ -129,8 +145,8 @@ def default_tta_model(scope: str) -> dict:
 
 
 def save_predictions(runner: Runner, cfg: Config, args: argparse.Namespace) -> None:
-    """Let the evaluator save predictions, unless mmseg's metric does so itself."""
-    if not args.out or args.out_item == 'metrics' or cfg.default_scope == 'mmseg':
+    """Let the evaluator save predictions, unless the metric does so itself."""
+    if not args.out or args.out_item == 'metrics' or writes_itself(cfg):
         return
     if cfg.default_scope == 'mmdet':
         from mmdet.evaluation import DumpDetResults as Dump

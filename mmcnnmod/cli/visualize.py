@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,7 +123,7 @@ def drawing(cfg: Config, meta: dict, score_thr: float) -> Callable:
             out_file=out_file,
         )
     options = dict(draw_gt=False)
-    if cfg.default_scope == 'mmdet':
+    if 'pred_score_thr' in inspect.signature(visualizer.add_datasample).parameters:
         options['pred_score_thr'] = score_thr
     return lambda image, prediction, out_file: visualizer.add_datasample(
         'visualize', image, prediction, out_file=out_file, **options

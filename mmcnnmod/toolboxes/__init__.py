@@ -34,15 +34,22 @@ def require(toolbox: str) -> None:
     """Make sure that a toolbox is served.
 
     Args:
-        toolbox (str): 'mmpretrain', 'mmseg' or 'mmdet' (a config's ``default_scope``).
+        toolbox (str): A config's ``default_scope``: 'mmpretrain', 'mmseg' or 'mmdet', or the
+            package of another toolbox that uses their backbones, such as 'mmrotate'.
 
     Raises:
-        ImportError: With the real cause and the remedy, if the toolbox is absent or broken, or
-            is none of the three.
+        ImportError: With the real cause and the remedy, if the toolbox is absent or broken.
     """
     if toolbox not in MINIMUM_VERSIONS:
-        known = ', '.join(MINIMUM_VERSIONS)
-        raise ImportError(f'default_scope is {toolbox!r}; mmcnnmod serves {known}')
+        try:
+            importlib.import_module(toolbox)
+        except Exception as problem:
+            known = ', '.join(MINIMUM_VERSIONS)
+            raise ImportError(
+                f'default_scope is {toolbox!r}, which does not import ({_cause(problem)}); '
+                f'mmcnnmod serves {known} and installed toolboxes that use their backbones'
+            ) from problem
+        return
     if _problems[toolbox] is not None:
         raise ImportError(_describe(toolbox)) from _problems[toolbox]
 
@@ -74,9 +81,12 @@ def _import(toolbox: str) -> Exception | None:
 def _describe(toolbox: str) -> str:
     if is_absent(toolbox):
         return f'{toolbox} is not installed; install it (see the version table in the README)'
-    problem = _problems[toolbox]
-    cause = ' '.join(str(problem).split()) or type(problem).__name__
+    cause = _cause(_problems[toolbox])
     return f'{toolbox} does not import ({cause}); {_remedy(toolbox, cause)}'
+
+
+def _cause(problem: Exception) -> str:
+    return ' '.join(str(problem).split()) or type(problem).__name__
 
 
 def _remedy(toolbox: str, cause: str) -> str:

@@ -100,5 +100,5 @@ def test_a_broken_toolbox_is_logged_and_skipped(run_python, tmp_path, cause, rem
 
 
 def test_unknown_scope():
-    with pytest.raises(ImportError, match="default_scope is 'mmpose'; mmcnnmod serves mmpretrain"):
-        require('mmpose')
+    with pytest.raises(ImportError, match="default_scope is 'mmnothing', which does not import"):
+        require('mmnothing')
