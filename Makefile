@@ -30,10 +30,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test test-all runtimes smoke sweep evidence gpu lint format clean
+.PHONY: help setup demo test test-all runtimes toolboxes smoke sweep evidence gpu lint format clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'with STACK=onedl (default), openmmlab, or none (the active Python); PYTHON=...; TORCH=...;'
 	@echo 'DEMO_ARGS="...", PYTEST_ARGS="..." and SWEEP_ARGS="..." are handed on'
 
@@ -54,6 +54,10 @@ runtimes: setup ## ONNX Runtime and OpenVINO into the environment, and the tests
 	    -r requirements/runtimes.txt
 	"$(PY)" -c 'import onnx, onnxruntime, openvino'
 	"$(PY)" -m pytest -k 'onnx or openvino' tests/test_analysis tests/test_layers tests/test_ops $(PYTEST_ARGS)
+
+toolboxes: setup ## another toolbox into the environment (mmrotate, or mmpose), and its tests
+	"$(VENV)/bin/uv" pip install --python "$(PY)" --no-deps -r requirements/$(STACK)-others.txt
+	"$(PY)" -m pytest tests/test_toolboxes/test_others.py $(PYTEST_ARGS)
 
 smoke: setup ## the few tests that tell whether a stack works at all
 	"$(PY)" -m pytest -m smoke $(PYTEST_ARGS)

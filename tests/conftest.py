@@ -92,7 +92,7 @@ def toolbox(request):
     """Name of each toolbox in turn."""
     from mmcnnmod.toolboxes import MINIMUM_VERSIONS, is_absent
 
-    assert set(TOOLBOXES) == set(MINIMUM_VERSIONS)
+    assert set(TOOLBOXES) < set(MINIMUM_VERSIONS)
     if is_absent(request.param):
         pytest.skip(f'{request.param} is not installed')
     return request.param

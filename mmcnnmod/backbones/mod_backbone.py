@@ -11,10 +11,10 @@ from mmengine.model import initialize
 from torch import nn
 
 from ..checkpoints import load_pretrained, rename_tensors
+from ..config_types import type_name
 from ..errors import UserError
 from ..layers import MoDBlock, Placement
 from ..ops import DeployedMoDBlock, fold_norms, log_once
-from ..swap.types import type_name
 
 # The names of the class and of its entry in the registry.
 PRETRAINED = ('Pretrained', 'PretrainedInit')

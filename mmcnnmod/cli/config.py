@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict
 
+from ..config_types import name_types, type_name
 from ..errors import UserError
-from ..swap import add_custom_import, name_types, scope_of, swap_backbone, type_name
+from ..swap import add_custom_import, scope_of, swap_backbone
 from ..toolboxes import require
 from .errors import building_from
 

@@ -19,9 +19,10 @@ from ..checkpoints import read_checkpoint, weights_of
 from ..checkpoints.block_mapping import MAPPINGS
 from ..checkpoints.warm_start import NEAR_IDENTITY
 from ..checkpoints.whole_model import start_model_from_dense
+from ..config_types import type_name
 from ..engine.norm_statistics import reestimate_norms
 from ..errors import UserError
-from ..swap import swap_backbone, type_name
+from ..swap import swap_backbone
 from . import preflight
 from .arguments import add_cfg_options
 from .config import map_tree, read_config, set_data_root, set_loader_defaults

@@ -21,8 +21,8 @@ from ..checkpoints import (
     read_checkpoint,
     weights_of,
 )
+from ..config_types import type_name
 from ..errors import UserError
-from ..swap import type_name
 
 # Data sets that fetch themselves into their root.
 DOWNLOADING = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')

@@ -15,8 +15,8 @@ from mmengine.registry import HOOKS, METRICS, Registry
 from mmengine.runner import Runner
 
 from ..checkpoints import safe_loading
+from ..config_types import type_name
 from ..errors import UserError
-from ..swap import type_name
 from . import preflight
 from .arguments import parse, test_parser
 from .config import load_config, require_keys

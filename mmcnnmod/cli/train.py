@@ -16,8 +16,9 @@ from ..checkpoints import (
     safe_loading,
     weights_of,
 )
+from ..config_types import type_name
 from ..errors import UserError
-from ..swap import takes_warm_start, type_name
+from ..swap import takes_warm_start
 from . import preflight
 from .arguments import parse, train_parser
 from .config import load_config, require_keys

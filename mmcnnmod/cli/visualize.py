@@ -18,9 +18,9 @@ from torch import nn
 
 from ..backbones import switch_to_deploy
 from ..checkpoints import read_checkpoint, safe_loading
+from ..config_types import type_name
 from ..datasets import CheckedLoading
 from ..errors import UserError
-from ..swap import type_name
 from . import preflight
 from .arguments import visualize_parser
 from .config import load_config

@@ -2,15 +2,12 @@
 
 from .places import scope_of, walk
 from .swap import add_custom_import, swap_backbone
-from .types import name_types, type_name
 from .weights import takes_warm_start
 
 __all__ = [
     'add_custom_import',
-    'name_types',
     'scope_of',
     'swap_backbone',
     'takes_warm_start',
-    'type_name',
     'walk',
 ]

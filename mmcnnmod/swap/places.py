@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 
+from ..config_types import type_text
 from ..toolboxes import mod_versions
-from .types import type_text
 
 Node = MutableMapping
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 
+from ..config_types import name_types, type_text
 from ..errors import UserError
 from ..toolboxes import mod_versions
 from .places import Node, Place, find_places, scope_of, walk
-from .types import name_types, type_text
 from .weights import goes_on, swap_weights
 
 

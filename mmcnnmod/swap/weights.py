@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..config_types import type_name
 from .places import Node, Place, find_places
-from .types import type_name
 
 NORM_HOOK = dict(type='ReestimateNormsHook')
 

@@ -6,7 +6,12 @@ import importlib
 import logging
 
 # The toolboxes, and the first release of each with the registries and interfaces used here.
-MINIMUM_VERSIONS = {'mmpretrain': '1.0.0', 'mmseg': '1.0.0', 'mmdet': '3.0.0'}
+MINIMUM_VERSIONS = {
+    'mmpretrain': '1.0.0',
+    'mmseg': '1.0.0',
+    'mmdet': '3.0.0',
+    'mmpose': '1.0.0',
+}
 
 # Why a toolbox is not served; None if it is. Filled by `register_all`.
 _problems: dict[str, Exception | None] = {}

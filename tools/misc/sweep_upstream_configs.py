@@ -26,9 +26,9 @@ from sweep.table import failures, table
 from sweep.worker import Worker
 
 from mmcnnmod.cli.errors import one_line_errors
-from mmcnnmod.toolboxes import MINIMUM_VERSIONS, is_absent
+from mmcnnmod.toolboxes import is_absent
 
-TOOLBOXES = [toolbox for toolbox in MINIMUM_VERSIONS if not is_absent(toolbox)]
+TOOLBOXES = [name for name in ('mmpretrain', 'mmseg', 'mmdet') if not is_absent(name)]
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.config import Config
 
 from mmcnnmod.cli.config import revert_sync_bn
-from mmcnnmod.swap import type_name
+from mmcnnmod.config_types import type_name
 from mmcnnmod.swap.places import walk
 
 from .checkpoints import made_up_name

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mmengine.config import Config
 
-from mmcnnmod.swap import type_name
+from mmcnnmod.config_types import type_name
 from mmcnnmod.swap.places import walk
 
 

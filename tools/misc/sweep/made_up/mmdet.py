@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.structures import BaseDataElement, PixelData
 from torch import nn
 
-from mmcnnmod.swap import type_name
+from mmcnnmod.config_types import type_name
 
 from . import BATCH
 from .config import classes, transforms

@@ -8,7 +8,7 @@ from mmengine.dataset import default_collate
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from mmcnnmod.swap import type_name
+from mmcnnmod.config_types import type_name
 
 from . import BATCH
 from .config import classes, transforms

@@ -1,0 +1,121 @@
+"""Which checkpoints belong to a model: one judge for load_from, resuming and testing."""
+
+import pytest
+import torch
+from torch import nn
+
+from mmcnnmod.cli.preflight import CheckpointHook, check_weights
+from mmcnnmod.errors import UserError
+
+SMALL = dict(base_channels=16, stem_channels=16)
+
+
+class Model(nn.Module):
+    def __init__(self, backbone, classes=3):
+        super().__init__()
+        self.backbone = backbone
+        self.neck = nn.Sequential(*(nn.Conv2d(8, 8, 1) for _ in range(8)))
+        self.head = nn.Linear(8, classes)
+
+
+def dense(backbones, kind='ResNetMoD', **options):
+    return getattr(backbones, kind).__bases__[-1](**options)
+
+
+def check(model, source, complete=False, prefix=''):
+    content = {'state_dict': {prefix + n: t for n, t in source.state_dict().items()}, 'meta': {}}
+    check_weights(model, content, 'a.pth', complete)
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+@pytest.mark.parametrize(
+    ('depth', 'given', 'options'),
+    [
+        (50, 50, {}),
+        (75, 50, {}),
+        (50, 101, {}),
+        (26, 18, {}),
+        (50, 50, dict(placement='every')),
+        (50, 50, dict(mod_stages=[2])),
+    ],
+)
+def test_a_dense_model_starts_a_mod_model(backbones, depth, given, options, prefix):
+    """With another number of classes, as fine-tuning has it."""
+    model = Model(backbones.ResNetMoD(depth=depth, **SMALL, **options))
+    source = Model(dense(backbones, depth=given, **SMALL), classes=5)
+    check(model, source, prefix=prefix)
+    # But nothing is complete: it cannot be tested with, or resumed from.
+    with pytest.raises(UserError, match=r'does not fit this model: .* it holds a dense ResNet'):
+        check(model, source, complete=True, prefix=prefix)
+
+
+@pytest.mark.parametrize('kind', ['MobileNetV2MoD', 'VGGMoD', 'ConvNeXtMoD', 'ResNetV1dMoD'])
+def test_every_family(backbones, kind):
+    if not hasattr(backbones, kind):
+        pytest.skip('this toolbox has no such backbone')
+    options = {'VGGMoD': dict(depth=16), 'ResNetV1dMoD': dict(depth=50)}.get(kind, {})
+    model = Model(getattr(backbones, kind)(**options))
+    check(model, Model(dense(backbones, kind, **options)))
+    check(model, model, complete=True)
+
+
+def test_another_toolboxes_names_are_known():
+    pretrain = pytest.importorskip('mmcnnmod.toolboxes.mmpretrain')
+    seg = pytest.importorskip('mmcnnmod.toolboxes.mmseg')
+    model = Model(seg.ResNetV1cMoD(depth=50, **SMALL))
+    check(model, Model(pretrain.ResNetV1c(depth=50, **SMALL)))
+
+
+@pytest.mark.parametrize('complete', [True, False])
+@pytest.mark.parametrize(
+    ('kind', 'options', 'prefix', 'found'),
+    [
+        (
+            'ResNetMoD',
+            dict(depth=18),
+            '',
+            'of another shape .*; it holds a dense ResNet',
+        ),
+        ('ResNetMoD', dict(depth=50), 'encoder_q.', "a dense ResNet under 'encoder_q.backbone.'"),
+        (
+            'MobileNetV2MoD',
+            {},
+            '',
+            'it holds [0-9]+ tensors of backbone, neck, head; give',
+        ),
+    ],
+)
+def test_another_network_is_refused_and_nothing_is_changed(
+    backbones, kind, options, prefix, found, complete
+):
+    model = Model(backbones.ResNetMoD(depth=50, **SMALL))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    if options:
+        options = {**options, **SMALL}
+    source = Model(dense(backbones, kind, **options))
+    with pytest.raises(UserError, match=f'a.pth does not fit this model: .*{found}'):
+        check(model, source, complete, prefix)
+    after = model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_a_backbone_alone_is_for_pretrained(backbones):
+    model = Model(backbones.ResNetMoD(depth=50, **SMALL))
+    with pytest.raises(UserError, match=r'it holds a dense ResNet; .* with --pretrained'):
+        check(model, dense(backbones, depth=50, **SMALL))
+
+
+def test_a_trained_mod_network_for_a_dense_config(backbones):
+    model = Model(dense(backbones, depth=50, **SMALL))
+    trained = Model(backbones.ResNetMoD(depth=50, **SMALL))
+    with pytest.raises(UserError, match=r'it holds a ResNet-MoD .* or --mod with the'):
+        check(model, trained, complete=True)
+
+
+def test_the_hook_is_asked_before_anything_is_loaded(backbones):
+    model = Model(dense(backbones, depth=50, **SMALL))
+    runner = type('Runner', (), dict(model=model))
+    with pytest.raises(UserError, match=r'checkpoint b\.pth does not fit'):
+        CheckpointHook('b.pth', complete=True).after_load_checkpoint(
+            runner, {'state_dict': {'x': torch.ones(1)}}
+        )
