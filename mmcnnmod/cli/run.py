@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..config_types import type_name
 from ..datasets import name_unreadable_files
 from .config import revert_sync_bn
 from .errors import building_from
@@ -81,6 +82,8 @@ def join_processes_on_cpu(cfg: Config) -> None:
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
     cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
+    if type_name(cfg.get('strategy') or {}) == 'DDPStrategy':  # FlexibleRunner's
+        cfg.strategy.setdefault('model_wrapper', cfg.model_wrapper_cfg)
 
 
 def part_processes_on_cpu() -> None:

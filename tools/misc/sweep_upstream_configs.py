@@ -74,6 +74,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--toolbox', choices=TOOLBOXES, nargs='+', default=TOOLBOXES, help='by default all'
     )
+    parser.add_argument(
+        '--configs',
+        type=toolbox_and_folder,
+        nargs='+',
+        default=[],
+        metavar='TOOLBOX=DIR',
+        help='further configs, such as mmdet=CHECKOUT/mmdet/configs, which are in no wheel',
+    )
     parser.add_argument('--sample', type=int, metavar='N', help='try N configs, drawn by chance')
     parser.add_argument('--seed', type=int, default=0, help='of that draw; 0 by default')
     parser.add_argument(
@@ -89,9 +97,17 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def toolbox_and_folder(text: str) -> tuple[str, Path]:
+    """A value of --configs."""
+    toolbox, _, folder = text.partition('=')
+    if toolbox not in TOOLBOXES or not Path(folder).is_dir():
+        raise argparse.ArgumentTypeError(f'{text}: a toolbox ({", ".join(TOOLBOXES)}) and a folder')
+    return toolbox, Path(folder).resolve()
+
+
 def read_configs(args: argparse.Namespace, progress: Progress) -> list[Entry]:
     """The configs to try, and those that cannot be read."""
-    names = shuffled(args.toolbox, args.seed)
+    names = shuffled(args.toolbox, args.seed, tuple(args.configs))
     task = progress.add_task('reading', total=args.sample or len(names))
     entries = []
     for toolbox, name in names:

@@ -10,11 +10,12 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from mmengine.logging import MessageHub
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import HOOKS, MODELS, init_default_scope
 from torch import nn
 
 from mmcnnmod.layers import MoDBlock
@@ -81,12 +82,27 @@ def steps(subject: Subject) -> Iterator[str]:
         raise RuntimeError('a backbone does not start from its dense weights')
     if subject.trains:
         yield 'loss'
+        run_hooks(model, subject)
         compute_loss(model, subject.needs).backward()
         check_gradients(blocks)
         model.zero_grad()
     if subject.tests:
         yield 'predict'
         predict(model, subject.needs)
+
+
+def run_hooks(model: nn.Module, subject: Subject) -> None:
+    """What the hooks that swapping added do before training, with a batch of made-up data."""
+    model.train()
+    runner = SimpleNamespace(
+        model=model,
+        iter=0,
+        train_dataloader=[made_up.batch(subject.needs, training=True)],
+        train_loop=None,
+        logger=logging.getLogger(__name__),
+    )
+    for hook in subject.hooks:
+        HOOKS.build(hook).before_train(runner)
 
 
 def compute_loss(model: nn.Module, needs: dict) -> torch.Tensor:

@@ -12,7 +12,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmcnnmod import swap_backbone
-from mmcnnmod.cli.config import map_tree
+from mmcnnmod.cli.config import map_tree, read_config
 from mmcnnmod.swap.places import find_places
 
 from . import made_up
@@ -32,6 +32,7 @@ class Subject:
         weights (set[str]): The made-up checkpoints from which its backbones have to start.
         changes (tuple[str, ...]): What swapping changed.
         needs (dict): What the data must hold, see :mod:`.made_up`.
+        hooks (tuple[dict, ...]): The hooks that swapping added.
         trains (bool): Whether the config has a training loop. Some trackers have none.
         tests (bool): Whether it has a test loop. Self-supervised training has none.
     """
@@ -40,6 +41,7 @@ class Subject:
     weights: set[str]
     changes: tuple[str, ...]
     needs: dict
+    hooks: tuple[dict, ...]
     trains: bool
     tests: bool
 
@@ -62,9 +64,8 @@ def config_folder(toolbox: str) -> Path:
 
 
 def read(toolbox: str, name: str) -> Config:
-    """Read a config of a toolbox, with names for classes as tools/train.py does."""
-    cfg = Config.fromfile(config_folder(toolbox) / name)
-    return Config(cfg.to_dict(), filename=cfg.filename)
+    """Read a config of a toolbox as tools/train.py does, with names for classes."""
+    return read_config(str(config_folder(toolbox) / name))
 
 
 def dense_backbones(cfg: Config) -> dict[str, dict]:
@@ -85,6 +86,7 @@ def prepare(cfg: Config, swapped: bool, factor: int = 1) -> Subject:
     unswapped = deepcopy(cfg)
     shrink(unswapped, dense, factor)
     changes: list[str] = []
+    before = list(cfg.get('custom_hooks') or [])
     if swapped:
         swap_backbone(cfg, log=changes.append)
     edge = shrink(cfg, dense, factor)
@@ -94,6 +96,7 @@ def prepare(cfg: Config, swapped: bool, factor: int = 1) -> Subject:
         weights=set() if cold else backbone_weights(unswapped.model),
         changes=tuple(changes),
         needs=made_up.needs(cfg, edge),
+        hooks=tuple(hook for hook in cfg.get('custom_hooks') or [] if hook not in before),
         trains=bool(cfg.get('train_cfg')),
         tests='test_cfg' in cfg and bool(cfg.get('test_dataloader')),
     )

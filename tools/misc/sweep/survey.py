@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
@@ -17,6 +18,8 @@ UPSTREAM = 'the dense original fails the same way'
 OURS = 'our fault'
 # How many times larger than usual the images get, and the steps for which that matters.
 FACTORS = (1, 3)
+# From the folder of a toolbox's configs to that of those in the new style.
+NEW_STYLE = '../../configs'
 ON_IMAGES = ('loss', 'predict')
 
 
@@ -40,15 +43,35 @@ class Entry:
 
 
 def config_names(toolbox: str) -> list[str]:
-    """The configs that a toolbox ships, without those that are there to be inherited from."""
+    """The configs that a toolbox ships, without those that are there to be inherited from.
+
+    Those of the new style lie in a package beside the others, where a wheel has them.
+    """
     folder = config_folder(toolbox)
+    new_style = folder.parents[1] / 'configs'
+    return names_below(folder) + [f'{NEW_STYLE}/{name}' for name in names_below(new_style)]
+
+
+def names_below(folder: Path) -> list[str]:
+    """The configs in a folder by their paths below it; none if there is no such folder."""
     names = (path.relative_to(folder) for path in folder.rglob('*.py'))
-    return sorted(str(name) for name in names if '_base_' not in name.parts)
+    return sorted(
+        str(name) for name in names if '_base_' not in name.parts and name.stem != '__init__'
+    )
 
 
-def shuffled(toolboxes: list[str], seed: int) -> list[tuple[str, str]]:
-    """All configs of some toolboxes, in an order that the seed decides."""
+def shuffled(
+    toolboxes: list[str], seed: int, others: tuple[tuple[str, Path], ...] = ()
+) -> list[tuple[str, str]]:
+    """All configs of some toolboxes, in an order that the seed decides.
+
+    Args:
+        toolboxes (list[str]): The toolboxes.
+        seed (int): The seed.
+        others (tuple[tuple[str, Path], ...]): Toolboxes and further folders with configs for them.
+    """
     every = [(toolbox, name) for toolbox in toolboxes for name in config_names(toolbox)]
+    every += [(box, str(folder / name)) for box, folder in others for name in names_below(folder)]
     random.Random(seed).shuffle(every)
     return every
 
