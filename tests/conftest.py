@@ -17,6 +17,7 @@ TOOLBOXES = ('mmdet', 'mmpretrain', 'mmseg')
 TOGETHER = {
     'tests/test_tools/test_deploy.py': 'trained networks',
     'tests/test_tools/test_publish_model.py': 'trained networks',
+    'tests/test_tools/test_toolbox_tools.py': 'trained networks',
     'tests/test_tools/test_train_and_test.py': 'trained networks',
     'tests/test_tools/test_paper_tables.py': 'counts',
     'tests/test_tools/test_sweep/test_survey.py': 'a worker',

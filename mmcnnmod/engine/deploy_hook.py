@@ -10,6 +10,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..backbones import switch_to_deploy
+from ..ops import DeployedMoDBlock
 
 
 @HOOKS.register_module()
@@ -34,6 +35,8 @@ class DeployHook(Hook):
             runner.model = runner.model.module
         runner.model = deepcopy(runner.model)
         switch_to_deploy(runner.model)
+        blocks = sum(isinstance(part, DeployedMoDBlock) for part in runner.model.modules())
+        runner.logger.info(f'testing the deployed form, with {blocks} MoD blocks')
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Put the model back."""

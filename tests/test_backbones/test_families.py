@@ -195,7 +195,7 @@ def test_initialisation_by_a_checkpoint(family, tmp_path):
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, source.state_dict()[name]), name
 
-    foreign = {f'other.{name}': tensor for name, tensor in source.state_dict().items()}
+    foreign = {f'{name}.other': tensor for name, tensor in source.state_dict().items()}
     torch.save(foreign, tmp_path / 'a.pth')
     with pytest.raises(ValueError, match='of another network: 0 of'):
         family.build(init_cfg=init_cfg).init_weights()

@@ -79,7 +79,7 @@ def test_a_payload_to_publish(fails, evil, tmp_path):
 @pytest.mark.parametrize('main', [testing.main, training.main])
 def test_trust(fails, options, content, tmp_path, main):
     """The file is read, payload and all; that it is of another network shows that it was."""
-    other = {'state_dict': torch.nn.Linear(3, 4).state_dict()}
+    other = {'state_dict': torch.nn.Linear(3, 4).state_dict(), 'message_hub': {}}
     evil = write_payload(tmp_path / 'evil.pth', tmp_path / 'mark', content=other)
     start = [evil] if main is testing.main else ['--resume', evil]
     line = fails(main, SCENES, *start, '--trust-checkpoint', *options)
