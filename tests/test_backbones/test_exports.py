@@ -8,7 +8,8 @@ import pytest
 import torch
 from mmengine.model import ExponentialMovingAverage
 from torch import nn
-from torch.ao.quantization import quantize_dynamic
+from torch.ao.quantization import get_default_qconfig_mapping, quantize_dynamic
+from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 from torch.func import functional_call
 from torch.optim.swa_utils import AveragedModel
 
@@ -88,6 +89,26 @@ def test_eight_bit_linear_layers(backbones, depth):
         for one, same in zip(quantized(x), network(x), strict=True):
             assert one.shape == same.shape
             assert (one - same).norm() < 0.5 * same.norm()
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_everything_of_eight_bits(backbones):
+    """Static quantisation by torch.fx, selectors included."""
+    network = make(backbones)
+    x = images(4, 64, 64)
+    prepared = prepare_fx(copy.deepcopy(network), get_default_qconfig_mapping('x86'), (x,))
+    prepared(x)
+    quantized = convert_fx(prepared)
+    for one, same in zip(quantized(x), network(x), strict=True):
+        assert (one - same).norm() < 0.2 * same.norm()
+    assert quantized(images(3, 96, 64))[-1].shape == (3, 128, 3, 2)
+
+
+@pytest.mark.parametrize('kind', ['ResNet', 'ResNetMoD'])
+def test_the_toolboxes_forward_cannot_be_scripted(backbones, kind):
+    with pytest.raises(Exception, match=r'getattr|Unsupported|not supported|Compil'):
+        torch.jit.script(make(backbones, kind))
 
 
 def test_without_memory(backbones):

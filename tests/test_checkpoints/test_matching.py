@@ -63,7 +63,7 @@ def test_foreign_checkpoints_are_refused_before_anything_is_changed(backbones, t
             network.init_weights()
 
 
-PREFIXES = ['module.', 'backbone.', 'module.backbone.', 'student.backbone.', 'encoder_q.']
+PREFIXES = ['module.', 'module.backbone.', 'student.backbone.', 'online_encoder.', 'encoder_q.']
 
 
 @pytest.mark.parametrize('mod', [True, False])
