@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence
+from collections.abc import Mapping
 
 
 def type_name(node: Mapping) -> str:
@@ -18,19 +18,25 @@ def type_text(node: Mapping) -> str:
     return f'{kind.__module__}.{kind.__qualname__}' if is_object(kind) else str(kind)
 
 
-def name_types(cfg: MutableMapping) -> None:
-    """Put names in place of all classes and functions in a config.
+def name_types(node: object) -> None:
+    """Put names in place of the classes and functions that stand under ``type`` in a config.
 
     Names can be compared, changed, written into a file and read again. mmengine writes names of its
     own, of which some cannot be read: the module of 'mmdet.models.losses.smooth_l1_loss.L1Loss' is
     hidden by a function of the same name, and mmcv's operators are known by their last name only.
 
     Args:
-        cfg (MutableMapping): A config or a node of one; changed in place.
+        node (object): A config or a part of one; changed in place.
     """
-    for holder, key, value in list(leaves(cfg)):
-        if is_object(value) and (name := readable_name(value)):
-            holder[key] = name
+    if isinstance(node, (list, tuple)):
+        for value in node:
+            name_types(value)
+    elif hasattr(node, 'items'):  # a dict, or mmengine's Config, which is no mapping
+        for key, value in list(node.items()):
+            if key == 'type' and is_object(value):
+                node[key] = readable_name(value) or value
+            else:
+                name_types(value)
 
 
 def readable_name(thing: object) -> str | None:
@@ -59,16 +65,6 @@ def registered_name(thing: object) -> str | None:
                     if known is thing:
                         return f'{registry.scope}.{name}'
     return None
-
-
-def leaves(node: MutableMapping | MutableSequence) -> Iterator[tuple]:
-    """Every value that is no dict or list: what holds it, under which key, and the value."""
-    # mmengine's Config has items, but is no mapping.
-    for key, value in node.items() if hasattr(node, 'items') else enumerate(node):
-        if isinstance(value, (MutableMapping, MutableSequence)):
-            yield from leaves(value)
-        else:
-            yield node, key, value
 
 
 def is_object(value: object) -> bool:

@@ -2,6 +2,7 @@
 
 import pytest
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
@@ -97,10 +98,20 @@ def test_readable_names(thing, name):
 
 
 def test_names_replace_objects_everywhere():
-    cfg = Config(dict(a=dict(type=nn.ReLU), b=[dict(c=nn.BatchNorm2d), 1], d='text', e=None))
+    cfg = Config(
+        dict(
+            a=dict(type=nn.ReLU),
+            b=[dict(c=(dict(type=nn.BatchNorm2d),)), 1],
+            collate_fn=pseudo_collate,
+            d='text',
+            e=None,
+        )
+    )
     name_types(cfg)
     assert cfg.a.type == 'torch.nn.modules.activation.ReLU'
-    assert cfg.b[0].c == 'torch.nn.modules.batchnorm.BatchNorm2d'
+    assert cfg.b[0].c[0]['type'] == 'torch.nn.modules.batchnorm.BatchNorm2d'
+    # What is no type may have to stay what it is: mmengine takes a function or a dict here.
+    assert cfg.collate_fn is pseudo_collate
     assert (cfg.b[1], cfg.d, cfg.e) == (1, 'text', None)
 
 

@@ -81,19 +81,20 @@ def choose_prefix(names: Iterable[str], prefix: str | None) -> str:
         if prefix not in found:
             raise UserError(f'it holds no ResNet under the prefix {prefix!r}, but under {shown}')
         return prefix
-    if chosen := leading_prefix(found):
-        return chosen[0]
+    chosen = leading_prefix(found)
+    if chosen is not None:
+        return chosen
     raise UserError(f'it holds {len(found)} ResNets: choose one by prefix, of {shown}')
 
 
-def leading_prefix(prefixes: Sequence[str]) -> list[str]:
-    """The prefix that is not a follower's, in a list; an empty one if none stands out."""
+def leading_prefix(prefixes: Sequence[str]) -> str | None:
+    """The prefix that is not a follower's; None if none stands out."""
     # Beside the backbone there may be its moving average, or a teacher.
     leading = [prefix for prefix in prefixes if not FOLLOWER.search(prefix)] or prefixes
-    for own in ('backbone.', 'module.backbone.'):
+    for own in ('', 'backbone.', 'module.backbone.'):
         if own in leading:
-            return [own]
-    return [*leading] if len(leading) == 1 else []
+            return own
+    return leading[0] if len(leading) == 1 else None
 
 
 def blocks_per_stage(names: Iterable[str]) -> tuple[int, ...]:

@@ -74,5 +74,4 @@ def resnet_prefixes(names: Iterable[str]) -> list[str]:
 
 def normal_prefix(prefix: str) -> str:
     """A prefix as it stands before names: with its dot, without what wrappers put before it."""
-    prefix = f'{prefix}.'.lstrip('.').replace('..', '.')
-    return prefix.removeprefix('module.')
+    return f'{prefix.strip(".")}.'.removeprefix('module.').lstrip('.')

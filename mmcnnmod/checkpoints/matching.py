@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
 from ..layers import MoDBlock
 from .remap import rename_tensors
 
-# A backbone alone is rarely less than a third of a model. A name that is there in another shape
-# tells another architecture, but a new stem or classifier, some few tensors, is how fine-tuning
-# begins.
-MIN_SHARE = 0.3
+# Of an MoD backbone, and of a model without one, of which a new head may be the larger part. A name
+# that is there in another shape tells another architecture, but a new stem or classifier, some few
+# tensors, is how fine-tuning begins.
+MIN_SHARE = 0.8
+MIN_SHARE_OF_DENSE = 0.45
 MAX_CLASHES = 0.05
-# A block of a ResNet's stage, wherever the ResNet stands.
-STAGE_AND_BLOCK = re.compile(r'((?:.*\.)?layer\d+\.)(\d+)\..+')
+# A block of a ResNet's stage.
+STAGE_AND_BLOCK = re.compile(r'(layer\d+\.)(\d+)\..+')
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,13 @@ class Match:
         total (int): Tensors of the model.
         missing (tuple[str, ...]): Those whose name the checkpoint does not have.
         clashing (tuple[str, ...]): Those that it has in another shape.
+        min_share (float): What must match, unless the checkpoint is of another network.
     """
 
     total: int
     missing: tuple[str, ...]
     clashing: tuple[str, ...]
+    min_share: float = MIN_SHARE_OF_DENSE
 
     @property
     def matched(self) -> int:
@@ -51,7 +54,7 @@ class Match:
     @property
     def foreign(self) -> bool:
         """Whether the checkpoint is of another network."""
-        return self.matched < MIN_SHARE * self.total or (
+        return self.matched < self.min_share * self.total or (
             len(self.clashing) > MAX_CLASHES * self.total
         )
 
@@ -87,10 +90,11 @@ def match_state_dicts(
 
 
 def judge(model: nn.Module, state_dict: Mapping[str, Tensor], prefix: str = '') -> Match:
-    """Compare a model's tensors with those of a checkpoint of its own kind, dense or MoD.
+    """Compare a model's MoD backbones with a checkpoint, or all of it if it has none.
 
-    A dense checkpoint has nothing for MoD blocks, and nothing for the last blocks of a stage that
-    is longer than its own; those are not missed. Other toolboxes' names are known.
+    A dense checkpoint has nothing for MoD blocks, and nothing for the last blocks of a ResNet's
+    stage that is longer than its own; those are not missed. Other toolboxes' names are known. What
+    is no backbone may be missing: a new head is how fine-tuning begins.
 
     Args:
         model (nn.Module): A whole model or a backbone; it is not changed.
@@ -98,24 +102,33 @@ def judge(model: nn.Module, state_dict: Mapping[str, Tensor], prefix: str = '') 
         prefix (str): What stands before the model's names in it. Defaults to ''.
 
     Returns:
-        Match: ``foreign`` tells whether the checkpoint is of another network.
+        Match: ``foreign`` tells whether the checkpoint is of another network; of several backbones
+        it is the one that matches least.
     """
     given = {n.removeprefix(prefix): t for n, t in state_dict.items() if n.startswith(prefix)}
-    for name, backbone in mod_backbones(model).items():
-        rename_tensors(given, backbone.state_dict(), name)
-    own = model.state_dict()
-    if not has_mod_blocks(given):
-        fresh = tuple(f'{n}.' for n, m in model.named_modules() if isinstance(m, MoDBlock))
-        there = {match[1] + match[2] for match in map(STAGE_AND_BLOCK.fullmatch, given) if match}
+    backbones = mod_backbones(model)
+    if not backbones:
+        return match_state_dicts(model.state_dict(), given)
+    matches = [judge_backbone(backbone, given, name) for name, backbone in backbones.items()]
+    return min(matches, key=lambda match: (not match.foreign, match.matched / match.total))
+
+
+def judge_backbone(network: nn.Module, given: dict[str, Tensor], prefix: str) -> Match:
+    """Compare one MoD backbone with a state dict, see :func:`judge`."""
+    rename_tensors(given, network.state_dict(), prefix)
+    inside = [name.removeprefix(prefix) for name in given if name.startswith(prefix)]
+    own = network.state_dict()
+    if not has_mod_blocks(inside):
+        fresh = tuple(f'{n}.' for n, m in network.named_modules() if isinstance(m, MoDBlock))
+        there = {m[1] + m[2] for m in map(STAGE_AND_BLOCK.fullmatch, inside) if m}
 
         def comes_along(name: str) -> bool:
             block = STAGE_AND_BLOCK.fullmatch(name)
             is_beyond = block and block[1] + '0' in there and block[1] + block[2] not in there
             return not name.startswith(fresh) and not is_beyond
 
-        if fresh:
-            own = {name: tensor for name, tensor in own.items() if comes_along(name)}
-    return match_state_dicts(own, given)
+        own = {name: tensor for name, tensor in own.items() if comes_along(name)}
+    return replace(match_state_dicts(own, given, prefix), min_share=MIN_SHARE)
 
 
 def mod_backbones(model: nn.Module) -> dict[str, nn.Module]:

@@ -11,11 +11,15 @@ from mmengine.runner.checkpoint import load_state_dict
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..layers import MoDBlock
+from .dense_resnet import leading_prefix
 from .key_styles import normal_prefix, resnet_prefixes
-from .matching import MIN_SHARE, has_mod_blocks, judge
+from .matching import has_mod_blocks, judge
 from .reading import read_state_dict
 
 SHOWN = 4
+# More networks than a checkpoint holds.
+LIKELY = 16
 
 
 def load_pretrained(network: nn.Module, checkpoint: str, prefix: str | None = None) -> None:
@@ -44,6 +48,10 @@ def load_pretrained(network: nn.Module, checkpoint: str, prefix: str | None = No
         )
     inside = {n.removeprefix(chosen): t for n, t in state_dict.items() if n.startswith(chosen)}
     load_state_dict(network, inside, strict=False, logger='current')
+    if not has_mod_blocks(inside):  # they are as they were drawn, and have to learn
+        for module in network.modules():
+            if isinstance(module, MoDBlock):
+                module.requires_grad_(True)
     under = f' under {chosen!r}' if chosen else ''
     print_log(f'{name} starts from {checkpoint}{under}: {match}', logger='current')
     if hasattr(network, '_params_init_info'):  # mmengine's record of who initialised what
@@ -51,18 +59,14 @@ def load_pretrained(network: nn.Module, checkpoint: str, prefix: str | None = No
 
 
 def find_prefix(network: nn.Module, state_dict: Mapping[str, Tensor]) -> str:
-    """What stands before a network's names in a state dict; '' if it is not in there just once."""
+    """What stands before a network's names in a state dict; '' if that cannot be told."""
     own = network.state_dict()
     counts = Counter(
         there.removesuffix(name) for name in own for there in state_dict if there.endswith(name)
     )
-    likely = (p for p, n in counts.items() if n >= MIN_SHARE * len(own))
-    fitting = [
-        prefix
-        for prefix in likely
-        if prefix.endswith('.') and not judge(network, state_dict, prefix).foreign
-    ]
-    return fitting[0] if len(fitting) == 1 else ''
+    likely = [prefix for prefix, _ in counts.most_common(LIKELY) if f'.{prefix}'.endswith('.')]
+    fitting = [prefix for prefix in likely if not judge(network, state_dict, prefix).foreign]
+    return leading_prefix(fitting) or ''
 
 
 def describe_contents(names: Iterable[str]) -> str:

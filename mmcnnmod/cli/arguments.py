@@ -25,8 +25,8 @@ def train_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--pretrained',
         metavar='CHECKPOINT',
-        help='start the backbone from the weights in this checkpoint; a prefix "backbone." in its '
-        'names is recognised',
+        help='start the backbone from the weights in this checkpoint, of a backbone or a whole '
+        'model',
     )
     parser.add_argument(
         '--auto-scale-lr',

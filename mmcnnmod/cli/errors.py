@@ -6,7 +6,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmengine.config import Config
@@ -60,17 +60,21 @@ def find_key(problem: Exception, cfg: Config) -> str:
     """The one place in a config of what could not be built, such as 'model.backbone: '."""
     frames = [frame for frame, _ in traceback.walk_tb(problem.__traceback__)]
     nodes = [f.f_locals.get('cfg') for f in frames if f.f_code is build_from_cfg.__code__]
-    for built in reversed(nodes):  # the innermost first; a class's own default is in no config
-        paths = [path for key in cfg for path, node, _ in walk(cfg[key], key) if node == built]
-        if len(paths) == 1:
-            return f'{paths[0]}: '
+    with suppress(Exception):  # values that cannot be compared, such as arrays
+        for built in reversed(nodes):  # the innermost first; a class's own default is in no config
+            paths = [path for key in cfg for path, node, _ in walk(cfg[key], key) if node == built]
+            if len(paths) == 1:
+                return f'{paths[0]}: '
     return ''
 
 
 def describe(problem: Exception, config: str) -> str:
     """One line for an error that was not foreseen: what, where, and how to see more."""
     what = f'config {config}: ' if config else ''
-    return f'{what}{one_line(problem)}; --debug shows the traceback'
+    text = one_line(problem)
+    if not text.endswith(place_of(problem)):
+        text += place_of(problem)
+    return f'{what}{text}; --debug shows the traceback'
 
 
 def explain(problem: Exception) -> str | None:
@@ -98,13 +102,18 @@ def explain(problem: Exception) -> str | None:
 
 def one_line(problem: Exception) -> str:
     """The message without line breaks; if that is no sentence, also what it is and where."""
-    text = ' '.join(str(problem).split())
+    # A KeyError puts quotes around its message.
+    raw = problem.args[0] if isinstance(problem, KeyError) and problem.args else problem
+    text = ' '.join(str(raw).split())
     if ' ' in text:
-        # A KeyError has quotes around its message.
-        return text.strip('"\'') if isinstance(problem, KeyError) else text
+        return text
+    return f'{type(problem).__name__}{text and ": "}{text}{place_of(problem)}'
+
+
+def place_of(problem: Exception) -> str:
+    """Where an exception was raised, such as ' in resnet.py, line 30, forward'."""
     frame = traceback.extract_tb(problem.__traceback__)[-1:]
-    place = ''.join(f' in {Path(f.filename).name}, line {f.lineno}, {f.name}' for f in frame)
-    return f'{type(problem).__name__}{text and ": "}{text}{place}'
+    return ''.join(f' in {Path(f.filename).name}, line {f.lineno}, {f.name}' for f in frame)
 
 
 def innermost_module(problem: Exception) -> str:

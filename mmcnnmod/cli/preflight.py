@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -106,6 +107,8 @@ def check_file(checkpoint: str | None) -> None:
 
 def check_readable(checkpoint: str, resume: bool = False) -> None:
     """Fail if a checkpoint cannot be read, or if it is to be resumed and cannot be."""
+    if '://' in checkpoint:  # one process downloads it, once they know each other
+        return
     content = read_checkpoint(checkpoint)
     weights_of(content, checkpoint, keys=['state_dict'])
     if resume:
@@ -122,7 +125,7 @@ class CheckpointHook(Hook):
         complete (bool): See :func:`check_weights`.
     """
 
-    priority = 'HIGHEST'
+    priority = 'LOWEST'  # after hooks that convert names, and still before anything is loaded
 
     def __init__(self, checkpoint: str, complete: bool) -> None:
         self.checkpoint = checkpoint
@@ -151,8 +154,12 @@ def check_weights(model: nn.Module, content: dict, checkpoint: str, complete: bo
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     match = match_state_dicts(model.state_dict(), state_dict)
-    if match.complete or not (complete or judge(model, state_dict).foreign):
+    if match.complete:
         return
+    if not complete:
+        match = judge(model, state_dict)
+        if not match.foreign:
+            return
     if loads_completely(model, state_dict):
         return
     raise UserError(
@@ -197,7 +204,7 @@ def check_resumable(content: dict, checkpoint: str) -> None:
 
 def loads_completely(model: nn.Module, state_dict: dict) -> bool:
     """Whether a model takes all it needs from a state dict; some convert older names and shapes."""
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before = deepcopy(model.state_dict())
     try:
         missing = model.load_state_dict(dict(state_dict), strict=False).missing_keys
     except RuntimeError:  # torch's word for another shape

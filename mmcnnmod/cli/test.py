@@ -107,9 +107,11 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def arguments(registry: Registry, node: ConfigDict, cfg: Config) -> list[str]:
-    """What the class of a config's node takes."""
+    """What the class of a config's node takes, its bases' arguments included."""
     with registry.switch_scope_and_registry(cfg.default_scope) as scoped:
-        return list(inspect.signature(scoped.get(node['type'])).parameters)
+        cls = scoped.get(node['type'])
+    bases = cls.__mro__ if inspect.isclass(cls) else ()
+    return [name for base in bases for name in inspect.signature(base.__init__).parameters]
 
 
 def writes_itself(cfg: Config) -> bool:

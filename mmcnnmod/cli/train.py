@@ -113,13 +113,14 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
 def backbone_prefix(names: list[str], checkpoint: str) -> str:
     """What stands before a backbone's names in a checkpoint."""
     found = resnet_prefixes(names) or sorted({m[0] for m in map(BACKBONE.match, names) if m})
-    if found and not leading_prefix(found):
+    chosen = leading_prefix(found) if found else ''
+    if chosen is None:
         raise UserError(
             f'--pretrained {checkpoint}: it holds {len(found)} backbones; choose one by '
             "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=..., prefix=...) in the "
             f'config, of {", ".join(map(repr, found))}'
         )
-    return found and leading_prefix(found)[0]
+    return chosen
 
 
 if __name__ == '__main__':

@@ -45,7 +45,13 @@ def reestimate_norms(
         UserError: If there is no backbone.
     """
     names = backbone_names(model)
-    twin = deepcopy(model)
+    try:
+        twin = deepcopy(model)
+    except Exception as problem:  # process groups, say, cannot be copied
+        raise UserError(
+            f'{type(model).__name__} cannot be copied to estimate norm statistics ({problem}); '
+            'take ReestimateNormsHook out of custom_hooks, and set norm_eval=False'
+        ) from problem
     twin.train()  # the toolboxes' own gives nothing
     norms = {}
     for name in names:
@@ -64,8 +70,10 @@ def reestimate_norms(
     for batch in batches:
         forward(twin, batch)
     seen = {name: norm for name, norm in norms.items() if norm.num_batches_tracked > 0}
+    # All of them at once: processes whose models saw other parts would wait for each other.
+    statistics = [(norm.running_mean, norm.running_var) for norm in norms.values()]
+    all_reduce_params([buffer for pair in statistics for buffer in pair], op='mean')
     for name, norm in seen.items():
-        all_reduce_params([norm.running_mean, norm.running_var], op='mean')
         own = model.get_submodule(name)
         own.running_mean.copy_(norm.running_mean)
         own.running_var.copy_(norm.running_var)

@@ -45,7 +45,9 @@ class ReestimateNormsHook(Hook):
         """Look at the batches, unless training goes on from a checkpoint of its own."""
         if runner.iter > 0:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = runner.model
+        while is_model_wrapper(model):
+            model = model.module
         count = min(self.batches, len(runner.train_dataloader))
         seen = reestimate_norms(model, islice(loading(runner), count))
         runner.logger.info(f'norm statistics estimated from {count} batches: {seen}')

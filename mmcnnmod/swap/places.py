@@ -6,7 +6,7 @@ from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 
 from ..config_types import type_text
-from ..toolboxes import mod_versions
+from ..toolboxes import MINIMUM_VERSIONS, mod_versions
 
 Node = MutableMapping
 
@@ -58,8 +58,8 @@ def find_places(cfg: Node) -> Iterator[Place]:
 
 def scope_of(cfg: Node) -> str | None:
     """The toolbox that a config is for; new-style ones tell it by their model's class only."""
-    package, dot, _ = type_text(cfg.get('model') or {}).partition('.')
-    return cfg.get('default_scope') or (package if dot else None)
+    package = type_text(cfg.get('model') or {}).partition('.')[0]
+    return cfg.get('default_scope') or (package if package in MINIMUM_VERSIONS else None)
 
 
 def walk(node, path: str, parents: tuple = ()) -> Iterator[tuple[str, Node, tuple]]:

@@ -107,16 +107,18 @@ def test_everything_of_eight_bits(backbones):
 
 @pytest.mark.parametrize('kind', ['ResNet', 'ResNetMoD'])
 def test_the_toolboxes_forward_cannot_be_scripted(backbones, kind):
-    with pytest.raises(Exception, match=r'getattr|Unsupported|not supported|Compil'):
+    with pytest.raises(Exception, match=r'support'):
         torch.jit.script(make(backbones, kind))
 
 
 def test_without_memory(backbones):
     """Built on the meta device, as big models are, and filled afterwards."""
-    if backbones.__name__.endswith('mmpretrain'):  # its ResNet reads a number of a tensor
-        for kind in ('ResNet', 'ResNetMoD'):
-            with torch.device('meta'), pytest.raises(RuntimeError, match='meta tensors'):
-                getattr(backbones, kind)(depth=18)
+    try:
+        with torch.device('meta'):
+            backbones.ResNet(depth=18)
+    except RuntimeError:  # mmpretrain's reads a number of a tensor
+        with torch.device('meta'), pytest.raises(RuntimeError, match='meta tensors'):
+            backbones.ResNetMoD(depth=18)
         return
     with torch.device('meta'):
         empty = make(backbones)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmcnnmod.checkpoints import match_state_dicts
+from mmcnnmod.checkpoints import judge, match_state_dicts
 from mmcnnmod.errors import UserError
 
 SMALL = dict(base_channels=16, stem_channels=16)
@@ -83,17 +83,46 @@ def test_a_prefix_is_found(backbones, tmp_path, prefix, mod):
 
 
 @pytest.mark.parametrize('wrapped', [True, False])
-@pytest.mark.parametrize('prefix', ['encoder_q', 'module.encoder_q', 'module.encoder_q.'])
+@pytest.mark.parametrize('prefix', [None, 'encoder_q', 'module.encoder_q', 'module.encoder_q.'])
 def test_a_prefix_is_the_same_with_and_without_wrapper(backbones, tmp_path, prefix, wrapped):
-    source = backbones.ResNetMoD(depth=18, **SMALL).state_dict()
-    both = {f'{name}.{k}': v for name in ('encoder_q', 'encoder_k') for k, v in source.items()}
+    """And without one it is that of the network which is no copy of the other."""
+    both = {}
+    for name in ('encoder_q', 'encoder_k'):
+        source = backbones.ResNetMoD(depth=18, **SMALL).state_dict()
+        both.update({f'{name}.{key}': tensor for key, tensor in source.items()})
     path = save(tmp_path / 'a.pth', both, 'module.' if wrapped else '')
-    for given in (dict(prefix=prefix), {}) if prefix == 'encoder_q' else (dict(prefix=prefix),):
-        init_cfg = dict(type='Pretrained', checkpoint=path, **given)
+    init_cfg = dict(type='Pretrained', checkpoint=path, prefix=prefix)
+    network = backbones.ResNetMoD(depth=18, init_cfg=init_cfg, **SMALL)
+    network.init_weights()
+    assert torch.equal(network.conv1.weight, both['encoder_q.conv1.weight'])
+
+
+def test_the_network_itself_is_taken_rather_than_its_moving_average(backbones, tmp_path):
+    own, average = (backbones.ResNetMoD(depth=18, **SMALL).state_dict() for _ in range(2))
+    for prefix in ('', 'backbone.', 'student.'):
+        both = {f'{prefix}{n}': t for n, t in own.items()}
+        both.update({f'ema_{prefix or "model."}{n}': t for n, t in average.items()})
+        init_cfg = dict(type='Pretrained', checkpoint=save(tmp_path / 'a.pth', both))
         network = backbones.ResNetMoD(depth=18, init_cfg=init_cfg, **SMALL)
-        if given:
-            network.init_weights()
-            assert torch.equal(network.conv1.weight, source['conv1.weight'])
+        network.init_weights()
+        assert torch.equal(network.conv1.weight, own['conv1.weight'])
+
+
+@pytest.mark.parametrize(('depth', 'given'), [(152, 50), (101, 50), (75, 50)])
+def test_a_trained_mod_network_of_another_depth_is_refused(backbones, depth, given):
+    network = backbones.ResNetMoD(depth=depth, **SMALL)
+    assert judge(network, backbones.ResNetMoD(depth=given, **SMALL).state_dict()).foreign
+    # Of the dense network every block that there is comes along.
+    assert not judge(network, backbones.ResNet(depth=given, **SMALL).state_dict()).foreign
+
+
+def test_what_dense_weights_do_not_fill_learns_in_frozen_stages_too(backbones, tmp_path):
+    path = save(tmp_path / 'a.pth', backbones.ResNet(depth=50, **SMALL).state_dict())
+    init_cfg = dict(type='Pretrained', checkpoint=path)
+    network = backbones.ResNetMoD(depth=50, frozen_stages=1, init_cfg=init_cfg, **SMALL)
+    network.init_weights()
+    assert all(parameter.requires_grad for parameter in network.layer1[1].parameters())
+    assert not any(parameter.requires_grad for parameter in network.layer1[0].parameters())
 
 
 def test_the_dense_network_of_equal_depth_is_accepted(backbones, tmp_path):

@@ -53,8 +53,9 @@ def test_what_is_not_foreseen_keeps_its_traceback_where_there_is_no_debug(proble
 @pytest.mark.parametrize(
     ('problem', 'line'),
     [
-        (RuntimeError('a\nbug'), 'error: config a.py: a bug; --debug shows the traceback'),
-        (KeyError('x'), "error: config a.py: KeyError: 'x' in test_errors.py, line "),
+        (RuntimeError('a\nbug'), 'error: config a.py: a bug in test_errors.py, line '),
+        (KeyError("choose 'a'\nor b"), "error: config a.py: choose 'a' or b in test_errors"),
+        (KeyError('x'), 'error: config a.py: KeyError: x in test_errors.py, line '),
         (AssertionError(), 'error: config a.py: AssertionError in test_errors.py, line '),
     ],
 )

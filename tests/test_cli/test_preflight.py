@@ -99,6 +99,13 @@ def test_another_network_is_refused_and_nothing_is_changed(
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
+def test_a_large_head_makes_no_difference(backbones):
+    """Such as a transformer's, on a classifier's weights."""
+    model = Model(backbones.ResNetMoD(depth=18, **SMALL))
+    model.neck = nn.Sequential(*(nn.Linear(2, 2) for _ in range(300)))
+    check(model, Model(dense(backbones, depth=18, **SMALL)))
+
+
 def test_a_backbone_alone_is_for_pretrained(backbones):
     model = Model(backbones.ResNetMoD(depth=50, **SMALL))
     with pytest.raises(UserError, match=r'it holds a dense ResNet; .* with --pretrained'):

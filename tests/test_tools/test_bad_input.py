@@ -70,7 +70,7 @@ def test_checkpoint_of_another_network(fails, options):
         ('model.backbone.type=ResNetMod', ['ResNetMod is not in the mmseg::model registry']),
         ('model.backbone.c=1000', ['stage 0', 'width 64', 'c=1000']),
         ('train_dataloader.dataset.type=Cityscape', ['Cityscape is not in the']),
-        ('default_scope=mmpose', ['mmpose', 'mmpretrain, mmseg, mmdet']),
+        ('default_scope=mmnone', ['mmnone', 'mmpretrain, mmseg, mmdet']),
     ],
 )
 def test_wrong_settings(fails, options, option, words):
