@@ -117,12 +117,12 @@ def test_without_memory(backbones):
         with torch.device('meta'):
             backbones.ResNet(depth=18)
     except RuntimeError:  # mmpretrain's reads a number of a tensor
-        with torch.device('meta'), pytest.raises(RuntimeError, match='meta tensors'):
+        with torch.device('meta'), pytest.raises(RuntimeError, match=r'[Mm]eta'):
             backbones.ResNetMoD(depth=18)
         return
     with torch.device('meta'):
         empty = make(backbones)
-        assert empty(images().to('meta'))[-1].shape == (2, 128, 1, 1)
+    assert empty(images().to('meta'))[-1].shape == (2, 128, 1, 1)
     empty.to_empty(device='cpu').load_state_dict(make(backbones).state_dict())
     empty.eval()
     assert_same(empty, make(backbones))
