@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from mmcv.cnn import ConvWS2d
 from torch import nn
 
 from mmcnnmod.layers import MoDBlock
@@ -309,3 +310,29 @@ def test_mmpretrains_families_serve_the_other_toolboxes(toolbox):
         )
     )
     assert [out.shape[1] for out in network(torch.rand(1, 3, 64, 64))] == CONVNEXT['channels']
+
+
+CLASSES = {
+    'MobileNetV2MoD': dict(
+        act_cfg=dict(type=nn.ReLU6),
+        norm_cfg=dict(type=nn.BatchNorm2d),
+        conv_cfg=dict(type=nn.Conv2d),
+    ),
+    'VGGMoD': dict(depth=16, act_cfg=dict(type=nn.ReLU), norm_cfg=dict(type=nn.BatchNorm2d)),
+    'ConvNeXtMoD': dict(act_cfg=dict(type=nn.GELU)),
+    'ResNetMoD': dict(
+        depth=50, conv_cfg=dict(type=ConvWS2d), norm_cfg=dict(type=nn.GroupNorm, num_groups=32)
+    ),
+}
+
+
+@pytest.mark.parametrize('name', CLASSES)
+def test_classes_as_types(name):
+    models = pytest.importorskip('mmcnnmod.toolboxes.mmpretrain')
+    torch.manual_seed(0)
+    network = evaluating(getattr(models, name)(**CLASSES[name]))
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = network(x)[-1]
+        network.switch_to_deploy()
+        torch.testing.assert_close(network(x)[-1], expected, rtol=1e-3, atol=1e-4)
