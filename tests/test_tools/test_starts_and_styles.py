@@ -1,5 +1,7 @@
 """Where a training starts from, other runners, and configs of other styles, through the tools."""
 
+import sys
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -8,7 +10,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmcnnmod.cli import test as testing
 from mmcnnmod.cli import train as training
 
-from .conftest import ROOT, TASKS, shrink
+from .conftest import ROOT, TASKS, shrink, tail
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 FLEXIBLE = ['runner_type=FlexibleRunner', 'strategy.type=SingleDeviceStrategy']
@@ -160,3 +162,18 @@ def test_a_new_style_config_trains(data, in_process, tmp_path):
     trained = torch.load('out/epoch_1.pth', weights_only=False)['state_dict']
     assert any('.conv_block.' in name for name in trained)
     testing.main(['out/new.py', 'out/epoch_1.pth', '--work-dir', 'again'])
+
+
+@pytest.mark.slow
+def test_flexible_runner_in_two_processes(data, run_tool, in_process, tmp_path):
+    pytest.importorskip('mmpretrain')
+    result = run_tool(
+        sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2',
+        ROOT / 'tools/train.py', *arguments('mmpretrain', data), '--launcher', 'pytorch',
+        '--cfg-options', *shrink('mmpretrain'), 'runner_type=FlexibleRunner',
+        'strategy.type=DDPStrategy', 'env_cfg.dist_cfg.backend=gloo', cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, tail(result)
+    # The names in its checkpoint begin with 'module.'; one process takes it all the same.
+    config, *others = arguments('mmpretrain', data)
+    testing.main([config, 'out/epoch_1.pth', *others, '--cfg-options', *shrink('mmpretrain')])
