@@ -5,6 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 
+# mmengine's initialiser from a checkpoint: its name in the registry, and that of its class.
+PRETRAINED = ('Pretrained', 'PretrainedInit')
+
 
 def type_name(node: Mapping) -> str:
     """The name of a node's type, without scope or module; '' if it has none."""

@@ -11,13 +11,11 @@ from mmengine.model import initialize
 from torch import nn
 
 from ..checkpoints import load_pretrained, rename_tensors
-from ..config_types import type_name
+from ..config_types import PRETRAINED, type_name
 from ..errors import UserError
 from ..layers import MoDBlock, Placement
 from ..ops import DeployedMoDBlock, fold_norms, log_once
 
-# The names of the class and of its entry in the registry.
-PRETRAINED = ('Pretrained', 'PretrainedInit')
 DENSE = ('DensePretrained',)
 
 FOR_SPEED = 'for speed call mmcnnmod.switch_to_deploy(model) after training, or test with --deploy'

@@ -3,9 +3,16 @@
 from .dense import DensePretrained
 from .dense_resnet import leading_prefix
 from .key_styles import resnet_prefixes
-from .matching import Match, has_mod_blocks, judge, match_state_dicts
+from .matching import Match, has_mod_blocks, judge, match_state_dicts, mod_backbones
 from .pretrained import describe_contents, load_pretrained
-from .reading import is_trusting, read_checkpoint, read_state_dict, safe_loading, weights_of
+from .reading import (
+    is_trusting,
+    raw_weights_of,
+    read_checkpoint,
+    read_state_dict,
+    safe_loading,
+    weights_of,
+)
 from .remap import rename_tensors, renames
 from .warm_start import start_from_dense
 
@@ -19,6 +26,8 @@ __all__ = [
     'leading_prefix',
     'load_pretrained',
     'match_state_dicts',
+    'mod_backbones',
+    'raw_weights_of',
     'read_checkpoint',
     'read_state_dict',
     'rename_tensors',

@@ -109,7 +109,10 @@ def judge(model: nn.Module, state_dict: Mapping[str, Tensor], prefix: str = '') 
     backbones = mod_backbones(model)
     if not backbones:
         return match_state_dicts(model.state_dict(), given)
-    matches = [judge_backbone(backbone, given, name) for name, backbone in backbones.items()]
+    matches = [
+        judge_backbone(backbone, given, f'{name}.' if name else '')
+        for name, backbone in backbones.items()
+    ]
     return min(matches, key=lambda match: (not match.foreign, match.matched / match.total))
 
 
@@ -132,9 +135,9 @@ def judge_backbone(network: nn.Module, given: dict[str, Tensor], prefix: str) ->
 
 
 def mod_backbones(model: nn.Module) -> dict[str, nn.Module]:
-    """The MoD backbones in a model, by what stands before their tensors' names."""
+    """The MoD backbones in a model, by name; '' is the model itself."""
     return {
-        f'{name}.' if name else '': module
+        name: module
         for name, module in model.named_modules()
         if hasattr(module, 'blocks_of_stages')
     }

@@ -92,12 +92,16 @@ def weights_of(
     Returns:
         dict[str, torch.Tensor]: As of :func:`read_state_dict`, with its error.
     """
+    found = raw_weights_of(content, path, keys)
+    return {name.removeprefix('module.'): tensor for name, tensor in found.items()}
+
+
+def raw_weights_of(
+    content: dict, path: str | Path, keys: Sequence[str] = WEIGHTS
+) -> dict[str, torch.Tensor]:
+    """As :func:`weights_of`, with the names as they stand there."""
     found = next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
-    tensors = {
-        name.removeprefix('module.'): value
-        for name, value in found.items()
-        if isinstance(value, torch.Tensor)
-    }
+    tensors = {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
     if not tensors:
         raise UserError(f'checkpoint {path} cannot be read (it holds no tensors)')
     return tensors

@@ -19,7 +19,7 @@ from ..checkpoints import read_checkpoint, weights_of
 from ..checkpoints.block_mapping import MAPPINGS
 from ..checkpoints.warm_start import NEAR_IDENTITY
 from ..checkpoints.whole_model import start_model_from_dense
-from ..config_types import type_name
+from ..config_types import PRETRAINED, type_name
 from ..engine.norm_statistics import reestimate_norms
 from ..errors import UserError
 from ..swap import swap_backbone
@@ -28,7 +28,7 @@ from .arguments import add_cfg_options
 from .config import map_tree, read_config, set_data_root, set_loader_defaults
 from .errors import building_from, one_line_errors
 
-LOADING = ('Pretrained', 'PretrainedInit', 'DensePretrained')
+LOADING = (*PRETRAINED, 'DensePretrained')
 
 
 def main(argv: list[str] | None = None) -> None:

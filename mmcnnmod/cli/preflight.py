@@ -105,14 +105,10 @@ def check_file(checkpoint: str | None) -> None:
         raise UserError(f'checkpoint {checkpoint} is not there')
 
 
-def check_readable(checkpoint: str, resume: bool = False) -> None:
-    """Fail if a checkpoint cannot be read, or if it is to be resumed and cannot be."""
-    if '://' in checkpoint:  # one process downloads it, once they know each other
-        return
-    content = read_checkpoint(checkpoint)
-    weights_of(content, checkpoint, keys=['state_dict'])
-    if resume:
-        check_resumable(content, checkpoint)
+def check_readable(checkpoint: str) -> None:
+    """Fail if a checkpoint cannot be read."""
+    if '://' not in checkpoint:  # one process downloads it, once they know each other
+        weights_of(read_checkpoint(checkpoint), checkpoint, keys=['state_dict'])
 
 
 class CheckpointHook(Hook):
@@ -123,17 +119,21 @@ class CheckpointHook(Hook):
     Args:
         checkpoint (str): How errors call it.
         complete (bool): See :func:`check_weights`.
+        resume (bool): Whether training is to go on from it. Defaults to False.
     """
 
     priority = 'LOWEST'  # after hooks that convert names, and still before anything is loaded
 
-    def __init__(self, checkpoint: str, complete: bool) -> None:
+    def __init__(self, checkpoint: str, complete: bool, resume: bool = False) -> None:
         self.checkpoint = checkpoint
         self.complete = complete
+        self.resume = resume
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Check the weights in it."""
+        """Check the weights in it and, if it is resumed, what else mmengine takes from it."""
         check_weights(runner.model, checkpoint, self.checkpoint, self.complete)
+        if self.resume:
+            check_resumable(checkpoint, self.checkpoint)
 
 
 def check_weights(model: nn.Module, content: dict, checkpoint: str, complete: bool) -> None:

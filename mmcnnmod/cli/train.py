@@ -11,10 +11,10 @@ from mmengine.runner import find_latest_checkpoint
 from ..checkpoints import (
     has_mod_blocks,
     leading_prefix,
+    raw_weights_of,
     read_checkpoint,
     resnet_prefixes,
     safe_loading,
-    weights_of,
 )
 from ..config_types import type_name
 from ..errors import UserError
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
         runner = build_runner(cfg, args.config, 'train_loop', 'val_loop')
         if start := starting_point(cfg):
             resume = cfg.get('resume', False)
-            runner.register_hook(preflight.CheckpointHook(start, complete=resume))
+            runner.register_hook(preflight.CheckpointHook(start, complete=resume, resume=resume))
         runner.train()
         part_processes_on_cpu()
 
@@ -62,7 +62,7 @@ def check(cfg: Config, args: argparse.Namespace) -> None:
     preflight.check_device(cfg, args.device, training=True)
     preflight.check_work_dir(cfg)
     if start := starting_point(cfg):
-        preflight.check_readable(start, resume=cfg.get('resume', False))
+        preflight.check_readable(start)
     preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))
 
 
@@ -96,10 +96,8 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
     """Let the backbone start from a checkpoint of a backbone or of a whole model."""
     if 'backbone' not in cfg.model:
         raise UserError('--pretrained is for model.backbone, which this config does not have')
-    content = read_checkpoint(checkpoint)
-    weights_of(content, checkpoint)  # which says if there are none
     # As they stand there: a dense backbone's own initialiser wants the 'module.' of wrappers, too.
-    names = list(content.get('state_dict') or content.get('model') or content)
+    names = list(raw_weights_of(read_checkpoint(checkpoint), checkpoint))
     init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
     if takes_warm_start(cfg, 'model.backbone') and not has_mod_blocks(names):
         init_cfg['type'] = 'DensePretrained'

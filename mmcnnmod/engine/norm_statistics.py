@@ -10,7 +10,7 @@ from mmengine.dist import all_reduce_params
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..backbones import MoDBackbone
+from ..checkpoints import mod_backbones
 from ..errors import UserError
 
 
@@ -82,7 +82,7 @@ def reestimate_norms(
 
 def backbone_names(model: nn.Module) -> list[str]:
     """The MoD backbones of a model, or its ``backbone``, as ``get_submodule`` takes them."""
-    names = [name for name, part in model.named_modules() if isinstance(part, MoDBackbone)]
+    names = list(mod_backbones(model))
     if not names and not hasattr(model, 'backbone'):
         raise UserError(
             f'{type(model).__name__} has no backbone whose norms could be estimated; take '

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config_types import type_name
+from ..config_types import PRETRAINED, type_name
 from .places import Node, Place, find_places
 
 NORM_HOOK = dict(type='ReestimateNormsHook')
@@ -142,7 +142,7 @@ def pretrained_init(node: Node, path: str) -> Weights | None:
     """The checkpoint that the ``init_cfg`` of a node loads."""
     init_cfgs = node.get('init_cfg') or []
     for init_cfg in [init_cfgs] if isinstance(init_cfgs, dict) else init_cfgs:
-        if type_name(init_cfg) in ('Pretrained', 'PretrainedInit'):
+        if type_name(init_cfg) in PRETRAINED:
             settings = {key: init_cfg[key] for key in ('checkpoint', 'prefix') if key in init_cfg}
             return Weights(f'{path}.init_cfg', settings)
     return None

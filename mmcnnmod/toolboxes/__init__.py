@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import logging
 
+from ..errors import cause
+
 # The toolboxes, and the first release of each with the registries and interfaces used here.
 MINIMUM_VERSIONS = {
     'mmpretrain': '1.0.0',
@@ -51,7 +53,7 @@ def require(toolbox: str) -> None:
         except Exception as problem:
             known = ', '.join(MINIMUM_VERSIONS)
             raise ImportError(
-                f'default_scope is {toolbox!r}, which does not import ({_cause(problem)}); '
+                f'default_scope is {toolbox!r}, which does not import ({cause(problem)}); '
                 f'mmcnnmod serves {known} and installed toolboxes that use their backbones'
             ) from problem
         return
@@ -86,20 +88,16 @@ def _import(toolbox: str) -> Exception | None:
 def _describe(toolbox: str) -> str:
     if is_absent(toolbox):
         return f'{toolbox} is not installed; install it (see the version table in the README)'
-    cause = _cause(_problems[toolbox])
-    return f'{toolbox} does not import ({cause}); {_remedy(toolbox, cause)}'
+    text = cause(_problems[toolbox])
+    return f'{toolbox} does not import ({text}); {_remedy(toolbox, text)}'
 
 
-def _cause(problem: Exception) -> str:
-    return ' '.join(str(problem).split()) or type(problem).__name__
-
-
-def _remedy(toolbox: str, cause: str) -> str:
-    if 'undefined symbol' in cause or 'DLL load failed' in cause:
+def _remedy(toolbox: str, text: str) -> str:
+    if 'undefined symbol' in text or 'DLL load failed' in text:
         return 'mmcv was compiled against another torch: rebuild it without the package cache'
-    if 'mmcv._ext' in cause:
+    if 'mmcv._ext' in text:
         return 'this mmcv has no operators (mmcv-lite?): install the full mmcv'
-    if 'mmcv' in cause.lower():
+    if 'mmcv' in text.lower():
         return 'install an mmcv that fits (see the version table in the README)'
     return (
         f'mmcnnmod needs {toolbox} >= {MINIMUM_VERSIONS[toolbox]} with the packages it depends on'

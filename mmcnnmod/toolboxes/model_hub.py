@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mmpretrain.apis import ModelHub
 
+from ..errors import cause
+
 PACKAGE = Path(__file__).resolve().parents[1]
 # Without the segmentors and detectors: the hub builds everything with mmpretrain's registry.
 METAFILE = 'configs/metafile-mmpretrain.yml'
@@ -24,10 +26,9 @@ def register_models() -> None:
     try:
         ModelHub.register_model_index(root / METAFILE, config_prefix=root)
     except Exception as problem:  # whatever a parser meets in a damaged file
-        cause = ' '.join(str(problem).split()) or type(problem).__name__
         logging.getLogger(__name__).warning(
             'mmcnnmod: mmpretrain.get_model lacks our names: %s does not load (%s); '
             'if it is missing or damaged, install mmcnnmod again',
             root / METAFILE,
-            cause,
+            cause(problem),
         )

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.runner import Runner
 from torch import nn
 
 from mmcnnmod.cli.preflight import CheckpointHook, check_weights
@@ -119,10 +120,28 @@ def test_a_trained_mod_network_for_a_dense_config(backbones):
         check(model, trained, complete=True)
 
 
-def test_the_hook_is_asked_before_anything_is_loaded(backbones):
+@pytest.mark.filterwarnings('ignore')
+def test_a_runner_asks_before_anything_is_loaded(backbones, tmp_path):
     model = Model(dense(backbones, depth=50, **SMALL))
-    runner = type('Runner', (), dict(model=model))
-    with pytest.raises(UserError, match=r'checkpoint b\.pth does not fit'):
-        CheckpointHook('b.pth', complete=True).after_load_checkpoint(
-            runner, {'state_dict': {'x': torch.ones(1)}}
-        )
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    path = str(tmp_path / 'b.pth')
+    torch.save({'state_dict': {name: t + 1 for name, t in before.items() if 'head' in name}}, path)
+    runner = Runner(model, str(tmp_path), experiment_name=str(tmp_path))
+    runner.register_hook(CheckpointHook(path, complete=True))
+    with pytest.raises(UserError, match=r'b\.pth does not fit'):
+        runner.load_checkpoint(path)
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_a_runner_asks_before_it_takes_anything_to_go_on_from(backbones, tmp_path):
+    """Wherever the file came from: resuming would run the text in meta.config."""
+    model = Model(dense(backbones, depth=50, **SMALL))
+    content = {'state_dict': model.state_dict(), 'message_hub': {}, 'meta': {'config': 'x = 1'}}
+    path = str(tmp_path / 'c.pth')
+    torch.save(content, path)
+    runner = Runner(model, str(tmp_path), experiment_name=str(tmp_path))
+    hook = CheckpointHook('https://a/c.pth', complete=True, resume=True)
+    runner.register_hook(hook)
+    with pytest.raises(UserError, match=r'https://a/c\.pth is refused: resuming would run'):
+        runner.resume(path)

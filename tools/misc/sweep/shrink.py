@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.config import Config
 
 from mmcnnmod.cli.config import revert_sync_bn
-from mmcnnmod.config_types import type_name
+from mmcnnmod.config_types import PRETRAINED, type_name
 from mmcnnmod.swap.places import walk
 
 from .checkpoints import made_up_name
@@ -61,6 +61,6 @@ def replace_checkpoints(path: str, node: dict, backbones: dict[str, dict]) -> No
         node['checkpoint'] = made_up_name(None)
     init_cfgs = node.get('init_cfg') or []
     for init_cfg in [init_cfgs] if isinstance(init_cfgs, dict) else init_cfgs:
-        if type_name(init_cfg) in ('Pretrained', 'PretrainedInit', 'DensePretrained'):
+        if type_name(init_cfg) in (*PRETRAINED, 'DensePretrained'):
             prefix = init_cfg.pop('prefix', '') if path not in backbones else init_cfg.get('prefix')
             init_cfg['checkpoint'] = made_up_name(backbones.get(path), prefix)
