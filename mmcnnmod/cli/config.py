@@ -58,17 +58,25 @@ def read_config(path: str, options: dict | None = None) -> Config:
     if not Path(path).is_file():
         raise UserError(f'config {path} is not there')
     with building_from(f'config {path}'):
-        cfg = Config.fromfile(path)
-        cfg.merge_from_dict(options or {})
-        # New-style configs hold classes; as names they can be changed and written like any other.
-        name_types(cfg)
-        cfg = Config(cfg.to_dict(), filename=cfg.filename)
+        cfg = parse_config(path, options)
     refuse_old_layout(cfg, path)
-    scope = scope_of(cfg)
-    if scope is None:
+    if cfg.get('default_scope') is None:
         raise UserError(f'config {path} has no default_scope; set mmpretrain, mmseg or mmdet')
-    require(scope)
-    cfg.default_scope = scope
+    require(cfg.default_scope)
+    return cfg
+
+
+def parse_config(path: str | Path, options: dict | None = None) -> Config:
+    """Read any config; a new-style one gets names for its classes, and a ``default_scope``.
+
+    As names they can be changed and written like any other.
+    """
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(options or {})
+    name_types(cfg)
+    cfg = Config(cfg.to_dict(), filename=cfg.filename)
+    if scope := scope_of(cfg):
+        cfg.default_scope = scope
     return cfg
 
 

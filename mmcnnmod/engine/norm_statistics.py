@@ -67,6 +67,8 @@ def reestimate_norms(
     for norm in norms.values():
         norm.reset_running_stats()
         norm.momentum = None  # which averages over all batches
+        # In training torch wants it positive; weights converted from Caffe come with 0.
+        norm.eps = max(norm.eps, torch.finfo(norm.running_var.dtype).tiny)
     for batch in batches:
         forward(twin, batch)
     seen = {name: norm for name, norm in norms.items() if norm.num_batches_tracked > 0}

@@ -158,6 +158,18 @@ def test_a_backbone_sees_what_its_model_gives_it_and_nothing_else_changes(backbo
         torch.testing.assert_close(network.bn1.running_mean, network.conv1(images).mean((0, 2, 3)))
 
 
+def test_norms_with_an_eps_of_zero(backbones):
+    """As of weights that were converted from Caffe; torch trains with none such."""
+    norm_cfg = dict(type='BN', requires_grad=False, eps=0)
+    network = backbones.ResNetMoD(**SMALL, norm_eval=True, norm_cfg=norm_cfg)
+    before = statistics(network)
+    reestimate_norms(network, [torch.rand(8, 3, 64, 64)], nn.Module.__call__)
+    after = statistics(network)
+    assert not any(torch.equal(after[name], before[name]) for name in after)
+    assert all(tensor.isfinite().all() for tensor in after.values())
+    assert network.bn1.eps == 0
+
+
 def test_a_backbone_that_a_loss_does_not_use_keeps_its_statistics(backbones):
     model = TwoStreams(backbones.ResNetMoD(**SMALL))
     model.unused = backbones.ResNetMoD(**SMALL)

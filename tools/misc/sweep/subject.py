@@ -12,7 +12,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmcnnmod import swap_backbone
-from mmcnnmod.cli.config import map_tree, read_config
+from mmcnnmod.cli.config import map_tree, parse_config
 from mmcnnmod.swap.places import find_places
 
 from . import made_up
@@ -65,7 +65,7 @@ def config_folder(toolbox: str) -> Path:
 
 def read(toolbox: str, name: str) -> Config:
     """Read a config of a toolbox as tools/train.py does, with names for classes."""
-    return read_config(str(config_folder(toolbox) / name))
+    return parse_config(config_folder(toolbox) / name)
 
 
 def dense_backbones(cfg: Config) -> dict[str, dict]:
