@@ -16,6 +16,7 @@ TOOLBOXES = ('mmdet', 'mmpretrain', 'mmseg')
 # The tests of these files run in one process for each name, for they share what takes seconds.
 TOGETHER = {
     'tests/test_tools/test_deploy.py': 'trained networks',
+    'tests/test_tools/test_export.py': 'trained networks',
     'tests/test_tools/test_publish_model.py': 'trained networks',
     'tests/test_tools/test_toolbox_tools.py': 'trained networks',
     'tests/test_tools/test_train_and_test.py': 'trained networks',

@@ -14,7 +14,7 @@ def train_parser() -> argparse.ArgumentParser:
         description='Train a classifier, segmentor or detector (the config says which).'
     )
     parser.add_argument('config', help='config file, one of ours or of a toolbox')
-    _add_common(parser)
+    add_common(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -68,7 +68,7 @@ def test_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('config', help='config file, one of ours or of a toolbox')
     parser.add_argument('checkpoint', help='checkpoint file')
-    _add_common(parser)
+    add_common(parser)
     parser.add_argument(
         '--out',
         help='save the predictions: a .pkl file (mmpretrain, mmdet) or a folder (mmseg)',
@@ -183,7 +183,8 @@ class ModOptions(DictAction):
         super().__call__(parser, namespace, values, option_string)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """The options of every program that runs a data set through a network."""
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and scores')
     parser.add_argument(
         '--data-root',

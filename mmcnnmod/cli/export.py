@@ -1,0 +1,301 @@
+"""tools/deployment/export.py: a trained network becomes a file for another runtime."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import cycle, islice
+from pathlib import Path
+
+import mmcv
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from ..analysis.counting import input_size
+from ..checkpoints import safe_loading
+from ..config_types import type_name
+from ..deploy.exported_file import BATCH, HEIGHT, WIDTH, Export
+from ..deploy.formats import FORMATS, open_file
+from ..deploy.parity import HALF_TOLERANCE, TOLERANCE, Comparison, compare
+from ..deploy.parts import Part, folded, part_of, selectors, statistics, stride_of, swaps_channels
+from ..errors import UserError, cause
+from ..version import __version__
+from . import preflight
+from .arguments import add_cfg_options
+from .config import load_config
+from .errors import building_from, one_line_errors
+from .model import load_trained_model
+from .visualize import dataset_meta, find_pictures
+
+EXAMPLE = 2  # images that a graph for any batch is traced with: 1 could become a constant
+BATCHES = (1, 3)  # that such a file is tried with
+MOST_PICTURES = 12
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Export as the command line says.
+
+    Args:
+        argv (list[str], optional): Options. Defaults to None, those of the process.
+    """
+    args = export_parser().parse_args(argv)
+    with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
+        kind = FORMATS[args.format or format_of(args.out)]
+        check_options(args, kind)
+        pictures = find_pictures(args.images)[:MOST_PICTURES]
+        cfg = load_config(args)
+        preflight.check_file(args.checkpoint)
+        with whole_files(args.out) as partial:
+            with DefaultScope.overwrite_default_scope(cfg.default_scope):
+                model = load_trained_model(cfg, args)
+                export, reference = prepare(model, cfg, args)
+            with building_from(f'{args.out} cannot be exported'):
+                kind.write(export, partial)
+            prove(reference, export, partial, pictures, args.out)
+    print(f'written: {args.out} ({", ".join(export.part.names)})')
+
+
+def export_parser() -> argparse.ArgumentParser:
+    """Options of tools/deployment/export.py."""
+    parser = argparse.ArgumentParser(
+        description='Write a trained network for another runtime, run the file beside PyTorch and '
+        'keep it only if it is the same network.'
+    )
+    parser.add_argument('config', help='config file, one of ours or of a toolbox')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('out', type=Path, help='the file to write: .onnx, .xml, .pt or .pt2')
+    parser.add_argument(
+        '--format',
+        choices=list(FORMATS),
+        help="by default what OUT's ending says; .pt2 is torch-export",
+    )
+    parser.add_argument(
+        '--what',
+        choices=['model', 'backbone'],
+        default='model',
+        help='model: scores, label map or boxes; backbone: feature maps, those of the neck with it',
+    )
+    parser.add_argument(
+        '--shape',
+        nargs=2,
+        type=int,
+        metavar=('H', 'W'),
+        help="of the images; by default the config's",
+    )
+    parser.add_argument(
+        '--batch',
+        default=None,
+        metavar='N',
+        help='images at once: a number, or dynamic, the default',
+    )
+    parser.add_argument(
+        '--dynamic-shape', action='store_true', help='let the file take images of any size'
+    )
+    parser.add_argument(
+        '--fp16',
+        action='store_true',
+        help='onnx, openvino: in half precision but for the selectors',
+    )
+    parser.add_argument(
+        '--with-preprocessing',
+        action='store_true',
+        help='the file takes uint8 images: mean, deviation and channel order are part of it',
+    )
+    parser.add_argument(
+        '--images',
+        nargs='+',
+        default=[],
+        metavar='PICTURE',
+        help=f'files or folders: compare on these as well, at most {MOST_PICTURES}',
+    )
+    add_cfg_options(parser)
+    parser.set_defaults(
+        launcher='none', no_pin_memory=False, data_root=None, work_dir=None, device='cpu'
+    )
+    return parser
+
+
+def format_of(out: Path) -> str:
+    """The format that a file's ending says."""
+    found = [name for name, kind in FORMATS.items() if kind.suffix == out.suffix]
+    if not found:
+        known = ', '.join(dict.fromkeys(kind.suffix for kind in FORMATS.values()))
+        raise UserError(f'{out} says no format: let its name end with one of {known}')
+    return found[0]
+
+
+def check_options(args: argparse.Namespace, kind: type) -> None:
+    """Everything that can be known to go wrong before the model is built."""
+    if args.out.suffix != kind.suffix:
+        raise UserError(f'--format {args.format}: let OUT end with {kind.suffix}, not {args.out}')
+    if args.fp16 and not kind.takes_fp16:
+        raise UserError(
+            f'--fp16 is for onnx and openvino, not for {args.out.suffix}: torch computes in half '
+            'precision what is in half precision, so call .half() where it runs'
+        )
+    if args.batch not in (None, 'dynamic') and not (args.batch.isdigit() and int(args.batch)):
+        raise UserError(f'--batch {args.batch}: give a number above 0, or dynamic')
+    if args.shape and min(args.shape) < 1:
+        raise UserError(f'--shape {args.shape[0]} {args.shape[1]}: give pixels, above 0')
+    kind.check_packages()
+
+
+def prepare(model: nn.Module, cfg: Config, args: argparse.Namespace) -> tuple[Export, Part]:
+    """What is written, and the same with its norms not folded, to compare it with."""
+    reference = part_of(model, args.what, args.with_preprocessing)
+    batch = args.batch or ('dynamic' if reference.batches else '1')
+    if not reference.batches and batch != '1':
+        raise UserError(
+            f'--batch {batch}: a whole detector finds as many boxes as there are, so that its file '
+            'takes one image at once; leave --batch out, or say --what backbone'
+        )
+    stride = stride_of(model)
+    size = tuple(args.shape) if args.shape else default_size(cfg, model)
+    smallest = min(stride, 32)  # a pyramid has coarser maps, which are made from those of stride 32
+    if min(size) < smallest:
+        raise UserError(
+            f'--shape {size[0]} {size[1]} is too small: the network has a stride of {smallest}, '
+            'below which no map is left'
+        )
+    dynamic = (BATCH,) * (batch == 'dynamic') + (HEIGHT, WIDTH) * args.dynamic_shape
+    images = torch.zeros(EXAMPLE if batch == 'dynamic' else int(batch), 3, *size)
+    if args.with_preprocessing:
+        images = images.to(torch.uint8)
+    notes = describe(model, cfg, args)
+    return Export(folded(reference), images, dynamic, stride, notes, args.fp16), reference
+
+
+def default_size(cfg: Config, model: nn.Module) -> tuple[int, int]:
+    """Height and width of the config's test images, padded as its data preprocessor pads."""
+    try:
+        size = input_size(cfg)
+    except UserError as problem:
+        raise UserError(f'{problem}; say --shape H W') from problem
+    divisor = getattr(model.data_preprocessor, 'pad_size_divisor', 1)
+    return tuple(-(-side // divisor) * divisor for side in size)
+
+
+def describe(model: nn.Module, cfg: Config, args: argparse.Namespace) -> dict[str, str]:
+    """What is noted in the file."""
+    meta = dataset_meta(cfg, args.checkpoint)
+    mean, std = statistics(model)
+    order = order_of_files(cfg)
+    if swaps_channels(model) and not args.with_preprocessing:
+        order = order[::-1]
+    # Of float32 no more digits than it has.
+    numbers = [
+        [] if each is None else [float(f'{value:.7g}') for value in each.flatten().tolist()]
+        for each in (mean, std)
+    ]
+    return {
+        'mmcnnmod': __version__,
+        'config': Path(args.config).name,
+        'checkpoint': args.checkpoint,
+        'what': args.what,
+        'channels': order,
+        'normalized': 'no' if args.with_preprocessing else 'yes',
+        'mean': json.dumps(numbers[0]),
+        'std': json.dumps(numbers[1]),
+        'classes': json.dumps(list(meta.get('classes') or ())),
+        'palette': json.dumps([list(color) for color in meta.get('palette') or ()]),
+    }
+
+
+def order_of_files(cfg: Config) -> str:
+    """The channels' order before the data preprocessor: of image files that of OpenCV."""
+    dataset = next(preflight.innermost_datasets(cfg.get('test_dataloader')), {})
+    steps = [type_name(step) or '' for step in dataset.get('pipeline', [])]
+    return 'BGR' if not steps or any('LoadImage' in step for step in steps) else 'RGB'
+
+
+@contextmanager
+def whole_files(out: Path) -> Iterator[Path]:
+    """A path to write to, beside ``out``; its files take their names when all is well.
+
+    Args:
+        out (Path): The file; others that the format writes lie beside it.
+
+    Yields:
+        Path: In a folder of its own, which is gone afterwards.
+
+    Raises:
+        UserError: If nothing can be written there.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix='.partial-', dir=out.parent))
+    except OSError as problem:
+        raise UserError(f'{out} cannot be written: {problem.strerror}') from problem
+    try:
+        yield folder / out.name
+        # The weights before the graph that names them.
+        for file in sorted(folder.iterdir(), key=lambda file: file.suffix == out.suffix):
+            os.replace(file, out.parent / file.name)
+    except OSError as problem:
+        raise UserError(f'{out} cannot be written: {cause(problem)}') from problem
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def prove(reference: Part, export: Export, written: Path, pictures: list[Path], out: Path) -> None:
+    """Run the file beside PyTorch; fails if it is another network."""
+    kind = open_file(written)
+    names = list(selectors(reference)) if kind.shows_selections else []
+    file = open_file(written, names) if names else kind
+    tolerance = HALF_TOLERANCE if export.fp16 else TOLERANCE
+    results: dict[str, Comparison] = {}
+    print(f'{out}: {file.metadata["exporter"]}; differences from PyTorch, of the largest value:')
+    for source, images in samples(export, pictures, int(file.metadata['multiple'])):
+        normalized = preprocessed(reference.model, images)
+        given = images if reference.raw else normalized
+        result = compare(reference, normalized, file, given, tolerance)
+        key = f'{"x".join(map(str, images.shape))}, {source}'
+        results[key] = results[key] + result if key in results else result
+    for key, result in results.items():
+        print(f'  {key}: {result}')
+    if not all(result.agrees for result in results.values()):
+        raise UserError(
+            f'{out} is not written: the file and PyTorch differ by more than {tolerance:g} of the '
+            'largest value, or select other channels (see above)'
+        )
+
+
+def samples(export: Export, pictures: list[Path], multiple: int) -> Iterator[tuple[str, Tensor]]:
+    """Images to compare on, uint8, of every batch and size that is to be tried."""
+    batch, _, *size = export.images.shape
+    sizes = [tuple(size)]
+    if HEIGHT in export.dynamic:
+        up = [max(2, -(-side // multiple)) * multiple for side in size] if multiple > 1 else size
+        sizes = [tuple(up), (up[0] + export.stride, up[1] + 2 * export.stride)]
+    generator = torch.Generator().manual_seed(0)
+    for height, width in sizes:
+        for count in BATCHES if BATCH in export.dynamic else (batch,):
+            noise = torch.randint(0, 256, (count, 3, height, width), generator=generator)
+            yield 'random', noise.to(torch.uint8)
+        if pictures:
+            for count in BATCHES if BATCH in export.dynamic else (batch,):
+                files = list(islice(cycle(pictures), -(-len(pictures) // count) * count))
+                loaded = torch.stack([load_picture(file, height, width) for file in files])
+                for images in loaded.split(count):
+                    yield 'real', images
+
+
+def load_picture(path: Path, height: int, width: int) -> Tensor:
+    """A picture, resized, as OpenCV reads it, which is the toolboxes' default."""
+    image = mmcv.imresize(mmcv.imread(str(path)), (width, height))
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())
+
+
+@torch.no_grad()
+def preprocessed(model: nn.Module, images: Tensor) -> Tensor:
+    """What the toolbox's own data preprocessor makes of images."""
+    data = dict(inputs=list(images), data_samples=[BaseDataElement() for _ in images])
+    return model.data_preprocessor(data, training=False)['inputs']

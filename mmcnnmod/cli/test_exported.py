@@ -1,0 +1,105 @@
+"""tools/deployment/test.py: score an exported file as its toolbox scores the network."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import mmengine
+from mmengine.runner import Runner
+
+from ..checkpoints import safe_loading
+from ..deploy.formats import open_file
+from ..deploy.substitution import substitute
+from ..errors import UserError
+from . import preflight
+from .arguments import add_common, parse
+from .config import load_config, require_keys
+from .errors import one_line_errors
+from .run import build_runner, hide_gpus
+from .test import NEEDED, under_another_name
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Test as the command line says.
+
+    Args:
+        argv (list[str], optional): Options. Defaults to None, those of the process.
+    """
+    args = parse(test_exported_parser(), argv)
+    hide_gpus(args)
+    with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
+        file = open_file(args.file)
+        checkpoint = find_checkpoint(args.checkpoint, file.metadata)
+        cfg = load_config(args)
+        require_keys(cfg, args.config, 'testing', *NEEDED)
+        preflight.check_device(cfg, args.device)
+        preflight.check_work_dir(cfg)
+        preflight.check_data(cfg, ('test_dataloader',))
+        cfg.load_from = checkpoint
+        runner = build_runner(under_another_name(cfg), args.config, 'test_loop')
+        scores = {}
+        if checkpoint:
+            runner.register_hook(preflight.CheckpointHook(checkpoint, complete=True))
+            scores[f'PyTorch, {checkpoint}'] = runner.test()
+        scores |= score_file(runner, args.file)
+        if args.out:
+            mmengine.dump(scores, args.out)
+    for name, values in scores.items():
+        print(f'{name}: ' + ', '.join(f'{key} {value:.4g}' for key, value in values.items()))
+
+
+def test_exported_parser() -> argparse.ArgumentParser:
+    """Options of tools/deployment/test.py."""
+    parser = argparse.ArgumentParser(
+        description="Score an exported file by the config's test pipeline and metric, beside "
+        'PyTorch.'
+    )
+    parser.add_argument('config', help='the config that it was exported with')
+    parser.add_argument('file', type=Path, help='what tools/deployment/export.py wrote')
+    parser.add_argument(
+        '--checkpoint',
+        help='of the network in PyTorch; by default the one that the file names, if it is there',
+    )
+    parser.add_argument('--out', metavar='FILE', help='save the scores, .json')
+    add_common(parser)
+    return parser
+
+
+def find_checkpoint(given: str | None, metadata: dict[str, str]) -> str | None:
+    """The checkpoint of the network in PyTorch, for its score and for what the file does not hold.
+
+    Raises:
+        UserError: If it is needed and not there.
+    """
+    if given:
+        preflight.check_file(given)
+    elif Path(metadata['checkpoint']).is_file():
+        given = metadata['checkpoint']
+    if given:
+        preflight.check_readable(given)
+    elif metadata['what'] == 'backbone':
+        raise UserError(
+            f'the file holds the backbone alone, and {metadata["checkpoint"]}, of which it was '
+            'written, is not there; say --checkpoint FILE for the heads'
+        )
+    else:
+        print(f'{metadata["checkpoint"]} is not there (--checkpoint): no score of PyTorch')
+    return given
+
+
+def score_file(runner: Runner, path: Path) -> dict[str, dict[str, float]]:
+    """The scores of a file; of OpenVINO's in float32 and in the precision that it takes itself."""
+    files = {}
+    for precision in ('f32', 'default'):
+        file = open_file(path, precision=precision)
+        files.setdefault(file.precision, file)
+    scores = {}
+    for precision, file in files.items():
+        substitute(runner.model.eval(), file)
+        scores[f'{path}, {precision}'] = runner.test()
+    return scores
+
+
+if __name__ == '__main__':
+    main()

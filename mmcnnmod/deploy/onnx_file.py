@@ -1,0 +1,113 @@
+"""ONNX files, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .exported_file import AXES, Export, ExportedFile
+
+# What GridSample, LayerNormalization and RoiAlign at half pixels need; ONNX Runtime 1.12,
+# OpenVINO 2022.3 and TensorRT 8.6 read it.
+OPSET = 17
+ROOT = '/model'  # the scope of a part's model in the names of nodes
+CHOICE = '/selector/TopK'  # whose second output is the chosen channels
+
+
+class OnnxFile(ExportedFile):
+    """ONNX by the exporter of torch that traces TorchScript.
+
+    Both stacks have it, and it names every node after its module. The newer exporter (dynamo) was
+    tried: as good a graph, but numbered nodes and the paths of this machine's files in it.
+    """
+
+    suffix = '.onnx'
+    packages = ('onnx', 'onnxruntime')
+    takes_fp16 = True
+
+    @classmethod
+    def write(cls, export: Export, path: Path) -> None:
+        """See :class:`ExportedFile`."""
+        import onnx
+
+        onnx.save(to_onnx(export), path)
+
+    def open(self, precision: str) -> None:
+        """See :class:`ExportedFile`; the selectors' choices become outputs of the graph."""
+        import onnx
+        import onnxruntime
+
+        model = onnx.load(self.path)
+        self.metadata = {entry.key: entry.value for entry in model.metadata_props}
+        if self.selectors:
+            for node in model.graph.node:
+                if node.name.endswith(CHOICE):
+                    model.graph.output.append(onnx.ValueInfoProto(name=node.output[1]))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=['CPUExecutionProvider']
+        )
+
+    def compute(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """See :class:`ExportedFile`."""
+        found = self.session.run(None, {'images': images.numpy()})
+        tensors = [torch.from_numpy(array) for array in found]
+        return split(tensors, len(self.selectors))
+
+
+def to_onnx(export: Export):
+    """Trace a part.
+
+    Args:
+        export (Export): What to write.
+
+    Returns:
+        onnx.ModelProto: Its nodes are named after the modules of the model, such as
+        '/backbone/layer1/layer1.1/selector/TopK'.
+    """
+    import onnx
+
+    # Before torch 2.5 there was no other exporter to choose.
+    only = {'dynamo': False} if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}
+    buffer = BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter('ignore')  # of constants that depend on the shape, and of its age
+        torch.onnx.export(
+            export.part,
+            (export.images,),
+            buffer,
+            input_names=['images'],
+            output_names=list(export.part.names),
+            dynamic_axes={'images': {axis: AXES[axis] for axis in export.dynamic}},
+            opset_version=OPSET,
+            **only,
+        )
+    model = onnx.load_from_string(buffer.getvalue())
+    for node in model.graph.node:
+        node.name = node.name.removeprefix(ROOT)
+    if export.fp16:
+        model = halve(model)
+    metadata = export.metadata('torch.onnx.export (TorchScript-based)')
+    onnx.helper.set_model_props(model, {**metadata, 'opset': str(OPSET)})
+    return model
+
+
+def halve(model):
+    """Half precision but for images, outputs and selectors; by a tool of ONNX Runtime."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    kept = [node.name for node in model.graph.node if '/selector/' in node.name]
+    return convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
+
+
+def split(tensors: list[Tensor], selectors: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Outputs and choices; these were added last."""
+    outputs = len(tensors) - selectors
+    return tensors[:outputs], tensors[outputs:]

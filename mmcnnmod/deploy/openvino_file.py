@@ -1,0 +1,60 @@
+"""OpenVINO's files: the graph as .xml, the weights beside it as .bin."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .exported_file import Export, ExportedFile
+from .onnx_file import CHOICE, split, to_onnx
+
+SECTION = 'mmcnnmod'  # of the file's runtime information
+
+
+class OpenVinoFile(ExportedFile):
+    """OpenVINO's format, converted from the ONNX graph."""
+
+    suffix = '.xml'
+    packages = ('onnx', 'openvino')
+    takes_fp16 = True
+
+    @classmethod
+    def write(cls, export: Export, path: Path) -> None:
+        """See :class:`ExportedFile`; of half precision are then the weights in the file."""
+        import openvino
+
+        graph = to_onnx(replace(export, fp16=False))
+        model = openvino.Core().read_model(graph.SerializeToString(), b'')
+        for entry in graph.metadata_props:
+            model.set_rt_info(entry.value, [SECTION, entry.key])
+        openvino.save_model(model, path, compress_to_fp16=export.fp16)
+
+    def open(self, precision: str) -> None:
+        """See :class:`ExportedFile`."""
+        import openvino
+
+        core = openvino.Core()
+        model = core.read_model(self.path)
+        self.metadata = {
+            key: str(value.astype(str))
+            for key, value in model.get_rt_info([SECTION]).astype(dict).items()
+        }
+        if self.selectors:
+            for node in model.get_ordered_ops():
+                if node.get_friendly_name().endswith(CHOICE):
+                    model.add_outputs(node.output(1))
+        settings = {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'PERFORMANCE_HINT': 'LATENCY'}
+        if precision == 'f32':
+            settings['INFERENCE_PRECISION_HINT'] = 'f32'
+        compiled = core.compile_model(model, 'CPU', settings)
+        self.precision = compiled.get_property('INFERENCE_PRECISION_HINT').to_string()
+        self.request = compiled.create_infer_request()
+
+    def compute(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """See :class:`ExportedFile`."""
+        results = self.request.infer([images.numpy()])
+        tensors = [torch.from_numpy(array.copy()) for array in results.values()]
+        return split(tensors, len(self.selectors))

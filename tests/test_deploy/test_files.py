@@ -1,0 +1,223 @@
+"""Exported files: the same network, at every batch and size, in a graph that others can read."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.structures import BaseDataElement
+
+from mmcnnmod.deploy.exported_file import BATCH
+from mmcnnmod.deploy.formats import open_file
+from mmcnnmod.deploy.parity import compare
+from mmcnnmod.errors import UserError
+
+QUICK = ('onnx', 'openvino', 'torchscript', 'torch-export')
+
+
+@pytest.fixture(params=QUICK)
+def name(request):
+    if request.param == 'torch-export' and not hasattr(torch.export, 'Dim'):
+        pytest.skip(f'torch {torch.__version__} does not export other batches')
+    return request.param
+
+
+def predicted(model, images):
+    """What the toolbox itself makes of images, as the file gives it."""
+    with torch.no_grad():
+        if hasattr(model, 'encode_decode'):
+            samples = model.predict(images)
+            logits = torch.stack([sample.seg_logits.data for sample in samples])
+            labels = torch.cat([sample.pred_sem_seg.data for sample in samples])
+            return dict(logits=logits, labels=labels)
+        if hasattr(model, 'rpn_head'):
+            return {f'map{i}': each for i, each in enumerate(model.extract_feat(images))}
+        return dict(scores=torch.stack([sample.pred_score for sample in model.predict(images)]))
+
+
+def test_gives_what_the_toolbox_predicts_at_every_batch_and_size(toolbox, part, write, name):
+    network = part(toolbox)
+    file = write(network, name)
+    for shape in ((1, 3, 64, 128), (3, 3, 64, 128), (2, 3, 192, 128)):
+        if toolbox == 'mmdet' and name == 'torch-export':
+            shape = (*shape[:2], max(shape[2], 128), shape[3])  # its smallest is two strides
+        images = torch.randn(shape)
+        outputs, chosen = file(images)
+        expected = predicted(network.model, images)
+        assert list(outputs) == list(expected)
+        for key, tensor in expected.items():
+            if tensor.is_floating_point():
+                largest = tensor.abs().max().item()
+                torch.testing.assert_close(outputs[key], tensor, rtol=0, atol=1e-4 * largest)
+            else:
+                assert (outputs[key] == tensor).float().mean() > 0.999
+        assert [tuple(each.shape[:1]) for each in chosen.values()] == [shape[:1]] * 4
+        assert compare(network, images, file, images).agrees
+
+
+def test_with_preprocessing_it_takes_images_as_they_are(toolbox, part, write, name):
+    network = part(toolbox, raw=True)
+    assert 'mean' in dict(network.model.data_preprocessor.named_buffers())
+    file = write(network, name, dynamic=(BATCH,), size=(64, 64))
+    images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    data = dict(inputs=list(images), data_samples=[BaseDataElement() for _ in images])
+    normalized = network.model.data_preprocessor(data)['inputs']
+    key, expected = next(iter(predicted(network.model, normalized).items()))
+    found = file(images)[0][key]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(position='last'),
+        dict(position='original'),
+        dict(fusion='replace'),
+        dict(norm_cfg=dict(type='GN', num_groups=4)),
+        dict(placement='every', c=16),
+    ],
+    ids=lambda options: next(iter(options)) + str(next(iter(options.values())))[:8],
+)
+def test_every_kind_of_block(part, write, name, options):
+    network = part('mmpretrain', change=lambda cfg: cfg.model.backbone.update(options))
+    file = write(network, name, size=(32, 32))
+    images = torch.randn(3, 3, 40, 48)
+    assert compare(network, images, file, images).agrees
+
+
+def test_the_graph_of_onnx(part, write):
+    network = part('mmseg')
+    write(network, 'onnx')
+    graph = graph_of(write(network, 'onnx').path)
+    constants = {each.name for each in graph.initializer}
+    constants |= {node.output[0] for node in graph.node if node.op_type == 'Constant'}
+    kinds = [node.op_type for node in graph.node]
+    assert not {node.domain for node in graph.node} - {'', 'ai.onnx'}
+    assert not {'ScatterND', 'ScatterElements', 'GatherND', 'BatchNormalization', 'If', 'Loop'} & {
+        node.op_type for node in graph.node if node.name.startswith('/backbone/')
+    }
+    assert kinds.count('TopK') == kinds.count('GatherElements') == kinds.count('Split') == 4
+    for node in graph.node:
+        if node.op_type == 'Conv':  # where quantisers and compilers look for its weights
+            assert node.input[1] in {each.name for each in graph.initializer}, node.name
+        if node.op_type == 'TopK':
+            assert node.input[1] in constants, node.name
+    for block in ('layer1/layer1.1', 'layer4/layer4.1'):
+        names = [node.name for node in graph.node if node.name.startswith(f'/backbone/{block}/')]
+        assert f'/backbone/{block}/selector/TopK' in names
+        assert f'/backbone/{block}/conv_block/conv_block.0/conv/Conv' in names
+
+
+def graph_of(path):
+    return pytest.importorskip('onnx').load(path).graph
+
+
+def test_norms_of_other_kinds_stay(part, write):
+    norm = dict(type='GN', num_groups=4)
+    network = part('mmpretrain', change=lambda cfg: cfg.model.backbone.update(norm_cfg=norm))
+    kinds = [node.op_type for node in graph_of(write(network, 'onnx', size=(32, 32)).path).node]
+    assert 'InstanceNormalization' in kinds or 'GroupNormalization' in kinds
+
+
+@pytest.mark.parametrize('name', ['onnx', 'openvino'])
+def test_half_precision(part, write, name):
+    network = part('mmpretrain')
+    file = write(network, name, size=(32, 32), fp16=True)
+    images = torch.randn(3, 3, 32, 32)
+    result = compare(network, images, file, images, tolerance=2e-2)
+    assert result.agrees
+    assert result.differences['scores'] > 1e-5
+    if name == 'onnx':
+        graph = graph_of(file.path)
+        kinds = {each.name: each.data_type for each in graph.initializer}
+        floats = {
+            node.name: kinds[node.input[1]]
+            for node in graph.node
+            if node.op_type in ('Conv', 'MatMul') and node.input[1] in kinds
+        }
+        assert len(floats) == 28
+        for node, kind in floats.items():  # 1 is float32, 10 is float16
+            assert kind == (1 if '/selector/' in node else 10), node
+
+
+def test_a_file_says_what_it_is(part, write, name):
+    file = write(part('mmseg'), name, dynamic=(BATCH,))
+    assert file.metadata['shape'] == 'batchx3x64x96'
+    assert file.metadata['dtype'] == 'float32'
+    assert file.metadata['outputs'] == 'logits,labels'
+    assert file.metadata['config'] == 'a.py'
+    assert torch.__version__ in file.metadata['exporter']
+    assert ('opset' in file.metadata) == (name in ('onnx', 'openvino'))
+
+
+@pytest.mark.parametrize(
+    ('images', 'message'),
+    [
+        (torch.zeros(1, 3, 64, 64), 'takes images batchx3x64x96 in float32, not 1x3x64x64'),
+        (torch.zeros(1, 3, 64, 96, dtype=torch.uint8), 'in float32, not 1x3x64x96 in uint8'),
+        (torch.zeros(3, 64, 96), 'not 3x64x96'),
+    ],
+)
+def test_images_that_it_is_not_for_are_refused(part, write, name, images, message):
+    file = write(part('mmpretrain'), name, dynamic=(BATCH,))
+    with pytest.raises(UserError, match=message):
+        file(images)
+
+
+def test_what_is_no_file_of_ours_gets_one_line(tmp_path):
+    with pytest.raises(UserError, match='is not there'):
+        open_file(tmp_path / 'a.pt')
+    (tmp_path / 'a.bin').write_bytes(b'0')
+    with pytest.raises(UserError, match=r'its name should end with one of \.onnx'):
+        open_file(tmp_path / 'a.bin')
+    for name in ('a.pt', 'a.pt2'):
+        (tmp_path / name).write_bytes(b'no archive')
+        with pytest.raises(UserError, match='cannot be loaded') as error:
+            open_file(tmp_path / name)
+        assert '\n' not in str(error.value)
+
+
+# Nothing of this package, of mmengine or of mmcv can be imported there.
+ALONE = """
+import sys
+for package in ('mmcnnmod', 'mmengine', 'mmcv', 'mmseg', 'mmpretrain'):
+    sys.modules[package] = None
+import torch
+images, expected = torch.load(sys.argv[2])
+path = sys.argv[1]
+if path.endswith('.pt'):
+    network = torch.jit.load(path)
+elif 'aotinductor' in sys.argv[3]:
+    network = torch._inductor.aoti_load_package(path)
+else:
+    network = torch.export.load(path).module()
+with torch.no_grad():
+    found = network(images)[0]
+torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+"""
+
+
+@pytest.mark.parametrize(
+    ('toolbox', 'name'),
+    [
+        ('mmpretrain', 'torchscript'),
+        ('mmpretrain', 'torch-export'),
+        pytest.param('mmpretrain', 'aotinductor', marks=pytest.mark.slow),
+        pytest.param('mmseg', 'aotinductor', marks=pytest.mark.slow),
+    ],
+)
+def test_torch_runs_it_without_this_package(part, write, tmp_path, toolbox, name):
+    if name == 'aotinductor' and not hasattr(torch._inductor, 'aoti_compile_and_package'):
+        pytest.skip(f'torch {torch.__version__} has no AOTInductor packages')
+    if name == 'torch-export' and not hasattr(torch.export, 'Dim'):
+        pytest.skip(f'torch {torch.__version__} does not export other batches')
+    network = part(toolbox)
+    file = write(network, name, dynamic=(BATCH,), size=(32, 64))
+    images = torch.randn(3, 3, 32, 64)
+    assert compare(network, images, file, images).agrees
+    expected = next(iter(predicted(network.model, images).values()))
+    torch.save((images, expected), tmp_path / 'images.pth')
+    subprocess.run(
+        [sys.executable, '-c', ALONE, file.path, tmp_path / 'images.pth', name],
+        check=True, cwd=tmp_path,
+    )  # fmt: skip

@@ -1,0 +1,125 @@
+"""The comparison of a file with PyTorch: what it tells apart, and what it calls a tie."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+
+from mmcnnmod.deploy.parity import TOLERANCE, compare
+from mmcnnmod.deploy.parts import part_of, selectors
+from mmcnnmod.errors import UserError
+
+
+class Computed:
+    """A file's stand-in: another network, in PyTorch, whose selections are seen."""
+
+    def __init__(self, part):
+        self.part = part
+
+    def __call__(self, images):
+        chosen = {}
+        for name, selector in selectors(self.part).items():
+            selector.register_forward_hook(
+                lambda module, inputs, output, name=name: chosen.update({name: output[0]})
+            )
+        with torch.no_grad():
+            return dict(zip(self.part.names, self.part.compute(images), strict=True)), chosen
+
+
+@pytest.fixture
+def network(build):
+    return part_of(build('mmpretrain'), 'model')
+
+
+@pytest.fixture
+def images():
+    return torch.randn(3, 3, 32, 32)
+
+
+def judge(network, other, images):
+    return compare(network, images, Computed(other), images)
+
+
+def test_the_same_network(network, images):
+    result = judge(network, deepcopy(network), images)
+    assert result.agrees
+    assert (result.same, result.ties, result.others) == (12, 0, 0)  # four blocks, three images
+    assert result.differences == {'scores': 0.0}
+    assert str(result) == 'scores 0.0e+00; selections: 12 the same'
+
+
+def test_other_weights(network, images):
+    other = deepcopy(network)
+    with torch.no_grad():
+        other.model.backbone.layer4[0].conv1.weight[0, 0] += 0.5
+    result = judge(network, other, images)
+    assert not result.agrees
+    assert result.differences['scores'] > TOLERANCE
+
+
+def test_numbers_that_are_none(network, images):
+    other = deepcopy(network)
+    with torch.no_grad():
+        other.model.head.fc.bias[0] = float('nan')
+    assert not judge(network, other, images).agrees
+
+
+def change_ranking(part, by):
+    """Another selection in the last block: the logits of two channels, apart by little, swapped."""
+    selector = list(selectors(part).values())[-1]
+    with torch.no_grad():
+        selector.fc2.weight.copy_(selector.fc2.weight[:1].expand_as(selector.fc2.weight))
+        selector.fc2.weight[5] *= 1 + by
+
+
+def test_other_channels_with_as_good_logits_are_a_tie(network, images):
+    """And the outputs are compared with the channels that the file has chosen."""
+    other = deepcopy(network)
+    change_ranking(network, -1e-7)
+    change_ranking(other, 1e-7)
+    result = judge(network, other, images)
+    assert result.ties
+    assert result.agrees
+    assert 'tied' in str(result)
+
+
+def test_other_channels_with_worse_logits_are_no_tie(network, images):
+    other = deepcopy(network)
+    change_ranking(network, -0.1)
+    change_ranking(other, 0.1)
+    result = judge(network, other, images)
+    assert result.others
+    assert not result.agrees
+    assert 'DIFFERENT' in str(result)
+
+
+def test_where_no_hidden_unit_is_on_all_choices_are_ties(network, images):
+    for selector in selectors(network).values():
+        torch.nn.init.constant_(selector.fc1.weight, -1)
+    other = deepcopy(network)
+    with torch.no_grad():
+        for selector in selectors(other).values():
+            selector.register_forward_hook(
+                lambda module, inputs, output: (output[0].flip(1), output[1])
+            )
+    result = judge(network, other, images)
+    assert result.ties == 9  # in the first block k is 1
+    assert result.agrees
+
+
+def test_labels_may_differ_where_two_classes_are_equal(build):
+    network = part_of(build('mmseg'), 'model')
+    logits = torch.zeros(1, 11, 4, 4)
+    logits[:, 3], logits[:, 7, 0, 0] = 1, 1 + 1e-6
+    labels = logits.argmax(1)
+    expected = dict(logits=logits, labels=labels)
+    other = torch.full_like(labels, 3)
+    assert network.differences(expected, dict(logits=logits, labels=other))['labels'] < TOLERANCE
+    other[0, 0, 0] = 5
+    assert network.differences(expected, dict(logits=logits, labels=other))['labels'] > 0.9
+
+
+def test_random_selection_cannot_be_compared(build):
+    model = build('mmpretrain', lambda cfg: cfg.model.backbone.update(selection='random'))
+    with pytest.raises(UserError, match=r"selection='random'.*nothing to compare"):
+        part_of(model, 'model')

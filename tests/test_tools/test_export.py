@@ -1,0 +1,171 @@
+"""tools/deployment/export.py and test.py: a trained network, its file, and the file's score."""
+
+import json
+import re
+import sys
+
+import pytest
+import torch
+
+from mmcnnmod.cli import export, test_exported
+from mmcnnmod.deploy.formats import FORMATS, open_file
+from mmcnnmod.deploy.torch_files import TorchScriptFile
+from mmcnnmod.version import __version__
+
+from .conftest import ROOT, TASKS, shrink, tail
+
+# Of the tasks in conftest.py.
+SHAPES = {'mmpretrain': ('32', '32'), 'mmseg': ('32', '64'), 'mmdet': ('96', '128')}
+
+
+@pytest.fixture
+def job(trained, data):
+    """A toolbox's config, checkpoint and options, as a command line has them."""
+
+    def make(scope):
+        work_dir, result = trained(scope)
+        assert result.returncode == 0, tail(result)
+        config, name, _, checkpoint, _ = TASKS[scope]
+        options = ['--cfg-options', *shrink(scope)]
+        return ROOT / config, work_dir / checkpoint, options, data / name
+
+    return make
+
+
+def texts(*arguments):
+    return [str(argument) for argument in arguments]
+
+
+def test_each_task_is_exported_and_scores_as_in_pytorch(
+    toolbox, job, in_process, tmp_path, capsys, data
+):
+    config, checkpoint, options, root = job(toolbox)
+    what = 'backbone' if toolbox == 'mmdet' else 'model'
+    export.main(
+        texts(
+            config, checkpoint, 'out/network.pt', '--what', what, '--shape', *SHAPES[toolbox],
+            '--with-preprocessing', '--dynamic-shape', '--images', *data.rglob('*.jpg'), *options,
+        )
+    )  # fmt: skip
+    printed = capsys.readouterr().out
+    height, width = SHAPES[toolbox]
+    shapes = [f'{batch}x3x{height}x{width}' for batch in (1, 3)]
+    for line in [f'{shape}, {source}' for shape in shapes for source in ('random', 'real')]:
+        assert line in printed
+    assert 'the same' in printed
+    assert 'DIFFERENT' not in printed
+    assert [file.name for file in (tmp_path / 'out').iterdir()] == ['network.pt']
+
+    metadata = open_file(tmp_path / 'out/network.pt').metadata
+    assert metadata['mmcnnmod'] == __version__
+    assert metadata['config'] == config.name
+    assert (metadata['normalized'], metadata['dtype']) == ('no', 'uint8')
+    assert metadata['channels'] == 'BGR'
+    assert json.loads(metadata['mean']) == [123.675, 116.28, 103.53]
+    assert json.loads(metadata['classes'])
+
+    test_exported.main(
+        texts(
+            config, 'out/network.pt', '--data-root', root, '--work-dir', tmp_path / 'work',
+            '--out', tmp_path / 'scores.json', *options,
+        )
+    )  # fmt: skip
+    scores = json.loads((tmp_path / 'scores.json').read_text())
+    assert list(scores) == [f'PyTorch, {checkpoint}', 'out/network.pt, f32']
+    pytorch, file = scores.values()
+    assert any(TASKS[toolbox][4] in key for key in file)
+    for key, value in file.items():
+        assert value == pytest.approx(pytorch[key], abs=0.05), key
+
+
+@pytest.fixture
+def arguments(job, in_process):
+    """A classifier's config, checkpoint and options."""
+    pytest.importorskip('mmpretrain')
+    return job('mmpretrain')
+
+
+def test_a_program_in_a_process_of_its_own(arguments, run_python, tmp_path):
+    config, checkpoint, options, _ = arguments
+    tool = ROOT / 'tools/deployment/export.py'
+    result = run_python(tool, config, checkpoint, tmp_path / 'a.pt', *options, cwd=tmp_path)
+    assert result.returncode == 0, tail(result)
+    assert f'written: {tmp_path / "a.pt"} (scores)' in result.stdout
+
+
+def test_another_network_leaves_nothing(arguments, fails, monkeypatch, tmp_path):
+    """Where a format computes something else, there is no file, and the old one stays."""
+    config, checkpoint, options, _ = arguments
+    (tmp_path / 'a.pt').write_text('old')
+
+    def write(cls, exported, path):
+        with torch.no_grad():
+            exported.part.model.head.fc.weight.neg_()
+        original(exported, path)
+
+    original = TorchScriptFile.write
+    monkeypatch.setattr(TorchScriptFile, 'write', classmethod(write))
+    line = fails(export.main, config, checkpoint, 'a.pt', *options)
+    assert 'a.pt is not written: the file and PyTorch differ' in line
+    assert (tmp_path / 'a.pt').read_text() == 'old'
+    assert [file.name for file in tmp_path.iterdir()] == ['a.pt']
+
+
+@pytest.mark.parametrize(
+    ('more', 'message'),
+    [
+        (['a.tflite'], 'a.tflite says no format: let its name end with one of .onnx, .xml'),
+        (['a.pt', '--format', 'torch-export'], 'let OUT end with .pt2, not a.pt'),
+        (['/proc/nowhere/a.pt'], '/proc/nowhere/a.pt cannot be written'),
+        (['a.pt', '--fp16'], '--fp16 is for onnx and openvino'),
+        (['a.pt', '--batch', '0'], '--batch 0: give a number above 0'),
+        (['a.pt', '--shape', '16', '64'], 'too small: the network has a stride of 32'),
+        (['a.pt', '--images', 'nowhere.png'], 'nowhere.png is not there'),
+    ],
+)
+def test_bad_options(arguments, fails, tmp_path, more, message):
+    config, checkpoint, options, _ = arguments
+    assert message in fails(export.main, config, checkpoint, *more, *options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_another_network(arguments, fails, tmp_path):
+    config, checkpoint, options, _ = arguments
+    other = [*options[:1], 'model.backbone.depth=34', *options[1:]]
+    line = fails(export.main, config, checkpoint, 'a.pt', *other)
+    assert 'does not fit this model' in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(('name', 'package'), [('onnx', 'onnx'), ('openvino', 'openvino')])
+def test_a_package_that_is_absent(arguments, fails, monkeypatch, name, package):
+    config, checkpoint, options, _ = arguments
+    monkeypatch.setitem(sys.modules, package, None)
+    line = fails(export.main, config, checkpoint, f'a{FORMATS[name].suffix}', *options)
+    assert re.search(rf'pip install {package} \(tested versions: requirements/runtimes.txt\)', line)
+
+
+def test_random_selection_is_refused(arguments, fails, tmp_path):
+    config, checkpoint, options, _ = arguments
+    other = [*options, 'model.backbone.selection=random']
+    content = torch.load(checkpoint, weights_only=False)
+    names = [name for name in content['state_dict'] if '.selector.' in name]
+    content['state_dict'] = {
+        name: tensor for name, tensor in content['state_dict'].items() if name not in names
+    }
+    torch.save(content, tmp_path / 'random.pth')
+    line = fails(export.main, config, tmp_path / 'random.pth', 'a.pt', *other)
+    assert "selection='random' draws other channels at every call" in line
+
+
+def test_a_file_of_another_config(arguments, job, fails, tmp_path):
+    config, checkpoint, options, root = arguments
+    export.main(texts(config, checkpoint, 'a.pt', '--what', 'backbone', *options))
+    pytest.importorskip('mmseg')
+    config, checkpoint, options, root = job('mmseg')
+    line = fails(
+        test_exported.main, config, 'a.pt', '--checkpoint', checkpoint, '--data-root', root,
+        '--work-dir', tmp_path / 'work', *options, 'model.backbone.out_indices="(2,3)"',
+        'model.decode_head.in_index=1',
+    )  # fmt: skip
+    assert 'test it with the config that it was written from' in line
