@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from importlib import import_module
-from io import BytesIO
 
 import torch
 from torch import Tensor, nn
 from torch import _dynamo as dynamo
 
 from ..backbones import MoDBackbone
+from ..deploy.onnx_file import traced
 from ..errors import UserError
 from ..ops import fold_norms
 
@@ -78,11 +77,17 @@ def onnx_runtime(network: nn.Module, images: Tensor) -> Call:
 
 def openvino(network: nn.Module, images: Tensor) -> Call:
     """OpenVINO on the CPU, in the precision of the network."""
+    precision = 'f16' if images.dtype == torch.float16 else 'f32'
+    return openvino_default(network, images, INFERENCE_PRECISION_HINT=precision)
+
+
+def openvino_default(network: nn.Module, images: Tensor, **more: str) -> Call:
+    """OpenVINO on the CPU, in the precision that it takes itself: bf16 where the CPU has that."""
     core = import_module('openvino').Core()
     settings = {
         'INFERENCE_NUM_THREADS': torch.get_num_threads(),
-        'INFERENCE_PRECISION_HINT': 'f16' if images.dtype == torch.float16 else 'f32',
         'PERFORMANCE_HINT': 'LATENCY',
+        **more,
     }
     model = core.read_model(export(network, images), b'')
     request = core.compile_model(model, 'CPU', settings).create_infer_request()
@@ -99,9 +104,15 @@ RUNTIMES: dict[str, Callable[[nn.Module, Tensor], Call]] = {
     'deploy-cuda-graph': deployed_cuda_graph,
     'onnxruntime': onnx_runtime,
     'openvino': openvino,
+    'openvino-default': openvino_default,
 }
 TRAINING = ('eager', 'compile')
-EXPORTED = ('onnxruntime', 'openvino')
+# Those that run an exported network, and their packages.
+EXPORTED = {
+    'onnxruntime': 'onnxruntime',
+    'openvino': 'openvino',
+    'openvino-default': 'openvino',
+}
 CUDA_GRAPHS = ('cuda-graph', 'deploy-cuda-graph')
 MOST_COMPILED = 64
 
@@ -129,9 +140,9 @@ def check_runtime(name: str, device: str, training: bool, dtype: str) -> None:
     if dtype == 'bfloat16':
         raise UserError(f'{name} takes no bfloat16 images: leave it out')
     try:
-        import_module(name)
+        import_module(EXPORTED[name])
     except ImportError as problem:
-        raise UserError(f'{problem}; install it: pip install {name}') from problem
+        raise UserError(f'{problem}; install it: pip install {EXPORTED[name]}') from problem
 
 
 def deploy(network: nn.Module) -> nn.Module:
@@ -167,15 +178,4 @@ def export(network: nn.Module, images: Tensor) -> bytes:
     """The network as ONNX, for images of just this shape."""
     if is_detector(network.model):
         raise UserError("a detector's boxes depend on the image: it has no plain ONNX export")
-    # The older exporter, which both stacks have and which needs nothing but torch.
-    has_two = 'dynamo' in inspect.signature(torch.onnx.export).parameters
-    buffer = BytesIO()
-    torch.onnx.export(
-        network,
-        (images.contiguous(),),
-        buffer,
-        input_names=['images'],
-        opset_version=17,
-        **({'dynamo': False} if has_two else {}),
-    )
-    return buffer.getvalue()
+    return traced(network, images.contiguous(), ['outputs'])

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from ..analysis.files import check_folder, read_json, whole_file
 from ..analysis.measurements import SPEED_FIELDS
-from ..analysis.runtimes import RUNTIMES, check_runtime
+from ..analysis.runtimes import EXPORTED, RUNTIMES, check_runtime
 from ..analysis.speed_report import speed_report
 from ..analysis.timing import BLOCK
 from ..errors import UserError
@@ -190,7 +190,6 @@ def switches(device: str, runtimes: list[str]) -> dict[str, object]:
 def runtime_versions(runtimes: list[str]) -> dict[str, str]:
     """Of the packages on which the times depend."""
     found = versions()
-    for name in ('onnxruntime', 'openvino'):
-        if name in runtimes:
-            found[name] = sys.modules[name].__version__
+    for name in dict.fromkeys(EXPORTED[name] for name in runtimes if name in EXPORTED):
+        found[name] = sys.modules[name].__version__
     return found

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .exported_file import AXES, Export, ExportedFile
 
@@ -74,22 +75,8 @@ def to_onnx(export: Export):
     """
     import onnx
 
-    # Before torch 2.5 there was no other exporter to choose.
-    only = {'dynamo': False} if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}
-    buffer = BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter('ignore')  # of constants that depend on the shape, and of its age
-        torch.onnx.export(
-            export.part,
-            (export.images,),
-            buffer,
-            input_names=['images'],
-            output_names=list(export.part.names),
-            dynamic_axes={'images': {axis: AXES[axis] for axis in export.dynamic}},
-            opset_version=OPSET,
-            **only,
-        )
-    model = onnx.load_from_string(buffer.getvalue())
+    axes = {axis: AXES[axis] for axis in export.dynamic}
+    model = onnx.load_from_string(traced(export.part, export.images, export.part.names, axes))
     for node in model.graph.node:
         node.name = node.name.removeprefix(ROOT)
     if export.fp16:
@@ -97,6 +84,39 @@ def to_onnx(export: Export):
     metadata = export.metadata('torch.onnx.export (TorchScript-based)')
     onnx.helper.set_model_props(model, {**metadata, 'opset': str(OPSET)})
     return model
+
+
+def traced(
+    network: nn.Module, images: Tensor, names: Sequence[str], axes: dict[int, str] | None = None
+) -> bytes:
+    """A network as ONNX, without what a file says of itself.
+
+    Args:
+        network (nn.Module): From images to one or more tensors.
+        images (Tensor): An example.
+        names (Sequence[str]): Of its outputs.
+        axes (dict[int, str], optional): Names for axes of the images that may have another size.
+            Defaults to none.
+
+    Returns:
+        bytes: The serialised graph, whose input is 'images'.
+    """
+    # Before torch 2.5 there was no other exporter to choose.
+    only = {'dynamo': False} if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}
+    buffer = BytesIO()
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter('ignore')  # of constants that depend on the shape, and of its age
+        torch.onnx.export(
+            network,
+            (images,),
+            buffer,
+            input_names=['images'],
+            output_names=list(names),
+            dynamic_axes={'images': axes or {}},
+            opset_version=OPSET,
+            **only,
+        )
+    return buffer.getvalue()
 
 
 def halve(model):
