@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..analysis.counting import input_size
 from ..checkpoints import safe_loading
 from ..config_types import type_name
-from ..deploy.exported_file import BATCH, HEIGHT, WIDTH, Export
+from ..deploy.exported_file import BATCH, HEIGHT, WIDTH, Export, ExportedFile
 from ..deploy.formats import FORMATS, open_file
 from ..deploy.parity import HALF_TOLERANCE, TOLERANCE, Comparison, compare
 from ..deploy.parts import Part, folded, part_of, selectors, statistics, stride_of, swaps_channels
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
         with whole_files(args.out) as partial:
             with DefaultScope.overwrite_default_scope(cfg.default_scope):
                 model = load_trained_model(cfg, args)
-                export, reference = prepare(model, cfg, args)
+                export, reference = prepare(model, cfg, args, kind)
             with building_from(f'{args.out} cannot be exported'):
                 kind.write(export, partial)
             prove(reference, export, partial, pictures, args.out)
@@ -132,7 +132,7 @@ def format_of(out: Path) -> str:
     return found[0]
 
 
-def check_options(args: argparse.Namespace, kind: type) -> None:
+def check_options(args: argparse.Namespace, kind: type[ExportedFile]) -> None:
     """Everything that can be known to go wrong before the model is built."""
     if args.out.suffix != kind.suffix:
         raise UserError(f'--format {args.format}: let OUT end with {kind.suffix}, not {args.out}')
@@ -148,9 +148,16 @@ def check_options(args: argparse.Namespace, kind: type) -> None:
     kind.check_packages()
 
 
-def prepare(model: nn.Module, cfg: Config, args: argparse.Namespace) -> tuple[Export, Part]:
+def prepare(
+    model: nn.Module, cfg: Config, args: argparse.Namespace, kind: type[ExportedFile]
+) -> tuple[Export, Part]:
     """What is written, and the same with its norms not folded, to compare it with."""
     reference = part_of(model, args.what, args.with_preprocessing)
+    if not reference.batches and not kind.takes_detectors:
+        raise UserError(
+            'torch.export makes conditions of the number of boxes, which the next image breaks: '
+            'export a whole detector to .onnx, .xml or .pt, or its pyramid with --what backbone'
+        )
     batch = args.batch or ('dynamic' if reference.batches else '1')
     if not reference.batches and batch != '1':
         raise UserError(

@@ -83,6 +83,7 @@ class ExportedFile:
     suffix = ''
     packages: tuple[str, ...] = ()
     takes_fp16 = False
+    takes_detectors = True  # whole ones, whose outputs are as long as there are boxes
     shows_selections = True
 
     def __init__(self, path: Path, selectors: Sequence[str] = (), precision: str = 'f32') -> None:

@@ -153,9 +153,12 @@ def part_of(model: nn.Module, what: str, raw: bool = False) -> Part:
         return LabelMap(model, raw)
     if is_classifier(model):
         return Scores(model, raw)
-    from .faster_rcnn import FasterRCNN, unsupported
+    reason = 'the model has no RPN head'
+    if hasattr(model, 'rpn_head'):
+        from .faster_rcnn import FasterRCNN, unsupported
 
-    if reason := unsupported(model):
+        reason = unsupported(model)
+    if reason:
         raise UserError(f'{type(model).__name__} cannot be exported as a whole: {reason}; its '
                         'feature maps can: --what backbone')  # fmt: skip
     return FasterRCNN(model, raw)

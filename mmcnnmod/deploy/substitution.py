@@ -59,7 +59,10 @@ def detect(model: nn.Module, run: Callable, images: Tensor, samples: list, resca
     results = []
     for image, sample in zip(images, samples, strict=True):
         found = run(image[None])
+        # mmdetection clips to the image, the file to what it was padded to.
+        height, width = sample.img_shape[:2]
         boxes = found['boxes']
+        boxes = boxes.minimum(boxes.new_tensor([width, height] * 2))
         if rescale:
             boxes = boxes / boxes.new_tensor(sample.scale_factor).repeat(2)
         results.append(InstanceData(bboxes=boxes, scores=found['scores'], labels=found['labels']))

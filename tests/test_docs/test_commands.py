@@ -25,11 +25,14 @@ from .pages import PAGES, ROOT, alternatives, commands
 RUN = {'tools/dataset_tools/generate_data.py': ['--size', '64x32', '--train', '10', '--val', '10']}
 # The programs that other tests run; the file must name them.
 ELSEWHERE = {
+    'examples/segment_folder.py': 'test_examples.py',
     'examples/swap_train_look.py': 'test_examples.py',
     'tools/analysis_tools/benchmark.py': 'test_tools/test_benchmark.py',
     'tools/analysis_tools/channel_usage.py': 'test_tools/test_channel_usage.py',
     'tools/analysis_tools/paper_tables.py': 'test_tools/test_paper_tables.py',
     'tools/analysis_tools/plot_tradeoff.py': 'test_tools/test_paper_tables.py',
+    'tools/deployment/export.py': 'test_tools/test_export.py',
+    'tools/deployment/test.py': 'test_tools/test_export.py',
     'tools/evidence/report.py': 'test_tools/test_evidence.py',
     'tools/evidence/run.py': 'test_tools/test_evidence.py',
     'tools/model_converters/dense_to_mod.py': 'test_tools/test_dense_to_mod.py',

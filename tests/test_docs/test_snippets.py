@@ -9,6 +9,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
+from mmcnnmod.deploy.exported_file import BATCH, Export
+from mmcnnmod.deploy.formats import FORMATS
+from mmcnnmod.deploy.parts import folded, part_of
 from mmcnnmod.evidence import read_plan
 from mmcnnmod.layers import MoDBlock
 from mmcnnmod.toolboxes import MINIMUM_VERSIONS
@@ -16,6 +19,7 @@ from mmcnnmod.toolboxes import MINIMUM_VERSIONS
 from .pages import PAGES, ROOT, blocks
 
 FAMILY_PAGE = 'docs/adding_a_family.md'
+DEPLOYMENT_PAGE = 'docs/deployment.md'
 PACKAGED_BASE = re.compile(r"^_base_ = '(\w+)::", re.MULTILINE)
 LOCAL_BASE = re.compile(r"(?<=^_base_ = ')\./(.+)(?='$)", re.MULTILINE)
 SCOPE = re.compile(r"^default_scope = '(\w+)'", re.MULTILINE)
@@ -38,7 +42,8 @@ def upstream(name):
 
 SNIPPETS = [(page, code) for page in PAGES for code in blocks(page, 'python')]
 CONFIGS = [pytest.param(code, id=page) for page, code in SNIPPETS if is_config(code)]
-PROGRAMS = [page for page in PAGES if blocks(page, 'python') and page != FAMILY_PAGE]
+OWN_TEST = (FAMILY_PAGE, DEPLOYMENT_PAGE)
+PROGRAMS = [page for page in PAGES if blocks(page, 'python') and page not in OWN_TEST]
 
 
 @pytest.mark.parametrize('code', CONFIGS)
@@ -65,6 +70,30 @@ def test_programs(page, tmp_path, monkeypatch):
     for code in blocks(page, 'python'):
         if not is_config(code):
             exec(compile(code, page, 'exec'), names)
+
+
+def test_exported_networks_run(tmp_path, monkeypatch):
+    """As the page says, and all runtimes give the same scores."""
+    for package in ('onnx', 'onnxruntime', 'openvino', 'mmpretrain'):
+        pytest.importorskip(package)
+    if not hasattr(torch.export, 'Dim'):
+        pytest.skip(f'torch {torch.__version__} does not export other batches')
+    monkeypatch.chdir(tmp_path)
+    cfg = Config.fromfile(ROOT / 'configs/resnet18-mod_cifar10.py')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(cfg.model).eval()
+    part, notes = folded(part_of(model, 'model')), dict(what='model', config='', normalized='yes')
+    for name in ('onnx', 'openvino', 'torchscript', 'torch-export'):
+        export = Export(part, torch.zeros(2, 3, 64, 64), (BATCH,), 8, notes)
+        FORMATS[name].write(export, Path(f'network{FORMATS[name].suffix}'))
+    names, scores = {}, []
+    for code in blocks(DEPLOYMENT_PAGE, 'python'):
+        for lines in re.split(r'\n(?=scores = torch.jit)', code):
+            exec(compile(lines, DEPLOYMENT_PAGE, 'exec'), names)
+            scores.append(torch.as_tensor(names['scores']))
+    assert len(scores) == 4
+    for each in scores:
+        torch.testing.assert_close(each, part(torch.zeros(1, 3, 64, 64))[0])
 
 
 def test_the_worked_example_of_a_new_family():

@@ -36,11 +36,11 @@ def texts(*arguments):
     return [str(argument) for argument in arguments]
 
 
+@pytest.mark.parametrize('what', ['model', 'backbone'])
 def test_each_task_is_exported_and_scores_as_in_pytorch(
-    toolbox, job, in_process, tmp_path, capsys, data
+    toolbox, what, job, in_process, tmp_path, capsys, data
 ):
     config, checkpoint, options, root = job(toolbox)
-    what = 'backbone' if toolbox == 'mmdet' else 'model'
     export.main(
         texts(
             config, checkpoint, 'out/network.pt', '--what', what, '--shape', *SHAPES[toolbox],
@@ -49,7 +49,8 @@ def test_each_task_is_exported_and_scores_as_in_pytorch(
     )  # fmt: skip
     printed = capsys.readouterr().out
     height, width = SHAPES[toolbox]
-    shapes = [f'{batch}x3x{height}x{width}' for batch in (1, 3)]
+    batches = (1,) if (toolbox, what) == ('mmdet', 'model') else (1, 3)
+    shapes = [f'{batch}x3x{height}x{width}' for batch in batches]
     for line in [f'{shape}, {source}' for shape in shapes for source in ('random', 'real')]:
         assert line in printed
     assert 'the same' in printed
@@ -169,3 +170,18 @@ def test_a_file_of_another_config(arguments, job, fails, tmp_path):
         'model.decode_head.in_index=1',
     )  # fmt: skip
     assert 'test it with the config that it was written from' in line
+
+
+def test_a_whole_detector_takes_one_image_and_no_conditions(job, fails):
+    pytest.importorskip('mmdet')
+    config, checkpoint, options, _ = job('mmdet')
+    assert 'takes one image at once' in fails(
+        export.main, config, checkpoint, 'a.pt', '--batch', 4, *options
+    )
+    assert 'makes conditions of the number of boxes' in fails(
+        export.main, config, checkpoint, 'a.pt2', *options
+    )
+    other = 'model.test_cfg.rcnn.nms.type=soft_nms'
+    assert "is {'type': 'soft_nms', 'iou_threshold': 0.5}, not nms" in fails(
+        export.main, config, checkpoint, 'a.pt', *options, other
+    )

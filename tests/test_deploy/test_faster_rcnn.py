@@ -1,0 +1,266 @@
+"""A whole Faster R-CNN in ONNX: the boxes of mmdetection's own predict, at every size."""
+
+import functools
+import inspect
+from copy import deepcopy
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+from mmcnnmod.ops import fold_norms
+
+pytest.importorskip('mmdet')
+from mmdet.structures import DetDataSample
+
+from mmcnnmod.deploy.faster_rcnn import FasterRCNN, unsupported
+
+CONFIG = Path(__file__).resolve().parents[2] / 'configs/faster-rcnn_r18-mod_fpn_bccd.py'
+TRACED = (64, 96)
+SIZES = [(64, 96), (128, 64)]
+SMALL = {
+    'backbone.base_channels': 16,
+    'backbone.stem_channels': 16,
+    'neck.in_channels': [16, 32, 64, 128],
+    'neck.out_channels': 32,
+    'rpn_head.in_channels': 32,
+    'rpn_head.feat_channels': 32,
+    'roi_head.bbox_roi_extractor.out_channels': 32,
+    'roi_head.bbox_head.in_channels': 32,
+    'roi_head.bbox_head.fc_out_channels': 64,
+    'test_cfg.rpn.max_per_img': 100,
+}
+
+
+@functools.cache
+def read(base):
+    return Config.fromstring(f"_base_ = '{base}'", '.py')
+
+
+def build(base=CONFIG, small=SMALL, **options):
+    """A narrow detector."""
+    cfg = deepcopy(read(base))
+    cfg.merge_from_dict({f'model.{key}': value for key, value in {**small, **options}.items()})
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        detector = MODELS.build(cfg.model)
+    fold_norms(detector)
+    return detector
+
+
+@torch.no_grad()
+def spread(detector):
+    """Scale what scores and moves boxes: all but equal scores could come in any order."""
+
+    def scale(deviation):
+        def hook(layer, inputs, outputs):
+            values = outputs.transpose(0, 1).flatten(1)
+            factor = deviation / values.std(1)
+            layer.bias.copy_((layer.bias - values.mean(1)) * factor)
+            layer.weight.mul_(factor.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+            handles.pop(layer).remove()
+            return layer(*inputs)
+
+        return hook
+
+    rpn, head = detector.rpn_head, detector.roi_head.bbox_head
+    layers = {rpn.rpn_cls: 1, rpn.rpn_reg: 0.5, head.fc_cls: 3, head.fc_reg: 0.5}
+    handles = {layer: layer.register_forward_hook(scale(by)) for layer, by in layers.items()}
+    predicted(detector, draw(TRACED))
+    rpn.rpn_cls.bias -= 2  # far from 1, where float32 has few numbers
+    head.fc_cls.bias[-1] += 4  # background
+    return detector
+
+
+def draw(size, seed=0):
+    return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def predicted(detector, images):
+    size = tuple(images.shape[2:])
+    names = ('img_shape', 'ori_shape', 'batch_input_shape', 'pad_shape')
+    sample = DetDataSample(metainfo={**dict.fromkeys(names, size), 'scale_factor': (1.0, 1.0)})
+    found = detector.predict(images, [sample], rescale=False)[0].pred_instances
+    return [x.numpy() for x in (found.bboxes, found.scores, found.labels)]
+
+
+def export(network):
+    buffer = BytesIO()
+    only = {'dynamo': False} if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}
+    torch.onnx.export(network, (draw(TRACED),), buffer, input_names=['images'],
+                      output_names=list(network.names), opset_version=17,
+                      dynamic_axes={'images': {2: 'height', 3: 'width'}}, **only)  # fmt: skip
+    return buffer.getvalue()
+
+
+def runtimes(detector):
+    """The network in torch, ONNX Runtime and OpenVINO; and the graph of the latter two."""
+    onnx, onnxruntime, openvino = map(
+        pytest.importorskip, ('onnx', 'onnxruntime', 'openvino')
+    )  # in requirements/runtimes.txt
+    network = FasterRCNN(detector).eval()
+    data = export(network)
+    session = onnxruntime.InferenceSession(data, providers=['CPUExecutionProvider'])
+    core = openvino.Core()
+    exact = {'INFERENCE_PRECISION_HINT': 'f32'}
+    compiled = core.compile_model(core.read_model(data, b''), 'CPU', exact)
+
+    @torch.no_grad()
+    def eager(images):
+        return [x.numpy() for x in network(images)]
+
+    runs = {
+        'eager': eager,
+        'onnxruntime': lambda images: session.run(None, {'images': images.numpy()}),
+        'openvino': lambda images: list(compiled(images.numpy()).values()),
+    }
+    return runs, onnx.load_from_string(data).graph
+
+
+@pytest.fixture(scope='module')
+def detector():
+    return spread(build())
+
+
+@pytest.fixture(scope='module')
+def exported(detector):
+    return runtimes(detector)
+
+
+def assert_same(found, expected):
+    assert [x.dtype for x in found] == [np.float32, np.float32, np.int64]
+    assert min(len(found[1]), len(expected[1])) > 0
+    assert (np.diff(found[1]) <= 0).all()
+    # In units of what may differ; a label may not.
+    rows, others = (np.column_stack([b * 100, s * 1000, n * 9]) for b, s, n in (found, expected))
+    same = abs(rows[:, None] - others).max(2) < 1
+    # A box in another order than another can suppress others.
+    assert same.any(0).mean() > 0.9
+    assert same.any(1).mean() > 0.9
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('size', SIZES)
+@pytest.mark.parametrize('name', ['eager', 'onnxruntime', 'openvino'])
+def test_the_boxes_of_mmdetection(detector, exported, name, size):
+    for seed in (1, 2):
+        images = draw(size, seed)
+        expected = predicted(detector, images)
+        assert set(expected[2]) == {0, 1, 2}
+        assert_same(exported[0][name](images), expected)
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_the_graph_is_onnx_alone(exported):
+    kinds = [(node.domain, node.op_type) for node in exported[1].node]
+    assert {domain for domain, _ in kinds} == {''}
+    assert kinds.count(('', 'NonMaxSuppression')) == 2
+    assert kinds.count(('', 'RoiAlign')) == 4
+    assert ('', 'ScatterND') not in kinds
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_nothing_is_found():
+    """Nor proposed in an image that is lower than boxes must be; and so while it is traced."""
+    detector = build(**{'test_cfg.rpn.min_bbox_size': TRACED[0]})
+    detector.roi_head.bbox_head.fc_cls.bias.data[-1] = 100
+    runs, _ = runtimes(detector)
+    for size in (TRACED, (128, 128)):
+        images = draw(size)
+        assert len(predicted(detector, images)[1]) == 0
+        for run in runs.values():
+            assert [x.shape for x in run(images)] == [(0, 4), (0,), (0,)]
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {
+            'test_cfg.rpn.nms_pre': 100,  # some levels have fewer anchors, others more
+            'test_cfg.rpn.max_per_img': 50,
+            'test_cfg.rpn.nms.iou_threshold': 0.4,
+            'test_cfg.rcnn.score_thr': 0.3,
+            'test_cfg.rcnn.nms.iou_threshold': 0.8,
+            'test_cfg.rcnn.max_per_img': 5,
+        },
+        {
+            'test_cfg.rpn.nms_pre': -1,
+            'test_cfg.rpn.min_bbox_size': 8,
+            'test_cfg.rcnn.nms.split_thr': 20,
+            'test_cfg.rcnn.max_per_img': -1,
+        },
+        {
+            'rpn_head.loss_cls.use_sigmoid': False,
+            'rpn_head.bbox_coder.clip_border': False,
+            'rpn_head.anchor_generator.scales': [2, 8],
+            'rpn_head.anchor_generator.ratios': [1.0],
+            'roi_head.bbox_head.type': 'Shared4Conv1FCBBoxHead',
+            'roi_head.bbox_head.conv_out_channels': 16,
+            'roi_head.bbox_head.bbox_coder.target_means': [0.2, 0.0, 0.1, 0.0],
+            'roi_head.bbox_head.reg_class_agnostic': True,
+            'roi_head.bbox_roi_extractor.finest_scale': 14,
+            'roi_head.bbox_roi_extractor.roi_layer.sampling_ratio': 2,
+            'roi_head.bbox_roi_extractor.roi_layer.aligned': False,
+        },
+        {'roi_head.bbox_roi_extractor.featmap_strides': [4]},
+    ],
+    ids=['test_cfg', 'no limits', 'heads', 'one level'],
+)
+def test_every_setting(options):
+    detector = spread(build(**options))
+    assert unsupported(detector) is None
+    images = draw(TRACED, 1)
+    with torch.no_grad():
+        found = [x.numpy() for x in FasterRCNN(detector)(images)]
+    assert_same(found, predicted(detector, images))
+
+
+@pytest.mark.parametrize(
+    ('options', 'reason'),
+    [
+        ({'roi_head.type': 'PISARoIHead'}, 'roi_head is PISARoIHead, not StandardRoIHead'),
+        (
+            {'roi_head.bbox_roi_extractor.roi_layer.pool_mode': 'max'},
+            'roi_head.bbox_roi_extractor.roi_layers.0.pool_mode is max, not avg',
+        ),
+        (
+            {'roi_head.bbox_head.bbox_coder.type': 'LegacyDeltaXYWHBBoxCoder'},
+            'roi_head.bbox_head.bbox_coder is LegacyDeltaXYWHBBoxCoder, not DeltaXYWHBBoxCoder',
+        ),
+        (
+            {'test_cfg.rcnn.nms.type': 'soft_nms'},
+            "roi_head.test_cfg.nms is {'type': 'soft_nms', 'iou_threshold': 0.5}, "
+            'not nms with an iou_threshold alone',
+        ),
+        (
+            {'test_cfg.rpn.nms.max_num': 9},
+            "rpn_head.test_cfg.nms is {'type': 'nms', 'iou_threshold': 0.7, 'max_num': 9}, "
+            'not nms with an iou_threshold alone',
+        ),
+    ],
+)
+def test_what_is_unsupported(options, reason):
+    assert unsupported(build(**options)) == reason
+
+
+@pytest.mark.parametrize(
+    ('base', 'reason'),
+    [
+        ('retinanet_r50_fpn', 'the detector is RetinaNet, not FasterRCNN'),
+        ('mask-rcnn_r50_fpn', 'the detector is MaskRCNN, not FasterRCNN'),
+    ],
+)
+def test_other_detectors_are_unsupported(base, reason):
+    small = {'backbone.depth': 18, 'neck.in_channels': [64, 128, 256, 512]}
+    assert unsupported(build(f'mmdet::_base_/models/{base}.py', small)) == reason
+
+
+def test_a_mask_head_is_unsupported():
+    detector = build()
+    detector.roi_head.mask_head = torch.nn.Identity()
+    assert unsupported(detector) == 'roi_head.with_mask is True, not False'
