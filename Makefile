@@ -53,7 +53,8 @@ runtimes: setup ## ONNX Runtime and OpenVINO into the environment, and the tests
 	"$(VENV)/bin/uv" pip install --python "$(PY)" -c requirements/$(STACK)-constraints.txt \
 	    -r requirements/runtimes.txt
 	"$(PY)" -c 'import onnx, onnxruntime, openvino'
-	"$(PY)" -m pytest -k 'onnx or openvino' tests/test_analysis tests/test_layers tests/test_ops $(PYTEST_ARGS)
+	$(PYTEST) -k 'onnx or openvino or deploy or exported' tests/test_analysis tests/test_deploy \
+	    tests/test_docs tests/test_examples.py tests/test_layers tests/test_ops $(PYTEST_ARGS)
 
 toolboxes: setup ## another toolbox into the environment (mmrotate, or mmpose), and its tests
 	"$(VENV)/bin/uv" pip install --python "$(PY)" --no-deps -r requirements/$(STACK)-others.txt
