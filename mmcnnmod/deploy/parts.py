@@ -223,11 +223,9 @@ def statistics(model: nn.Module) -> tuple[Tensor, Tensor] | tuple[None, None]:
 
 def swaps_channels(model: nn.Module) -> bool:
     """Whether the data preprocessor exchanges red and blue."""
-    preprocessor = model.data_preprocessor
-    # mmpretrain's has a name of its own.
-    return bool(
-        getattr(preprocessor, '_channel_conversion', getattr(preprocessor, 'to_rgb', False))
-    )
+    # mmengine's name for it, mmsegmentation's of 1.2 and mmpretrain's.
+    names = ('_channel_conversion', 'channel_conversion', 'to_rgb')
+    return any(getattr(model.data_preprocessor, name, False) for name in names)
 
 
 def difference(found: Tensor, expected: Tensor) -> float:

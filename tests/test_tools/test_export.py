@@ -1,7 +1,6 @@
 """tools/deployment/export.py and test.py: a trained network, its file, and the file's score."""
 
 import json
-import re
 import sys
 
 import pytest
@@ -138,12 +137,12 @@ def test_a_checkpoint_of_another_network(arguments, fails, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(('name', 'package'), [('onnx', 'onnx'), ('openvino', 'openvino')])
-def test_a_package_that_is_absent(arguments, fails, monkeypatch, name, package):
+@pytest.mark.parametrize('name', ['onnx', 'openvino'])
+def test_a_package_that_is_absent(arguments, fails, monkeypatch, name):
     config, checkpoint, options, _ = arguments
-    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setitem(sys.modules, 'onnx', None)
     line = fails(export.main, config, checkpoint, f'a{FORMATS[name].suffix}', *options)
-    assert re.search(rf'pip install {package} \(tested versions: requirements/runtimes.txt\)', line)
+    assert 'pip install onnx (tested versions: requirements/runtimes.txt)' in line
 
 
 def test_random_selection_is_refused(arguments, fails, tmp_path):
