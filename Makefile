@@ -51,7 +51,7 @@ test-all: lint ## ruff, then every test
 
 runtimes: setup ## ONNX Runtime and OpenVINO into the environment, and the tests of exported networks
 	"$(VENV)/bin/uv" pip install --python "$(PY)" -c requirements/$(STACK)-constraints.txt \
-	    -r requirements/runtimes.txt
+	    -r requirements/$(if $(filter openmmlab,$(STACK)),openmmlab-)runtimes.txt
 	"$(PY)" -c 'import onnx, onnxruntime, openvino'
 	$(PYTEST) -k 'onnx or openvino or deploy or exported' tests/test_analysis tests/test_deploy \
 	    tests/test_docs tests/test_examples.py tests/test_layers tests/test_ops $(PYTEST_ARGS)
