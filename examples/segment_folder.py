@@ -36,10 +36,12 @@ def main(network: str, folder: str, out: str) -> None:
     notes = session.get_modelmeta().custom_metadata_map
     colors = json.loads(notes['palette']) or np.random.default_rng(0).integers(0, 256, (256, 3))
     Path(out).mkdir(parents=True, exist_ok=True)
-    for path in sorted(Path(folder).glob('*.[jp]*g')):
+    for path in sorted(Path(folder).glob('*.[jpJP]*[gG]')):
         image = Image.open(path).convert('RGB')
         (labels,) = session.run(['labels'], {'images': prepare(image, notes)})
-        drawn = Image.fromarray(np.uint8(colors)[labels[0]]).resize(image.size)
+        drawn = Image.fromarray(np.uint8(colors)[labels[0]]).resize(
+            image.size, Image.Resampling.NEAREST
+        )
         Image.blend(image, drawn, 0.5).save(Path(out, f'{path.stem}.png'))
         print(Path(out, f'{path.stem}.png'))
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -53,13 +53,13 @@ def main(argv: list[str] | None = None) -> None:
         pictures = find_pictures(args.images)[:MOST_PICTURES]
         cfg = load_config(args)
         preflight.check_file(args.checkpoint)
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            model = load_trained_model(cfg, args)
+            export, reference = prepare(model, cfg, args, kind)
         with whole_files(args.out) as partial:
-            with DefaultScope.overwrite_default_scope(cfg.default_scope):
-                model = load_trained_model(cfg, args)
-                export, reference = prepare(model, cfg, args, kind)
             with building_from(f'{args.out} cannot be exported'):
                 kind.write(export, partial)
-            prove(reference, export, partial, pictures, args.out)
+            prove(reference, export, partial, pictures, args.out, kind)
     print(f'written: {args.out} ({", ".join(export.part.names)})')
 
 
@@ -102,7 +102,7 @@ def export_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--fp16',
         action='store_true',
-        help='onnx, openvino: in half precision but for the selectors',
+        help='onnx: half precision but for the selectors; openvino: weights are stored so',
     )
     parser.add_argument(
         '--with-preprocessing',
@@ -136,12 +136,14 @@ def check_options(args: argparse.Namespace, kind: type[ExportedFile]) -> None:
     """Everything that can be known to go wrong before the model is built."""
     if args.out.suffix != kind.suffix:
         raise UserError(f'--format {args.format}: let OUT end with {kind.suffix}, not {args.out}')
+    if args.out.is_dir():
+        raise UserError(f'{args.out} is a folder; name a file')
     if args.fp16 and not kind.takes_fp16:
         raise UserError(
             f'--fp16 is for onnx and openvino, not for {args.out.suffix}: torch computes in half '
             'precision what is in half precision, so call .half() where it runs'
         )
-    if args.batch not in (None, 'dynamic') and not (args.batch.isdigit() and int(args.batch)):
+    if args.batch not in (None, 'dynamic') and not (args.batch.isdecimal() and int(args.batch)):
         raise UserError(f'--batch {args.batch}: give a number above 0, or dynamic')
     if args.shape and min(args.shape) < 1:
         raise UserError(f'--shape {args.shape[0]} {args.shape[1]}: give pixels, above 0')
@@ -172,6 +174,12 @@ def prepare(
             f'--shape {size[0]} {size[1]} is too small: the network has a stride of {smallest}, '
             'below which no map is left'
         )
+    divisor = divisor_of(model)
+    if any(side % divisor for side in size):
+        raise UserError(
+            f'--shape {size[0]} {size[1]}: the data preprocessor pads images to multiples of '
+            f'{divisor}; give such'
+        )
     dynamic = (BATCH,) * (batch == 'dynamic') + (HEIGHT, WIDTH) * args.dynamic_shape
     images = torch.zeros(EXAMPLE if batch == 'dynamic' else int(batch), 3, *size)
     if args.with_preprocessing:
@@ -186,8 +194,15 @@ def default_size(cfg: Config, model: nn.Module) -> tuple[int, int]:
         size = input_size(cfg)
     except UserError as problem:
         raise UserError(f'{problem}; say --shape H W') from problem
-    divisor = getattr(model.data_preprocessor, 'pad_size_divisor', 1)
+    divisor = divisor_of(model)
     return tuple(-(-side // divisor) * divisor for side in size)
+
+
+def divisor_of(model: nn.Module) -> int:
+    """Of what the data preprocessor makes heights and widths multiples, by padding."""
+    preprocessor = model.data_preprocessor
+    test_cfg = getattr(preprocessor, 'test_cfg', None) or {}  # mmsegmentation's
+    return test_cfg.get('size_divisor') or getattr(preprocessor, 'pad_size_divisor', 1)
 
 
 def describe(model: nn.Module, cfg: Config, args: argparse.Namespace) -> dict[str, str]:
@@ -236,6 +251,7 @@ def whole_files(out: Path) -> Iterator[Path]:
     Raises:
         UserError: If nothing can be written there.
     """
+    made = [parent for parent in out.parents if not parent.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix='.partial-', dir=out.parent))
@@ -250,13 +266,23 @@ def whole_files(out: Path) -> Iterator[Path]:
         raise UserError(f'{out} cannot be written: {cause(problem)}') from problem
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # they hold the file
+            for parent in made:
+                parent.rmdir()
 
 
-def prove(reference: Part, export: Export, written: Path, pictures: list[Path], out: Path) -> None:
+def prove(
+    reference: Part,
+    export: Export,
+    written: Path,
+    pictures: list[Path],
+    out: Path,
+    kind: type[ExportedFile],
+) -> None:
     """Run the file beside PyTorch; fails if it is another network."""
-    kind = open_file(written)
     names = list(selectors(reference)) if kind.shows_selections else []
-    file = open_file(written, names) if names else kind
+    file = open_file(written, names)
+    file.path = out  # for errors
     tolerance = HALF_TOLERANCE if export.fp16 else TOLERANCE
     results: dict[str, Comparison] = {}
     print(f'{out}: {file.metadata["exporter"]}; differences from PyTorch, of the largest value:')
@@ -272,6 +298,11 @@ def prove(reference: Part, export: Export, written: Path, pictures: list[Path], 
         raise UserError(
             f'{out} is not written: the file and PyTorch differ by more than {tolerance:g} of the '
             'largest value, or select other channels (see above)'
+        )
+    if not any(result.differences for result in results.values()):
+        raise UserError(
+            f'{out} is not written: no box was found that could be compared; give pictures with '
+            'objects by --images'
         )
 
 
@@ -297,7 +328,10 @@ def samples(export: Export, pictures: list[Path], multiple: int) -> Iterator[tup
 
 def load_picture(path: Path, height: int, width: int) -> Tensor:
     """A picture, resized, as OpenCV reads it, which is the toolboxes' default."""
-    image = mmcv.imresize(mmcv.imread(str(path)), (width, height))
+    image = mmcv.imread(str(path))
+    if image is None:
+        raise UserError(f'{path} cannot be read as a picture; is it whole? Leave it out')
+    image = mmcv.imresize(image, (width, height))
     return torch.from_numpy(image.transpose(2, 0, 1).copy())
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
-import mmengine
 from mmengine.runner import Runner
 
+from ..analysis.files import whole_file
 from ..checkpoints import safe_loading
 from ..deploy.formats import open_file
-from ..deploy.substitution import substitute
+from ..deploy.substitution import substituted
 from ..errors import UserError
 from . import preflight
 from .arguments import add_common, parse
@@ -30,6 +31,8 @@ def main(argv: list[str] | None = None) -> None:
     hide_gpus(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         file = open_file(args.file)
+        if args.out and not args.out.parent.is_dir():
+            raise UserError(f'--out {args.out}: there is no folder {args.out.parent}; make it')
         checkpoint = find_checkpoint(args.checkpoint, file.metadata)
         cfg = load_config(args)
         require_keys(cfg, args.config, 'testing', *NEEDED)
@@ -43,10 +46,11 @@ def main(argv: list[str] | None = None) -> None:
             runner.register_hook(preflight.CheckpointHook(checkpoint, complete=True))
             scores[f'PyTorch, {checkpoint}'] = runner.test()
         scores |= score_file(runner, args.file)
+        for name, values in scores.items():
+            print(f'{name}: ' + ', '.join(f'{key} {value:.4g}' for key, value in values.items()))
         if args.out:
-            mmengine.dump(scores, args.out)
-    for name, values in scores.items():
-        print(f'{name}: ' + ', '.join(f'{key} {value:.4g}' for key, value in values.items()))
+            with whole_file(args.out) as partial:
+                partial.write_text(json.dumps(scores, indent=1, default=float) + '\n', 'utf-8')
 
 
 def test_exported_parser() -> argparse.ArgumentParser:
@@ -61,7 +65,7 @@ def test_exported_parser() -> argparse.ArgumentParser:
         '--checkpoint',
         help='of the network in PyTorch; by default the one that the file names, if it is there',
     )
-    parser.add_argument('--out', metavar='FILE', help='save the scores, .json')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='save the scores as JSON')
     add_common(parser)
     return parser
 
@@ -96,8 +100,8 @@ def score_file(runner: Runner, path: Path) -> dict[str, dict[str, float]]:
         files.setdefault(file.precision, file)
     scores = {}
     for precision, file in files.items():
-        substitute(runner.model.eval(), file)
-        scores[f'{path}, {precision}'] = runner.test()
+        with substituted(runner.model.eval(), file):
+            scores[f'{path}, {precision}'] = runner.test()
     return scores
 
 

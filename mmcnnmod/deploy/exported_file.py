@@ -28,8 +28,8 @@ class Export:
         stride (int): The network's; where a format needs it, other heights and widths have to be
             multiples of it.
         notes (dict[str, str]): Written into the file, with what a reader needs to run it.
-        fp16 (bool): Whether weights and computation are in half precision; images, outputs and
-            selectors stay in float32. Defaults to False.
+        fp16 (bool): ONNX: whether weights and computation are in half precision but for images,
+            outputs and selectors; OpenVINO: whether the weights are stored so. Defaults to False.
     """
 
     part: Part
@@ -68,8 +68,8 @@ class ExportedFile:
 
     Args:
         path (Path): The file.
-        selectors (Sequence[str]): Names of channel selectors whose choices are to be seen.
-            Defaults to none.
+        selectors (Sequence[str]): Names of channel selectors whose choices are to be seen; one
+            that leads to no output is not in the file. Defaults to none.
         precision (str): 'f32', or 'default' for what the runtime takes by itself; only OpenVINO
             knows the difference. Defaults to 'f32'.
 

@@ -9,6 +9,7 @@ import torch
 from mmcv.ops import RoIAlign
 from mmdet.models import dense_heads, detectors, roi_heads
 from mmdet.models.task_modules import AnchorGenerator, DeltaXYWHBBoxCoder
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torchvision import ops
 
@@ -85,22 +86,16 @@ class FasterRCNN(Part):
     def differences(
         self, expected: dict[str, Tensor], found: dict[str, Tensor]
     ) -> dict[str, float]:
-        """How far the nearest box of the same label is, of 19 in 20 boxes, and its score.
+        """Of the boxes that both sides have, and their scores; nothing where there are none."""
+        boxes, scores, paired = pairs(expected, found)
+        if not paired.any():
+            return {}
+        return {'boxes': boxes[paired].max().item(), 'scores': scores[paired].max().item()}
 
-        Where two boxes have nearly the same score either may be left out, so a few are others.
-        """
-        if not len(expected['boxes']) or not len(found['boxes']):
-            same = len(expected['boxes']) == len(found['boxes'])
-            return dict.fromkeys(('boxes', 'scores'), 0.0 if same else float('inf'))
-        side = expected['boxes'].max()
-        moved = torch.cdist(expected['boxes'], found['boxes'], p=float('inf')) / side
-        scored = (expected['scores'][:, None] - found['scores']).abs()
-        moved[expected['labels'][:, None] != found['labels']] = float('inf')
-        result = {}
-        for name, costs in (('boxes', moved), ('scores', scored.masked_fill(moved > 0.01, 1))):
-            nearest = torch.cat([costs.amin(0), costs.amin(1)]).sort().values
-            result[name] = nearest[int(0.95 * (len(nearest) - 1))].item()
-        return result
+    def strays(self, expected: dict[str, Tensor], found: dict[str, Tensor]) -> tuple[int, int]:
+        """Boxes, and those of one side only: of two with nearly equal scores NMS keeps either."""
+        most, paired = max(len(expected['boxes']), len(found['boxes'])), pairs(expected, found)[2]
+        return most, most - int(paired.sum())
 
     def propose(self, maps: tuple[Tensor, ...], limits: Tensor) -> Tensor:
         """The boxes of the first stage, of shape (n, 4), in pixels; ``limits`` is W H W H."""
@@ -148,6 +143,25 @@ class FasterRCNN(Part):
         boxes, scores, labels = boxes[kept], scores[kept], kept % head.num_classes
         kept = suppress(boxes, scores, labels, cfg)
         return boxes[kept], scores[kept], labels[kept]
+
+
+def pairs(expected: dict[str, Tensor], found: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes of the one and the other side, one to one and of the same label, the nearest together.
+
+    Returns:
+        tuple[Tensor, Tensor, Tensor]: Shape (pairs,) each: how far the boxes are apart, as a share
+        of the largest coordinate; how far the scores; and whether it is one box (both below 1%).
+    """
+    largest = max(
+        [x['boxes'].abs().max().item() for x in (expected, found) if len(x['boxes'])] or [1]
+    )
+    boxes = torch.cdist(expected['boxes'], found['boxes'], p=float('inf')) / largest
+    scores = (expected['scores'][:, None] - found['scores']).abs()
+    other = expected['labels'][:, None] != found['labels']
+    rows, columns = linear_sum_assignment((boxes + scores + 1e3 * other).numpy())
+    rows, columns = torch.as_tensor(rows), torch.as_tensor(columns)
+    boxes, scores, other = (each[rows, columns] for each in (boxes, scores, other))
+    return boxes, scores, (boxes < 0.01) & (scores < 0.01) & ~other
 
 
 def decode(coder: DeltaXYWHBBoxCoder, boxes: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:

@@ -43,8 +43,8 @@ def open_file(path: Path, selectors: Sequence[str] = (), precision: str = 'f32')
         return kind(path, selectors, precision)
     except Exception as problem:  # each runtime has its own kinds
         raise UserError(
-            f'{path} cannot be loaded, which tools/deployment/export.py writes: '
-            f'{cause(problem)[:300]}'
+            f'{path} cannot be loaded; was it written by tools/deployment/export.py? '
+            f'{type(problem).__name__}: {cause(problem)[:300]}'
         ) from problem
 
 

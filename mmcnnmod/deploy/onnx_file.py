@@ -6,6 +6,7 @@ import inspect
 import warnings
 from collections.abc import Sequence
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -45,10 +46,10 @@ class OnnxFile(ExportedFile):
 
         model = onnx.load(self.path)
         self.metadata = {entry.key: entry.value for entry in model.metadata_props}
-        if self.selectors:
-            for node in model.graph.node:
-                if node.name.endswith(CHOICE):
-                    model.graph.output.append(onnx.ValueInfoProto(name=node.output[1]))
+        nodes = {selector_of(node.name): node for node in model.graph.node}
+        self.selectors = [name for name in self.selectors if name in nodes]
+        for name in self.selectors:
+            model.graph.output.append(onnx.ValueInfoProto(name=nodes[name].output[1]))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
@@ -77,8 +78,12 @@ def to_onnx(export: Export):
 
     axes = {axis: AXES[axis] for axis in export.dynamic}
     model = onnx.load_from_string(traced(export.part, export.images, export.part.names, axes))
-    for node in model.graph.node:
+    for node in list(model.graph.node):
         node.name = node.name.removeprefix(ROOT)
+        if node.op_type == 'Constant':  # TensorRT wants the k of TopK among the initialisers
+            model.graph.initializer.add().CopyFrom(node.attribute[0].t)
+            model.graph.initializer[-1].name = node.output[0]
+            model.graph.node.remove(node)
     if export.fp16:
         model = halve(model)
     metadata = export.metadata('torch.onnx.export (TorchScript-based)')
@@ -125,6 +130,17 @@ def halve(model):
 
     kept = [node.name for node in model.graph.node if '/selector/' in node.name]
     return convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
+
+
+def selector_of(node: str) -> str | None:
+    """The selector whose choice a node gives: 'layer1.1.selector' for what it is named after.
+
+    Within a container its name stands once more: '/layer1/layer1.1/selector/TopK'.
+    """
+    if not node.endswith(CHOICE):
+        return None
+    scopes = node.split('/')[1:]
+    return '.'.join(scope for scope, inner in pairwise(scopes) if not inner.startswith(f'{scope}.'))
 
 
 def split(tensors: list[Tensor], selectors: int) -> tuple[list[Tensor], list[Tensor]]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .exported_file import Export, ExportedFile
-from .onnx_file import CHOICE, split, to_onnx
+from .onnx_file import selector_of, split, to_onnx
 
 SECTION = 'mmcnnmod'  # of the file's runtime information
 
@@ -23,7 +23,7 @@ class OpenVinoFile(ExportedFile):
 
     @classmethod
     def write(cls, export: Export, path: Path) -> None:
-        """See :class:`ExportedFile`; of half precision are then the weights in the file."""
+        """See :class:`ExportedFile`; with ``fp16`` the weights are stored in half precision."""
         import openvino
 
         graph = to_onnx(replace(export, fp16=False))
@@ -42,10 +42,10 @@ class OpenVinoFile(ExportedFile):
             key: str(value.astype(str))
             for key, value in model.get_rt_info([SECTION]).astype(dict).items()
         }
-        if self.selectors:
-            for node in model.get_ordered_ops():
-                if node.get_friendly_name().endswith(CHOICE):
-                    model.add_outputs(node.output(1))
+        nodes = {selector_of(node.get_friendly_name()): node for node in model.get_ops()}
+        self.selectors = [name for name in self.selectors if name in nodes]
+        for name in self.selectors:
+            model.add_outputs(nodes[name].output(1))
         settings = {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'PERFORMANCE_HINT': 'LATENCY'}
         if precision == 'f32':
             settings['INFERENCE_PRECISION_HINT'] = 'f32'

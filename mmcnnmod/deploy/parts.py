@@ -12,6 +12,7 @@ from ..layers import ChannelSelector, MoDBlock, RandomSelector
 from ..ops import fold_norms
 
 BGR_TO_RGB = [2, 1, 0]
+SIDE = 256  # of an image that tells the stride
 
 
 class Part(nn.Module):
@@ -62,6 +63,18 @@ class Part(nn.Module):
         """
         return {name: difference(found[name], expected[name]) for name in expected}
 
+    def strays(self, expected: dict[str, Tensor], found: dict[str, Tensor]) -> tuple[int, int]:
+        """How many things were found, and how many of them by one side only; here there are none.
+
+        Args:
+            expected (dict[str, Tensor]): By name.
+            found (dict[str, Tensor]): By name.
+
+        Returns:
+            tuple[int, int]: Both numbers.
+        """
+        return 0, 0
+
     def normalize(self, images: Tensor) -> Tensor:
         """As the data preprocessor of the model does."""
         images = images.float()
@@ -111,15 +124,17 @@ class LabelMap(Part):
     def differences(
         self, expected: dict[str, Tensor], found: dict[str, Tensor]
     ) -> dict[str, float]:
-        """Of another label: how far its logit is below the best, as a share of the largest."""
+        """Of another label: how far its logit is from the decision, as a share of the largest."""
         logits = expected['logits']
-        if logits.shape[1] == 1 or found['labels'].shape != expected['labels'].shape:
-            return super().differences(expected, found)
-        best, given = logits.amax(1), logits.gather(1, found['labels'][:, None])[:, 0]
-        return {
-            'logits': difference(found['logits'], logits),
-            'labels': ((best - given).max() / logits.abs().max()).item(),
-        }
+        result = {'logits': difference(found['logits'], logits)}
+        if found['labels'].shape != expected['labels'].shape:
+            return {**result, 'labels': float('inf')}
+        if logits.shape[1] > 1:
+            gap = logits.amax(1) - logits.gather(1, found['labels'][:, None])[:, 0]
+        else:
+            threshold = torch.tensor(float(self.model.decode_head.threshold)).logit()
+            gap = (logits[:, 0] - threshold).abs() * (found['labels'] != expected['labels'])
+        return {**result, 'labels': (gap.max() / logits.abs().max()).item()}
 
 
 def part_of(model: nn.Module, what: str, raw: bool = False) -> Part:
@@ -148,7 +163,7 @@ def part_of(model: nn.Module, what: str, raw: bool = False) -> Part:
             'deviation and no channel order to put into the file; leave --with-preprocessing out'
         )
     if what == 'backbone':
-        return Maps(model, raw, len(map_sizes(model)))
+        return Maps(model, raw, len(maps_of(model)))
     if hasattr(model, 'encode_decode'):
         return LabelMap(model, raw)
     if is_classifier(model):
@@ -182,15 +197,16 @@ def feature_maps(model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
 
 
 @torch.no_grad()
-def map_sizes(model: nn.Module, side: int = 256) -> list[int]:
-    """The heights of the feature maps of an image that is ``side`` pixels high and wide."""
-    images = torch.zeros(1, 3, side, side, device=next(model.parameters()).device)
-    return [each.shape[2] for each in feature_maps(model, images)]
+def maps_of(model: nn.Module) -> tuple[Tensor, ...]:
+    """The feature maps of a small black image."""
+    device = next(model.parameters()).device
+    return feature_maps(model, torch.zeros(1, 3, SIDE, SIDE, device=device))
 
 
 def stride_of(model: nn.Module) -> int:
     """How many pixels of an image lie, in a row, under one of its coarsest feature map."""
-    return max(256 // size for size in map_sizes(model, 256))
+    # ConvNeXt's last may be pooled already; all its variants have this stride.
+    return max([SIDE // each.shape[2] for each in maps_of(model) if each.dim() == 4] or [32])
 
 
 def folded(part: Part) -> Part:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,9 @@ from .exported_file import ExportedFile
 from .parts import BGR_TO_RGB, add_up, is_classifier, part_of, statistics, swaps_channels
 
 
-def substitute(model: nn.Module, file: ExportedFile) -> None:
-    """Let a file compute what it holds; the model does the rest, such as the losses and the boxes.
+@contextmanager
+def substituted(model: nn.Module, file: ExportedFile) -> Iterator[None]:
+    """Within it, a file computes what it holds; the model does the rest, such as the boxes.
 
     Args:
         model (nn.Module): Of the file's config, in eval mode; changed in place. What the file does
@@ -31,20 +33,40 @@ def substitute(model: nn.Module, file: ExportedFile) -> None:
             f'{", ".join(file.names)}, where this model gives {", ".join(expected)}; test it with '
             'the config that it was written from'
         )
-    run = inference(model, file)
-    if what == 'backbone' and is_classifier(model):
-        model.backbone.forward = lambda images: tuple(run(images).values())
-    elif what == 'backbone':
-        model.extract_feat = lambda images: tuple(run(images).values())
-    elif is_classifier(model):
-        model.extract_feat = lambda images: images
-        model.head.forward = lambda images: logits_of(run(images)['scores'], add_up(model))
-    elif hasattr(model, 'encode_decode'):
-        model.encode_decode = lambda images, metas: run(images)['logits']
-    else:
-        model.predict = lambda images, samples, rescale=True: detect(
-            model, run, images, samples, rescale
+    methods = methods_of(model, what, inference(model, file))
+    for module, name, method in methods:
+        setattr(module, name, method)
+    try:
+        yield
+    finally:
+        for module, name, _ in methods:
+            delattr(module, name)  # the class's own is there again
+
+
+def methods_of(model: nn.Module, what: str, run: Callable) -> list[tuple[nn.Module, str, Callable]]:
+    """Which methods of which modules give way, and to what."""
+    if what == 'backbone':
+        maps = lambda images: tuple(run(images).values())  # noqa: E731
+        return (
+            [(model.backbone, 'forward', maps)]
+            if is_classifier(model)
+            else [(model, 'extract_feat', maps)]
         )
+    if is_classifier(model):
+        shares = add_up(model)
+        return [
+            (model, 'extract_feat', lambda images: images),
+            (model.head, 'forward', lambda images: logits_of(run(images)['scores'], shares)),
+        ]
+    if hasattr(model, 'encode_decode'):
+        return [(model, 'encode_decode', lambda images, metas: run(images)['logits'])]
+    return [
+        (
+            model,
+            'predict',
+            lambda images, samples, rescale=True: detect(model, run, images, samples, rescale),
+        )
+    ]
 
 
 def logits_of(scores: Tensor, are_shares: bool) -> Tensor:
@@ -82,7 +104,7 @@ def inference(model: nn.Module, file: ExportedFile) -> Callable[[Tensor], dict[s
             for name in file.names
         }
 
-    if batch in ('1', 'batch'):
+    if 'boxes' in file.names:
         return run
     # The last images of a full batch may be none of ours.
     return lambda images: {name: each[: len(images)] for name, each in run(images).items()}

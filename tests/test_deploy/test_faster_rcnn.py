@@ -18,6 +18,7 @@ pytest.importorskip('mmdet')
 from mmdet.structures import DetDataSample
 
 from mmcnnmod.deploy.faster_rcnn import FasterRCNN, unsupported
+from mmcnnmod.deploy.substitution import substituted
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/faster-rcnn_r18-mod_fpn_bccd.py'
 TRACED = (64, 96)
@@ -264,3 +265,30 @@ def test_a_mask_head_is_unsupported():
     detector = build()
     detector.roi_head.mask_head = torch.nn.Identity()
     assert unsupported(detector) == 'roi_head.with_mask is True, not False'
+
+
+def test_in_the_place_of_the_detector_it_predicts_in_pixels_of_the_image():
+    """Which was scaled by 0.5 and 2 and lies within padding."""
+    detector = spread(build())
+    images = draw((64, 96))
+    shapes = dict.fromkeys(('batch_input_shape', 'pad_shape'), (64, 96))
+    meta = dict(shapes, img_shape=(64, 90), ori_shape=(32, 180), scale_factor=(0.5, 2.0))
+    part = FasterRCNN(detector)
+
+    class File:
+        path, names = Path('a.pt'), list(part.names)
+        metadata = dict(what='model', config='', shape='1x3xheightxwidth', normalized='yes')
+
+        def __call__(self, images):
+            with torch.no_grad():
+                return dict(zip(self.names, part.compute(images), strict=True)), {}
+
+    with substituted(detector, File()):
+        found = detector.predict(images, [DetDataSample(metainfo=meta)])[0].pred_instances
+    assert 'predict' not in vars(detector)
+    boxes, scores, labels = File()(images)[0].values()
+    assert (found.scores == scores).all()
+    assert (found.labels == labels).all()
+    right = boxes[:, 2].clamp(max=90) / 0.5
+    torch.testing.assert_close(found.bboxes[:, 2], right)
+    torch.testing.assert_close(found.bboxes[:, 3], boxes[:, 3] / 2.0)

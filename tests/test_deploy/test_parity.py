@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from mmcnnmod.deploy.parity import TOLERANCE, compare
+from mmcnnmod.deploy.parity import TOLERANCE, Comparison, compare
 from mmcnnmod.deploy.parts import part_of, selectors
 from mmcnnmod.errors import UserError
 
@@ -117,6 +117,57 @@ def test_labels_may_differ_where_two_classes_are_equal(build):
     assert network.differences(expected, dict(logits=logits, labels=other))['labels'] < TOLERANCE
     other[0, 0, 0] = 5
     assert network.differences(expected, dict(logits=logits, labels=other))['labels'] > 0.9
+
+
+def test_labels_of_one_class_may_differ_at_the_threshold(build):
+    def one_class(cfg):
+        cfg.model.decode_head.update(num_classes=2, out_channels=1, threshold=0.3)
+
+    network = part_of(build('mmseg', one_class), 'model')
+    with torch.no_grad():
+        logits, labels = network(torch.randn(1, 3, 32, 32))
+    assert (labels == (logits.sigmoid() > 0.3)[:, 0]).all()
+    logits = torch.tensor(0.3).logit() + torch.tensor([1e-7, 0.5]).reshape(1, 1, 1, 2)
+    expected = dict(logits=logits, labels=torch.tensor([[[1, 1]]]))
+    for labels, agrees in (([0, 1], True), ([1, 0], False)):
+        found = dict(logits=logits, labels=torch.tensor([[labels]]))
+        assert (network.differences(expected, found)['labels'] < TOLERANCE) == agrees
+
+
+def detections(*rows):
+    boxes = torch.tensor([row[:4] for row in rows], dtype=torch.float32).reshape(-1, 4)
+    scores = torch.tensor([row[4] for row in rows], dtype=torch.float32)
+    labels = torch.tensor([row[5] for row in rows], dtype=torch.long)
+    return dict(boxes=boxes, scores=scores, labels=labels)
+
+
+A, B, C = (0, 0, 50, 50, 0.9, 1), (40, 40, 99, 99, 0.8, 0), (5, 60, 20, 80, 0.7, 1)
+
+
+@pytest.mark.parametrize(
+    ('found', 'strays', 'moved'),
+    [
+        ((B, A, C), 0, 0),  # in another order
+        (((0, 0, 50.1, 50, 0.9, 1), B, C), 0, 0.1 / 99),
+        ((A, B), 1, 0),  # one missing
+        ((A, B, C, (0, 0, 9, 9, 0.1, 1)), 1, 0),  # one too many
+        ((A, B, (*C[:5], 0)), 1, 0),  # another label
+        ((A, A, B, B, C, C), 3, 0),  # all twice
+        ((A, B, (*C[:4], 0.5, 1)), 1, 0),  # another score
+        ((), 3, None),
+    ],
+)
+def test_boxes_are_compared_one_to_one(build, found, strays, moved):
+    network = part_of(build('mmdet'), 'model')
+    expected, found = detections(A, B, C), detections(*found)
+    assert network.strays(expected, found) == (max(3, len(found['boxes'])), strays)
+    differences = network.differences(expected, found)
+    assert (moved is None) == (not differences)
+    if differences:
+        assert differences['boxes'] == pytest.approx(moved, abs=1e-6)
+    assert Comparison(differences, 1, 0, 0, TOLERANCE, 3, strays).agrees == (
+        strays == 0 and moved == 0
+    )
 
 
 def test_random_selection_cannot_be_compared(build):

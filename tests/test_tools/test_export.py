@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from PIL import Image
 
 from mmcnnmod.cli import export, test_exported
 from mmcnnmod.deploy.formats import FORMATS, open_file
@@ -40,6 +41,8 @@ def test_each_task_is_exported_and_scores_as_in_pytorch(
     toolbox, what, job, in_process, tmp_path, capsys, data
 ):
     config, checkpoint, options, root = job(toolbox)
+    if (toolbox, what) == ('mmdet', 'model'):  # two iterations are too few for any score
+        options = [*options, 'model.test_cfg.rcnn.score_thr=0.0']
     export.main(
         texts(
             config, checkpoint, 'out/network.pt', '--what', what, '--shape', *SHAPES[toolbox],
@@ -78,6 +81,25 @@ def test_each_task_is_exported_and_scores_as_in_pytorch(
         assert value == pytest.approx(pytorch[key], abs=0.05), key
 
 
+def test_openvino_is_scored_in_both_precisions(job, in_process, tmp_path):
+    """One file after the other, of one size, in the place of the same part."""
+    for package in ('onnx', 'openvino', 'mmpretrain'):
+        pytest.importorskip(package)
+    config, checkpoint, options, root = job('mmpretrain')
+    for what in ('backbone', 'model'):
+        export.main(texts(config, checkpoint, 'a.xml', '--what', what, '--batch', '3', *options))
+        test_exported.main(
+            texts(
+                config, 'a.xml', '--data-root', root, '--work-dir', 'work', '--out', 'a.json',
+                *options,
+            )
+        )  # fmt: skip
+        scores = json.loads((tmp_path / 'a.json').read_text())
+        pytorch = scores[f'PyTorch, {checkpoint}']
+        assert scores['a.xml, f32'] == pytest.approx(pytorch)
+        assert len(scores) >= 2
+
+
 @pytest.fixture
 def arguments(job, in_process):
     """A classifier's config, checkpoint and options."""
@@ -108,6 +130,7 @@ def test_another_network_leaves_nothing(arguments, fails, monkeypatch, tmp_path)
     line = fails(export.main, config, checkpoint, 'a.pt', *options)
     assert 'a.pt is not written: the file and PyTorch differ' in line
     assert (tmp_path / 'a.pt').read_text() == 'old'
+    fails(export.main, config, checkpoint, 'new/folder/a.pt', *options)
     assert [file.name for file in tmp_path.iterdir()] == ['a.pt']
 
 
@@ -120,6 +143,7 @@ def test_another_network_leaves_nothing(arguments, fails, monkeypatch, tmp_path)
         (['a.pt', '--fp16'], '--fp16 is for onnx and openvino'),
         (['a.pt', '--batch', '0'], '--batch 0: give a number above 0'),
         (['a.pt', '--shape', '16', '64'], 'too small: the network has a stride of 32'),
+        (['a.pt', '--batch', '²'], '--batch ²: give a number above 0'),
         (['a.pt', '--images', 'nowhere.png'], 'nowhere.png is not there'),
     ],
 )
@@ -158,6 +182,18 @@ def test_random_selection_is_refused(arguments, fails, tmp_path):
     assert "selection='random' draws other channels at every call" in line
 
 
+def test_a_folder_and_a_picture_that_is_cut_off(arguments, fails, tmp_path):
+    config, checkpoint, options, _ = arguments
+    (tmp_path / 'a.pt').mkdir()
+    assert 'a.pt is a folder' in fails(export.main, config, checkpoint, 'a.pt', *options)
+    Image.new('RGB', (64, 64)).save(tmp_path / 'whole.jpg')
+    whole = (tmp_path / 'whole.jpg').read_bytes()
+    (tmp_path / 'cut.jpg').write_bytes(whole[:400])
+    line = fails(export.main, config, checkpoint, 'b.pt', *options, '--images', 'cut.jpg')
+    assert 'cut.jpg' in line
+    assert not (tmp_path / 'b.pt').exists()
+
+
 def test_a_file_of_another_config(arguments, job, fails, tmp_path):
     config, checkpoint, options, root = arguments
     export.main(texts(config, checkpoint, 'a.pt', '--what', 'backbone', *options))
@@ -180,6 +216,13 @@ def test_a_whole_detector_takes_one_image_and_no_conditions(job, fails):
     assert 'makes conditions of the number of boxes' in fails(
         export.main, config, checkpoint, 'a.pt2', *options
     )
+    assert 'pads images to multiples of 32; give such' in fails(
+        export.main, config, checkpoint, 'a.pt', '--shape', 100, 130, *options
+    )
+    assert 'no box was found' in fails(
+        export.main, config, checkpoint, 'a.pt', '--shape', 96, 128, *options,
+        'model.test_cfg.rcnn.score_thr=1.0',
+    )  # fmt: skip
     other = 'model.test_cfg.rcnn.nms.type=soft_nms'
     assert "is {'type': 'soft_nms', 'iou_threshold': 0.5}, not nms" in fails(
         export.main, config, checkpoint, 'a.pt', *options, other
