@@ -175,7 +175,7 @@ def is_detector(model: nn.Module) -> bool:
 
 
 def export(network: nn.Module, images: Tensor) -> bytes:
-    """The network as ONNX, for images of just this shape."""
+    """The deployed network as ONNX, for images of just this shape."""
     if is_detector(network.model):
         raise UserError("a detector's boxes depend on the image: it has no plain ONNX export")
-    return traced(network, images.contiguous(), ['outputs'])
+    return traced(deploy(network), images.contiguous(), ['outputs'])

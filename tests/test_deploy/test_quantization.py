@@ -1,4 +1,4 @@
-"""Files in int8: what of them is, what they compute, and what is said where none is written."""
+"""tools/deployment/quantize.py: what of them is, what they compute, and what is said where none is written."""
 
 import sys
 

@@ -32,6 +32,7 @@ ELSEWHERE = {
     'tools/analysis_tools/paper_tables.py': 'test_tools/test_paper_tables.py',
     'tools/analysis_tools/plot_tradeoff.py': 'test_tools/test_paper_tables.py',
     'tools/deployment/export.py': 'test_tools/test_export.py',
+    'tools/deployment/quantize.py': 'test_deploy/test_quantization.py',
     'tools/deployment/test.py': 'test_tools/test_export.py',
     'tools/evidence/report.py': 'test_tools/test_evidence.py',
     'tools/evidence/run.py': 'test_tools/test_evidence.py',

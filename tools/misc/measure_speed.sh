@@ -27,6 +27,8 @@ if [[ ${1:-} != --page ]]; then
         --batch-sizes 4 --memory-formats contiguous channels_last
     measure cpu_compile resnet50_in1k resnet75-mod_in1k \
         --runtimes compile deploy-compile --batch-sizes 1 8 --memory-formats channels_last
+    measure cpu_exported resnet50_in1k resnet75-mod_in1k resnet86-mod_in1k \
+        --runtimes onnxruntime openvino openvino-default --batch-sizes 1 8 --rounds 15
 fi
 
 {
