@@ -1,4 +1,4 @@
-"""tools/deployment/quantize.py: what of them is, what they compute, and what is said where none is written."""
+"""tools/deployment/quantize.py: what of a file becomes int8, and what is said where none does."""
 
 import sys
 
