@@ -30,7 +30,7 @@ from ..errors import UserError, cause
 from ..version import __version__
 from . import preflight
 from .arguments import add_cfg_options
-from .config import load_config
+from .config import load_config, require_keys
 from .errors import building_from, one_line_errors
 from .model import load_trained_model
 from .visualize import dataset_meta, find_pictures
@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         check_options(args, kind)
         pictures = find_pictures(args.images)[:MOST_PICTURES]
         cfg = load_config(args)
+        require_keys(cfg, args.config, 'exporting', 'model')
         preflight.check_file(args.checkpoint)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             model = load_trained_model(cfg, args)

@@ -182,6 +182,13 @@ def test_random_selection_is_refused(arguments, fails, tmp_path):
     assert "selection='random' draws other channels at every call" in line
 
 
+def test_a_config_without_a_model(arguments, fails, tmp_path):
+    _, checkpoint, *_ = arguments
+    (tmp_path / 'a.py').write_text("default_scope = 'mmpretrain'\n")
+    line = fails(export.main, tmp_path / 'a.py', checkpoint, 'a.pt')
+    assert 'a.py has no model, which exporting needs' in line
+
+
 def test_a_folder_and_a_picture_that_is_cut_off(arguments, fails, tmp_path):
     config, checkpoint, options, _ = arguments
     (tmp_path / 'a.pt').mkdir()
