@@ -45,6 +45,8 @@ ELSEWHERE = {
     'tools/train_seeds.py': 'test_tools/test_train_and_test.py',
     'tools/visualize.py': 'test_tools/test_visualize.py',
 }
+# Packages in no stack, see requirements/runtimes.txt.
+NEEDED = {'examples/segment_folder.py': 'onnxruntime'}
 PLACEHOLDER = re.compile(r'[A-Z][A-Z_]*')
 # What CONFIG may stand for: a dense one, as --mod wants it.
 DENSE = ROOT / 'tests/test_docs/resnet50.py'
@@ -102,6 +104,8 @@ def check_ours(program, arguments, monkeypatch, run_python, tmp_path):
     for argument in arguments:
         if argument.startswith(('configs/', 'tools/', 'docs/')):
             assert (ROOT / argument).is_file(), f'{argument} is not there'
+    if program in NEEDED:
+        pytest.importorskip(NEEDED[program])
     args = parse(program, arguments, monkeypatch)
     if hasattr(args, 'config') and hasattr(args, 'launcher'):
         if PLACEHOLDER.fullmatch(args.config):
