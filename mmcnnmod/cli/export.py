@@ -314,17 +314,18 @@ def samples(export: Export, pictures: list[Path], multiple: int) -> Iterator[tup
     if HEIGHT in export.dynamic:
         up = [max(2, -(-side // multiple)) * multiple for side in size] if multiple > 1 else size
         sizes = [tuple(up), (up[0] + export.stride, up[1] + 2 * export.stride)]
+    counts = BATCHES if BATCH in export.dynamic else (batch,)
     generator = torch.Generator().manual_seed(0)
     for height, width in sizes:
-        for count in BATCHES if BATCH in export.dynamic else (batch,):
+        for count in counts:
             noise = torch.randint(0, 256, (count, 3, height, width), generator=generator)
             yield 'random', noise.to(torch.uint8)
-        if pictures:
-            for count in BATCHES if BATCH in export.dynamic else (batch,):
-                files = list(islice(cycle(pictures), -(-len(pictures) // count) * count))
-                loaded = torch.stack([load_picture(file, height, width) for file in files])
-                for images in loaded.split(count):
-                    yield 'real', images
+        loaded = [load_picture(file, height, width) for file in pictures]
+        for count in counts if loaded else ():
+            # The last batch is filled up with the first pictures.
+            full = list(islice(cycle(loaded), -(-len(loaded) // count) * count))
+            for images in torch.stack(full).split(count):
+                yield 'real', images
 
 
 def load_picture(path: Path, height: int, width: int) -> Tensor:

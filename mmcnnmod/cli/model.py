@@ -15,6 +15,23 @@ from .config import revert_sync_bn
 from .errors import building_from
 
 
+def build_model(cfg: Config, config: str) -> nn.Module:
+    """Build the model of a config on the CPU, with the weights that its constructor leaves.
+
+    Args:
+        cfg (Config): In whose default scope this is called; SyncBN in it is reverted.
+        config (str): How errors call it.
+
+    Returns:
+        nn.Module: In evaluation mode.
+    """
+    revert_sync_bn(cfg)
+    if cfg.get('data_preprocessor'):
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    with building_from(f'config {config}', cfg):
+        return MODELS.build(cfg.model).eval()
+
+
 def load_trained_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
     """Build the model of a config with the weights of a checkpoint.
 
@@ -28,11 +45,7 @@ def load_trained_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
     Raises:
         UserError: If the checkpoint does not fit.
     """
-    revert_sync_bn(cfg)
-    if cfg.get('data_preprocessor'):
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with building_from(f'config {args.config}', cfg):
-        model = MODELS.build(cfg.model)
+    model = build_model(cfg, args.config)
     content = read_checkpoint(args.checkpoint)
     preflight.check_weights(model, content, args.checkpoint, complete=True)
     model.load_state_dict(weights_of(content, args.checkpoint), strict=False)

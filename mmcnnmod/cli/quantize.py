@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from ..deploy.exported_file import ExportedFile
@@ -21,10 +21,11 @@ from ..deploy.substitution import as_in_files, batches
 from ..errors import UserError
 from . import preflight
 from .arguments import add_cfg_options
-from .config import load_config, require_keys, revert_sync_bn
+from .config import load_config, require_keys
 from .errors import building_from, one_line_errors
 from .export import whole_files
 from .labelled_data import LabelledData, choose_split
+from .model import build_model
 
 HELD_OUT = 50  # test images that both files are run on
 
@@ -96,15 +97,6 @@ def check_options(args: argparse.Namespace) -> None:
     if args.samples < 1:
         raise UserError(f'--samples {args.samples}: give a number above 0')
     kind.check_packages()
-
-
-def build_model(cfg: Config, config: str) -> nn.Module:
-    """The model of a config, of which only the data preprocessor and the names are of use."""
-    revert_sync_bn(cfg)
-    if cfg.get('data_preprocessor'):
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    with building_from(f'config {config}', cfg):
-        return MODELS.build(cfg.model).eval()
 
 
 class Images:

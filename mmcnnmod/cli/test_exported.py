@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from ..analysis.files import whole_file
 from ..checkpoints import safe_loading
+from ..deploy.exported_file import ExportedFile
 from ..deploy.formats import open_file
 from ..deploy.substitution import substituted
 from ..errors import UserError
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
         if checkpoint:
             runner.register_hook(preflight.CheckpointHook(checkpoint, complete=True))
             scores[f'PyTorch, {checkpoint}'] = runner.test()
-        scores |= score_file(runner, args.file)
+        scores |= score_file(runner, file)
         for name, values in scores.items():
             print(f'{name}: ' + ', '.join(f'{key} {value:.4g}' for key, value in values.items()))
         if args.out:
@@ -92,18 +93,12 @@ def find_checkpoint(given: str | None, metadata: dict[str, str]) -> str | None:
     return given
 
 
-def score_file(runner: Runner, path: Path) -> dict[str, dict[str, float]]:
+def score_file(runner: Runner, file: ExportedFile) -> dict[str, dict[str, float]]:
     """The scores of a file; of OpenVINO's in float32 and in the precision that it takes itself."""
-    files = {}
-    for precision in ('f32', 'default'):
-        file = open_file(path, precision=precision)
-        files.setdefault(file.precision, file)
+    others = [open_file(file.path, precision=each) for each in file.precisions[1:]]
+    files = {each.precision: each for each in (file, *others)}  # the default may be f32
     scores = {}
-    for precision, file in files.items():
-        with substituted(runner.model.eval(), file):
-            scores[f'{path}, {precision}'] = runner.test()
+    for precision, each in files.items():
+        with substituted(runner.model.eval(), each):
+            scores[f'{file.path}, {precision}'] = runner.test()
     return scores
-
-
-if __name__ == '__main__':
-    main()

@@ -85,6 +85,7 @@ class ExportedFile:
     takes_fp16 = False
     takes_detectors = True  # whole ones, whose outputs are as long as there are boxes
     shows_selections = True
+    precisions = ('f32',)  # in which it may be opened
 
     def __init__(self, path: Path, selectors: Sequence[str] = (), precision: str = 'f32') -> None:
         self.path = path

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from .exported_file import AXES, Export, ExportedFile
 
-# What GridSample, LayerNormalization and RoiAlign at half pixels need; ONNX Runtime 1.12,
-# OpenVINO 2022.3 and TensorRT 8.6 read it.
+# The first with LayerNormalization, and RoiAlign at half pixels; torch 2.1 writes it.
 OPSET = 17
 ROOT = '/model'  # the scope of a part's model in the names of nodes
 CHOICE = '/selector/TopK'  # whose second output is the chosen channels

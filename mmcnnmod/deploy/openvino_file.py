@@ -20,6 +20,7 @@ class OpenVinoFile(ExportedFile):
     suffix = '.xml'
     packages = ('onnx', 'openvino')
     takes_fp16 = True
+    precisions = ('f32', 'default')
 
     @classmethod
     def write(cls, export: Export, path: Path) -> None:

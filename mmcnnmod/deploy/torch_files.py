@@ -97,7 +97,7 @@ class AOTInductorFile(TorchFile):
     def write(cls, export: Export, path: Path) -> None:
         """See :class:`ExportedFile`."""
         if not hasattr(torch._inductor, 'aoti_compile_and_package'):
-            raise UserError(f'torch {torch.__version__} has no AOTInductor packages; torch 2.6 has')
+            raise UserError(f'torch {torch.__version__} has no AOTInductor packages; 2.12 has')
         metadata = json.dumps(export.metadata('AOTInductor', export.stride))
         torch._inductor.aoti_compile_and_package(
             exported_program(export),
@@ -118,7 +118,7 @@ def exported_program(export: Export) -> torch.export.ExportedProgram:
     convolution rounds, which torch.export would take for conditions.
     """
     if not hasattr(torch.export, 'Dim'):
-        raise UserError(f'torch {torch.__version__} does not export other batches; torch 2.5 does')
+        raise UserError(f'torch {torch.__version__} does not export other batches; 2.12 does')
     shapes, images = {}, export.images
     if BATCH in export.dynamic:
         shapes[BATCH] = torch.export.Dim('batch')
