@@ -40,13 +40,18 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'./work_dirs/{Path(args.config).stem}'
     add_custom_import(cfg)
     if args.mod is not None:
-        first = os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'
         with building_from(f'config {args.config}'):
-            swap_backbone(cfg, log=print if first else lambda line: None, **args.mod)
+            swap_backbone(cfg, log=say_once, **args.mod)
     if args.data_root:
         set_data_root(cfg, args.data_root)
     set_loader_defaults(cfg, args)
     return cfg
+
+
+def say_once(line: str) -> None:
+    """Print a line, if this is the first process of those that a launcher started."""
+    if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0':
+        print(line)
 
 
 def read_config(path: str, options: dict | None = None) -> Config:

@@ -26,7 +26,8 @@ from . import preflight
 from .errors import one_line_errors
 from .evidence_config import config_of, hash_of, last_step, with_data
 from .evidence_training import cost_of, evaluated, train_run
-from .programs import OutOfTime, RunFailed, end_child_when_terminated, step_of
+from .programs import OutOfTime, RunFailed, end_child_when_terminated
+from .resuming import step_of
 from .run import hide_gpus
 
 console = Console(highlight=False)

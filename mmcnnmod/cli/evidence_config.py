@@ -17,7 +17,8 @@ from ..evidence import Run
 from ..evidence.plan import CHECKPOINT
 from .arguments import train_parser
 from .config import LOADERS, load_config, map_tree, set_data_root
-from .programs import RunFailed, checkpoints
+from .programs import RunFailed
+from .resuming import checkpoints
 
 
 def config_of(run: Run) -> Config:

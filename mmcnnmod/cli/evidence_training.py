@@ -17,7 +17,8 @@ from ..evidence.work_dir import curve_of, read_work_dir
 from .errors import building_from
 from .evidence_config import freeze, last_step
 from .evidence_progress import RunProgress
-from .programs import RunFailed, checkpoints, newest_readable, run_program, step_of
+from .programs import RunFailed, run_program
+from .resuming import checkpoints, newest_readable, step_of
 from .seed_record import versions
 
 

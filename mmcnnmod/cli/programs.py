@@ -8,11 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from threading import Timer
-
-from ..checkpoints import read_checkpoint
-from ..errors import UserError
 
 # Seconds that a program has to end by itself.
 GRACE = 20.0
@@ -100,39 +96,3 @@ def last_words(output: Sequence[str], show: Callable[[str], None]) -> str:
         if line.startswith('error: ') or (line.strip() and 'error: ' not in reason):
             reason = line.strip()
     return reason.removeprefix('error: ') or 'no output'
-
-
-def newest_readable(paths: Sequence[Path]) -> Path | None:
-    """The checkpoint to resume from; one that was half-written when the run was killed is not.
-
-    Args:
-        paths (Sequence[Path]): Checkpoints, newest first.
-
-    Returns:
-        Path | None: None if there are none.
-
-    Raises:
-        RunFailed: If there are some and none can be read.
-    """
-    problem = None
-    for path in paths:
-        try:
-            read_checkpoint(path)
-        except UserError as error:
-            problem = problem or error
-        else:
-            return path
-    if problem:
-        raise RunFailed(f'cannot resume: {problem}')
-    return None
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The regular checkpoints in a work dir, newest first."""
-    found = [*folder.glob('epoch_*.pth'), *folder.glob('iter_*.pth')]
-    return sorted(found, key=step_of, reverse=True)
-
-
-def step_of(checkpoint: Path) -> int:
-    """The epoch or iteration after which a regular checkpoint was written."""
-    return int(checkpoint.stem.split('_')[1])

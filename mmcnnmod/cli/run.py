@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from mmengine.config import Config
@@ -13,8 +17,13 @@ from mmengine.runner import Runner
 
 from ..config_types import type_name
 from ..datasets import name_unreadable_files
+from ..errors import UserError
 from .config import revert_sync_bn
 from .errors import building_from
+from .resuming import last_checkpoint
+
+# What the system says of a disk that is full, or has turned read-only.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def hide_gpus(args: argparse.Namespace) -> None:
@@ -68,6 +77,36 @@ def check_loading(runner: Runner) -> None:
         return loader
 
     runner.build_dataloader = build_checked
+
+
+@contextmanager
+def run_in(work_dir: str, runner: Runner) -> Iterator[None]:
+    """End a run in one line when its work dir cannot be written any more, be it a line of the log.
+
+    Args:
+        work_dir (str): Of the run.
+        runner (Runner): Its log stops the run from now on where Python's would print a traceback
+            for each line and go on.
+    """
+    for handler in runner.logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handleError = stop_on_os_error
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno not in UNWRITABLE:
+            raise
+        last = last_checkpoint(work_dir)
+        raise UserError(
+            f'work dir {work_dir} cannot be written any more ({problem.strerror}); make room there '
+            f'and go on with --resume (last whole checkpoint: {last or "none yet"})'
+        ) from problem
+
+
+def stop_on_os_error(record: logging.LogRecord) -> None:
+    """Raise what the system said when a line of a log was written."""
+    if isinstance(sys.exc_info()[1], OSError):
+        raise
 
 
 def join_processes_on_cpu(cfg: Config) -> None:

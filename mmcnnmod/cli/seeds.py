@@ -24,13 +24,8 @@ from . import preflight, train
 from .arguments import parse, seeds_parser
 from .config import LOADERS, load_config
 from .errors import one_line_errors
-from .programs import (
-    RunFailed,
-    checkpoints,
-    end_child_when_terminated,
-    newest_readable,
-    run_program,
-)
+from .programs import RunFailed, end_child_when_terminated, run_program
+from .resuming import checkpoints, newest_readable
 from .run import hide_gpus
 from .seed_record import SeedRecord
 
@@ -119,7 +114,7 @@ def run_all(cfg: Config, work_dir: Path, record: SeedRecord, args: argparse.Name
         console.rule(f'seed {seed}: {i + 1} of {len(seeds)}, {time_left(record, len(seeds) - i)}')
         try:
             run_one(seed, cfg, work_dir, record, args)
-        except RunFailed as problem:
+        except (RunFailed, UserError) as problem:
             failures += 1
             record.update(seed, failure=str(problem))
             print(f'error: seed {seed} {problem}', file=sys.stderr, flush=True)

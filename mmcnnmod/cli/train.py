@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
+from mmengine.config import Config, ConfigDict
 
 from ..checkpoints import (
     has_mod_blocks,
@@ -21,9 +20,10 @@ from ..errors import UserError
 from ..swap import takes_warm_start
 from . import preflight
 from .arguments import parse, train_parser
-from .config import load_config, require_keys
+from .config import load_config, require_keys, say_once
 from .errors import one_line_errors
-from .run import build_runner, hide_gpus, part_processes_on_cpu
+from .resuming import newest_whole
+from .run import build_runner, hide_gpus, part_processes_on_cpu, run_in
 
 NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 BACKBONE = re.compile(r'(.*?\.)?backbone\.')
@@ -43,25 +43,19 @@ def main(argv: list[str] | None = None) -> None:
         apply_options(cfg, args)
         check(cfg, args)
         runner = build_runner(cfg, args.config, 'train_loop', 'val_loop')
-        if start := starting_point(cfg):
+        if start := cfg.get('load_from'):
             resume = cfg.get('resume', False)
             runner.register_hook(preflight.CheckpointHook(start, complete=resume, resume=resume))
-        runner.train()
+        with run_in(cfg.work_dir, runner):
+            runner.train()
         part_processes_on_cpu()
-
-
-def starting_point(cfg: Config) -> str | None:
-    """The checkpoint that mmengine will load, if any."""
-    if cfg.get('resume') and not cfg.get('load_from'):
-        return find_latest_checkpoint(cfg.work_dir)
-    return cfg.get('load_from')
 
 
 def check(cfg: Config, args: argparse.Namespace) -> None:
     """Everything that can be known to go wrong before a model is built."""
     preflight.check_device(cfg, args.device, training=True)
     preflight.check_work_dir(cfg)
-    if start := starting_point(cfg):
+    if start := cfg.get('load_from'):
         preflight.check_readable(start)
     preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))
 
@@ -79,8 +73,26 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if cfg.get('resume') and not cfg.get('load_from'):
+        cfg.load_from = newest_whole(cfg, say_once)
     if args.pretrained:
         start_backbone_from(cfg, args.pretrained)
+    lose_nothing(cfg)
+
+
+def lose_nothing(cfg: Config) -> None:
+    """Add the hooks that keep what was trained, whatever ends the training."""
+    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    # What mmengine does for a config that says nothing of it.
+    checkpoint = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))
+    added = ['FiniteLossHook']
+    if checkpoint and type_name(checkpoint) == 'CheckpointHook':
+        checkpoint.type = 'SafeCheckpointHook'
+    if checkpoint and type_name(checkpoint) == 'SafeCheckpointHook':
+        added.append('TerminationHook')
+    own = cfg.get('custom_hooks') or []
+    there = {type_name(hook) for hook in own if isinstance(hook, dict)}
+    cfg.custom_hooks = [*own, *(dict(type=name) for name in added if name not in there)]
 
 
 def use_mixed_precision(cfg: Config) -> None:

@@ -1,0 +1,59 @@
+"""The end of a training whose loss is no number any more."""
+
+from __future__ import annotations
+
+import math
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from ..errors import UserError
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):
+    """Stops a training when its loss is NaN or infinite, before a checkpoint holds such weights.
+
+    In a config: ``custom_hooks = [dict(type='FiniteLossHook')]``. The tools of this project add it.
+
+    Args:
+        patience (int): How many such iterations in a row stop a training whose optimizer skips
+            steps with infinite gradients, as it does with a scaled loss. Any other training stops
+            at the first. Defaults to 20.
+
+    Raises:
+        UserError: Names the iteration and the parts of the loss.
+    """
+
+    priority = 'VERY_HIGH'  # before a checkpoint is written
+
+    def __init__(self, patience: int = 20) -> None:
+        self.patience = patience
+        self.in_a_row = 0
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: object = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Look at the loss."""
+        if not outputs or 'loss' not in outputs:
+            return
+        if math.isfinite(outputs['loss']):
+            self.in_a_row = 0
+            return
+        self.in_a_row += 1
+        scales = hasattr(runner.optim_wrapper, 'loss_scaler')
+        if self.in_a_row < (self.patience if scales else 1):
+            return
+        parts = ', '.join(
+            f'{name} {float(value):.4g}' for name, value in outputs.items() if 'loss' in name
+        )
+        raise UserError(
+            f'the loss is not finite in iteration {runner.iter + 1} ({parts}): try a lower '
+            'learning rate, a warm-up or clipped gradients, and look at the labels; the last '
+            'checkpoint was written before'
+        )

@@ -1,0 +1,345 @@
+"""Checkpoints that are whole, and trainings that end as if they had not been interrupted."""
+
+import gc
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from mmcnnmod.checkpoints import read_checkpoint, writing
+from mmcnnmod.errors import UserError
+
+from ..test_checkpoints.training import assert_same
+from .training import make_runner
+
+RESULT = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'training_state')
+
+
+class StopAt(Hook):
+    """Ends a training as a crash does, after the checkpoint of an iteration."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def after_train_iter(self, runner, *_, **__):
+        if runner.iter + 1 == self.iteration:
+            raise KeyboardInterrupt
+
+
+class SignalAt(StopAt):
+    """Sends SIGTERM to this process."""
+
+    priority = 'NORMAL'
+
+    def after_train_iter(self, runner, *_, **__):
+        if runner.iter + 1 == self.iteration:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class SignalInValidation(StopAt):
+    priority = 'NORMAL'
+
+    def after_val_iter(self, runner, batch_idx, *_, **__):
+        if runner.iter == self.iteration and batch_idx == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def after_train_iter(self, *_, **__):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def sync_at_once(monkeypatch):
+    """A busy disk takes seconds."""
+    monkeypatch.setattr(os, 'fsync', lambda descriptor: None)
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def last(work_dir):
+    return Path((work_dir / 'last_checkpoint').read_text())
+
+
+def result(work_dir):
+    content = read_checkpoint(last(work_dir))
+    return {key: content[key] for key in RESULT if key in content}
+
+
+def interrupted(work_dir, iteration, **options):
+    hooks = [StopAt(iteration), *options.pop('hooks', [])]
+    with pytest.raises(KeyboardInterrupt):
+        make_runner(work_dir, hooks=hooks, **options).train()
+
+
+EACH_ITERATION = dict(by_epoch=False, interval=1)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(by_epoch=False),
+        dict(by_epoch=False, sampler='InfiniteSampler'),
+        dict(checkpoint=EACH_ITERATION),
+        dict(checkpoint=EACH_ITERATION, ema=True, amp=True),
+        dict(checkpoint=dict(by_epoch=False, interval=1, save_best='acc'), ema=True),
+        dict(by_epoch=False, checkpoint=dict(save_best='acc')),
+        dict(by_epoch=False, val=False),
+    ],
+    ids=lambda options: '-'.join(map(str, options)),
+)
+@pytest.mark.parametrize('iteration', [1, 4, 6, 8])
+def test_the_end_is_the_same(tmp_path, options, iteration):
+    resume_and_compare(tmp_path, options, iteration)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(by_epoch=False, sampler='InfiniteSampler', ema=True, amp=True),
+        dict(checkpoint=EACH_ITERATION, ema=True),
+    ],
+    ids=lambda options: '-'.join(map(str, options)),
+)
+def test_the_end_is_the_same_with_workers(tmp_path, options, monkeypatch):
+    # torch waits that long for each worker of a loader that is collected as garbage.
+    monkeypatch.setattr(torch.utils.data._utils, 'MP_STATUS_CHECK_INTERVAL', 0.1)
+    resume_and_compare(tmp_path, dict(options, workers=2), 6)
+    gc.collect()
+
+
+def resume_and_compare(tmp_path, options, iteration):
+    make_runner(tmp_path / 'whole', **options).train()
+    interrupted(tmp_path / 'cut', iteration, **options)
+    found = last(tmp_path / 'cut')
+    assert read_checkpoint(found)['meta']['iter'] == iteration
+    make_runner(tmp_path / 'cut', resume=str(found), **options).train()
+    assert_same(result(tmp_path / 'whole'), result(tmp_path / 'cut'))
+
+
+def test_the_end_is_the_same_by_epochs(tmp_path):
+    make_runner(tmp_path / 'whole').train()
+    interrupted(tmp_path / 'cut', 6)  # in the second epoch of three
+    make_runner(tmp_path / 'cut', resume=str(last(tmp_path / 'cut'))).train()
+    assert_same(result(tmp_path / 'whole'), result(tmp_path / 'cut'))
+
+
+def test_the_seed_of_a_config_without_one_is_kept(tmp_path):
+    """mmengine chooses one; the order of the data must go on with it."""
+    options = dict(by_epoch=False, sampler='InfiniteSampler')
+    make_runner(tmp_path / 'whole', seed=3, **options).train()
+    interrupted(tmp_path / 'cut', 6, seed=3, **options)
+    make_runner(tmp_path / 'cut', seed=None, resume=str(last(tmp_path / 'cut')), **options).train()
+    assert_same(result(tmp_path / 'whole'), result(tmp_path / 'cut'))
+
+
+def test_workers_do_not_change_what_is_learnt(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.utils.data._utils, 'MP_STATUS_CHECK_INTERVAL', 0.1)
+    for workers in (0, 2):
+        make_runner(tmp_path / f'{workers}', workers=workers).train()
+    gc.collect()
+    assert_same(result(tmp_path / '0'), result(tmp_path / '2'))
+
+
+def test_each_epoch_has_other_random_numbers(tmp_path):
+    class Look(Hook):
+        batches = []
+
+        def before_train_iter(self, runner, batch_idx, data_batch):
+            self.batches.append(data_batch['inputs'][:, 1])
+
+    make_runner(tmp_path, hooks=[Look()], val=False).train()
+    numbers = torch.cat(Look.batches).tolist()
+    assert len(set(numbers)) == len(numbers) == 3 * 11
+
+
+@pytest.mark.parametrize(('options', 'asked'), [
+    (dict(), 3), (dict(by_epoch=False), 3),  # after iterations 4, 8 and 10
+])  # fmt: skip
+def test_the_validation_after_a_checkpoint_is_made_up_for(tmp_path, options, asked):
+    """Killed after a checkpoint and before the validation that comes next."""
+    counts = []
+
+    class Stop(Hook):
+        def before_val(self, runner):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_runner(tmp_path, hooks=[Stop()], **options).train()
+    assert read_checkpoint(last(tmp_path))['meta']['iter'] == 4
+    make_runner(tmp_path, resume=str(last(tmp_path)), asked=counts, **options).train()
+    assert len(counts) == asked
+
+
+@pytest.mark.parametrize('checkpoint', [
+    dict(max_keep_ckpts=1), dict(max_keep_ckpts=2), dict(save_best='acc', max_keep_ckpts=1)
+])  # fmt: skip
+@pytest.mark.parametrize('moment', ['before', 'after'])
+def test_killed_while_writing(tmp_path, monkeypatch, checkpoint, moment):
+    """At any moment there is a whole checkpoint, and nothing else under a checkpoint's name."""
+    options = dict(by_epoch=False, checkpoint=checkpoint)
+    make_runner(tmp_path / 'whole', **options).train()
+    rename, count = Path.replace, 0
+    for kill in range(1, 30):
+        work_dir, count = tmp_path / f'{kill}', 0
+
+        def killed(path, target, kill=kill):
+            nonlocal count
+            count += 1
+            if moment == 'after':
+                rename(path, target)
+            if count == kill:
+                raise KeyboardInterrupt
+            if moment == 'before':
+                rename(path, target)
+
+        monkeypatch.setattr(Path, 'replace', killed)
+        try:
+            make_runner(work_dir, **options).train()
+        except KeyboardInterrupt:
+            monkeypatch.undo()
+        else:
+            break
+        found = sorted(work_dir.glob('*.pth'))
+        for path in found:
+            read_checkpoint(path)
+        if not found:
+            assert kill == 1
+            continue
+        if (work_dir / 'last_checkpoint').exists():
+            assert last(work_dir).exists()
+            make_runner(work_dir, resume=str(last(work_dir)), **options).train()
+            assert_same(result(tmp_path / 'whole'), result(work_dir))
+            regular = list(work_dir.glob('iter_*.pth'))
+            assert len(regular) == checkpoint['max_keep_ckpts']
+    assert kill > 10
+
+
+def test_a_published_checkpoint(tmp_path):
+    keys = ['state_dict', 'meta']
+    make_runner(tmp_path, checkpoint=dict(published_keys=keys, save_best='acc')).train()
+    published = {path.stem.rsplit('-')[0]: path for path in tmp_path.glob('*-????????.pth')}
+    (best,) = tmp_path.glob('best_acc_epoch_?.pth')
+    assert set(published) == {'epoch_3', best.stem}
+    for path in published.values():
+        assert set(torch.load(path, weights_only=True)) == set(keys)
+
+
+def test_a_disk_that_is_full(tmp_path, monkeypatch):
+    class Full(Hook):
+        def before_save_checkpoint(self, runner, checkpoint):
+            if runner.iter == 5:
+                monkeypatch.setattr(writing, 'sync', full)
+
+    def full(path):
+        raise OSError(28, 'No space left on device')
+
+    with pytest.raises(UserError) as problem:
+        make_runner(
+            tmp_path, by_epoch=False, hooks=[Full()], checkpoint=dict(max_keep_ckpts=1)
+        ).train()
+    assert 'iter_6.pth cannot be written: No space left on device; make room' in str(problem.value)
+    assert str(problem.value).endswith(f'{tmp_path / "iter_5.pth"})')
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_5.pth']
+    assert not list(tmp_path.glob('.partial-*'))
+
+
+def test_checkpoints_of_mmengines_hook_resume(tmp_path, caplog):
+    plain = dict(by_epoch=False, sampler='InfiniteSampler', checkpoint=dict(type='CheckpointHook'))
+    interrupted(tmp_path, 6, **plain)
+    runner = make_runner(
+        tmp_path, by_epoch=False, sampler='InfiniteSampler', resume=str(last(tmp_path))
+    )
+    lines = warnings_of(runner)
+    runner.train()
+    assert runner.iter == 10
+    assert len(lines) == 1
+    assert 'not restored: random states, which the checkpoint does not hold' in lines[0]
+
+
+def test_what_is_in_memory_only_is_said(tmp_path):
+    options = dict(by_epoch=False, wrapper=dict(accumulative_counts=4))
+    options['hooks'] = [dict(type='EarlyStoppingHook', monitor='acc')]
+    interrupted(tmp_path, 6, **options)
+    runner = make_runner(tmp_path, resume=str(last(tmp_path)), **options)
+    lines = warnings_of(runner)
+    runner.train()
+    assert 'the gradients of 2 iterations that were accumulated; what EarlyStopping' in lines[0]
+
+
+def warnings_of(runner):
+    lines = []
+    runner.logger.warning = lines.append
+    return lines
+
+
+@pytest.mark.parametrize('options', [
+    dict(by_epoch=False), dict(), dict(ema=True), dict(by_epoch=False, ema=True)
+])  # fmt: skip
+@pytest.mark.parametrize('when', [SignalAt, SignalInValidation])
+def test_sigterm(tmp_path, options, when):
+    """A checkpoint is written at once, be it in the middle of an epoch or of a validation."""
+    stop = dict(type='TerminationHook')
+    # Seldom, so that there would be none.
+    options = dict(checkpoint=dict(interval=100), **options)
+    make_runner(tmp_path / 'whole', **options).train()
+    iteration = 6 if when is SignalAt else 8
+    runner = make_runner(tmp_path / 'cut', hooks=[stop, when(iteration)], **options)
+    lines = warnings_of(runner)
+    with pytest.raises(SystemExit) as end:
+        runner.train()
+    assert end.value.code == 143
+    found = last(tmp_path / 'cut')
+    assert f'after iteration {iteration}: checkpoint {found} is written' in lines[-1]
+    make_runner(tmp_path / 'cut', hooks=[stop], resume=str(found), **options).train()
+    assert_same(result(tmp_path / 'whole'), result(tmp_path / 'cut'))
+    regular = 'iter_10.pth' if options.get('by_epoch') is False else 'epoch_3.pth'
+    assert last(tmp_path / 'cut').name == regular
+
+
+def test_what_a_training_forks_ends_by_sigterm(tmp_path):
+    """Such as the pool that scores detections."""
+
+    class Fork(Hook):
+        def after_train_iter(self, *_, **__):
+            child = os.fork()
+            if not child:
+                time.sleep(60)
+                os._exit(0)
+            time.sleep(0.01)
+            os.kill(child, signal.SIGTERM)
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    codes = []
+    make_runner(tmp_path, by_epoch=False, hooks=[dict(type='TerminationHook'), Fork()]).train()
+    assert codes == [143] * 10
+
+
+def test_sigterm_needs_the_hook(tmp_path):
+    hooks = [dict(type='TerminationHook')]
+    with pytest.raises(UserError, match=r'needs .*SafeCheckpointHook'):
+        make_runner(tmp_path, hooks=hooks, checkpoint=dict(type='CheckpointHook')).train()
+
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
+def test_a_loss_that_is_no_number(tmp_path, bad):
+    class Spoil(Hook):
+        priority = 'HIGHEST'
+
+        def after_train_iter(self, runner, batch_idx, data_batch, outputs):
+            if runner.iter == 5:
+                outputs['loss'] = torch.tensor(bad)
+
+    options = dict(by_epoch=False, hooks=[dict(type='FiniteLossHook'), Spoil()])
+    with pytest.raises(UserError, match=rf'not finite in iteration 6 \(loss {bad}\): try a lower'):
+        make_runner(tmp_path, **options).train()
+    assert last(tmp_path).name == 'iter_5.pth'

@@ -1,0 +1,230 @@
+"""Kill a training at random moments, resume it, and compare how it ends: CONFIG [options].
+
+    python tools/misc/crash_test.py CONFIG --kills 30 --data-root DATA --cfg-options KEY=VALUE ...
+
+It trains once without interruption. Then it begins anew for each kill, with SIGKILL at a random
+time or while a checkpoint is written, in turns, resumes with --resume, and compares the last
+checkpoints bit by bit: weights, their average, optimizer, schedulers and random states. Take a
+config that trains for seconds. Options that are not listed here go to tools/train.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+# As in tools/train.py; read when torch is loaded.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from mmcnnmod.checkpoints import read_checkpoint
+from mmcnnmod.checkpoints.writing import PARTIAL
+from mmcnnmod.cli import train
+from mmcnnmod.cli.resuming import checkpoints
+
+COMPARED = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'training_state')
+WAIT = 0.002
+# Of a write, in seconds: where in it the kill falls is drawn from this span.
+WRITING = 0.3
+
+
+class Training:
+    """tools/train.py in forked processes, which need not import anything.
+
+    Args:
+        arguments (Sequence[str]): Of tools/train.py.
+        work_dir (Path): Its work dir; the output of process R goes to 'log-R.txt' there.
+        processes (int): How many, connected by gloo.
+    """
+
+    def __init__(self, arguments: Sequence[str], work_dir: Path, processes: int) -> None:
+        work_dir.mkdir(exist_ok=True)
+        self.logs = [work_dir / f'log-{rank}.txt' for rank in range(processes)]
+        self.began = time.monotonic()
+        arguments = [*arguments, '--work-dir', str(work_dir)]
+        port = free_port()
+        self.children = []
+        for rank, log in enumerate(self.logs):
+            child = os.fork()
+            if child == 0:
+                become_training(arguments, log, rank, processes, port)
+            self.children.append(child)
+
+    def kill(self) -> None:
+        """Kill all processes, with the workers that load data."""
+        for child in self.children:
+            os.killpg(child, signal.SIGKILL)
+        self.wait()
+
+    def ended(self) -> bool:
+        """Whether the first process has ended."""
+        return (
+            os.waitid(os.P_PID, self.children[0], os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        )
+
+    def wait(self) -> bool:
+        """Wait for the end; says whether all of it went well."""
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in self.children]
+        self.seconds = time.monotonic() - self.began
+        return not any(codes)
+
+
+def become_training(arguments: list[str], log: Path, rank: int, processes: int, port: int) -> None:
+    """Train in this process, a fork, and end it."""
+    code = 1
+    try:
+        os.setsid()
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        if processes > 1:
+            os.environ.update(
+                RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes),
+                MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
+            )  # fmt: skip
+            arguments = [*arguments, '--launcher', 'pytorch']
+        sys.argv = ['train.py', *arguments]
+        train.main(arguments)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def free_port() -> int:
+    """A port that nobody uses."""
+    with socket.socket() as found:
+        found.bind(('127.0.0.1', 0))
+        return found.getsockname()[1]
+
+
+def kill_at_random(training: Training, whole: Training, writing: bool) -> str:
+    """Kill a training, and say when.
+
+    Args:
+        training (Training): It has just begun.
+        whole (Training): One of the same that was not killed.
+        writing (bool): Kill it while it writes a checkpoint.
+    """
+    moment = random.uniform(0, whole.seconds)
+    if not writing:
+        while not training.ended() and time.monotonic() - training.began < moment:
+            time.sleep(WAIT)
+        training.kill()
+        return f'after {moment:.2f} s'
+    count = random.randint(1, whole.writes)
+    for _ in range(count):
+        wait_for_partial(training, there=False)
+        wait_for_partial(training, there=True)
+    time.sleep(random.uniform(0, WRITING))
+    training.kill()
+    return f'in write {count}'
+
+
+def wait_for_partial(training: Training, there: bool) -> None:
+    """Wait until a checkpoint is, or is not, being written; or until training ends."""
+    folder = training.logs[0].parent
+    while any(folder.glob(f'{PARTIAL}*.pth')) != there and not training.ended():
+        time.sleep(WAIT)
+
+
+def differences(one: object, other: object, where: str = '') -> list[str]:
+    """The names of what is not the same, bit by bit, in two checkpoints."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return [name for key in one for name in differences(one[key], other[key], f'{where}.{key}')]
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        if len(one) != len(other):
+            return [where]
+        pairs = enumerate(zip(one, other, strict=True))
+        return [name for i, pair in pairs for name in differences(*pair, f'{where}.{i}')]
+    if hasattr(one, 'tobytes') or isinstance(one, torch.Tensor):
+        same = type(one) is type(other) and one.dtype == other.dtype and one.shape == other.shape
+        return [] if same and bytes_of(one) == bytes_of(other) else [where]
+    return [] if one == other or one is other or (one != one and other != other) else [where]
+
+
+def bytes_of(array: object) -> bytes:
+    """The bytes of a tensor or an array, so that NaN is equal to NaN, and 0 is not -0."""
+    if isinstance(array, torch.Tensor):
+        return array.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return array.tobytes()
+
+
+def compared(path: Path) -> dict:
+    """What is compared of a checkpoint."""
+    content = read_checkpoint(path)
+    return {key: content[key] for key in COMPARED if key in content}
+
+
+def lines_with(log: Path, text: str) -> list[str]:
+    """The lines of a log that hold a text."""
+    return [line for line in log.read_text(errors='replace').splitlines() if text in line]
+
+
+def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """The options of this program, and the arguments of tools/train.py."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split('\n\n')[0], epilog='Other options go to tools/train.py.'
+    )
+    parser.add_argument('config', help='a config that trains for seconds')
+    parser.add_argument('--kills', type=int, default=30, help='default: 30')
+    parser.add_argument('--processes', type=int, default=1, help='on CPUs; default: 1')
+    parser.add_argument('--seed', type=int, default=0, help='of the moments; default: 0')
+    parser.add_argument('--cfg-options', nargs='+', default=[], help='as of tools/train.py')
+    args, others = parser.parse_known_args(argv)
+    options = ['randomness.seed=0', *args.cfg_options]
+    if args.processes > 1:
+        options.append('env_cfg.dist_cfg.backend=gloo')
+    return args, [args.config, *others, '--cfg-options', *options]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Do what the program's text says; exit code 1 if any training ended differently."""
+    args, arguments = parse(argv)
+    random.seed(args.seed)
+    console = Console()
+    table = Table('kill', 'when', 'went on from', 'ended')
+    with tempfile.TemporaryDirectory(prefix='crash-test-') as folder:
+        whole = Training(arguments, Path(folder, 'whole'), args.processes)
+        if not whole.wait():
+            sys.exit(f'error: training failed: {"".join(whole.logs[0].read_text()[-2000:])}')
+        whole.writes = len(lines_with(whole.logs[0], 'Saving checkpoint'))
+        expected = compared(checkpoints(whole.logs[0].parent)[0])
+        console.print(f'without a kill: {whole.seconds:.1f} s, {whole.writes} checkpoints')
+        same = 0
+        for kill in range(1, args.kills + 1):
+            work_dir = Path(folder, f'killed-{kill}')
+            training = Training(arguments, work_dir, args.processes)
+            moment = kill_at_random(training, whole, writing=kill % 2 == 0)
+            training = Training([*arguments, '--resume'], work_dir, args.processes)
+            verdict, found = 'not resumed', []
+            if training.wait():
+                found = differences(expected, compared(checkpoints(work_dir)[0]))
+                verdict = 'other: ' + ', '.join(found[:2]) if found else 'the same'
+            else:
+                verdict = f'failed: {training.logs[0].read_text().strip().splitlines()[-1]}'
+            same += verdict == 'the same'
+            resumed = lines_with(training.logs[0], 'Load checkpoint from')
+            start = Path(resumed[-1].split()[-1]).name if resumed else 'the beginning'
+            table.add_row(str(kill), moment, start, verdict)
+            console.print(f'{kill}: {moment}, from {start}, {verdict}')
+    console.print(table)
+    console.print(f'{same} of {args.kills} ended with the same bits')
+    sys.exit(same < args.kills)
+
+
+if __name__ == '__main__':
+    main()
