@@ -111,13 +111,13 @@ def ordered_dict(pairs: list | tuple | dict = ()) -> OrderedDict:
     return OrderedDict(pairs)
 
 
-def counter(counts: dict = {}) -> Counter:  # noqa: B006
+def counter(counts: dict) -> Counter:
     """A Counter of what has been counted."""
     expect(type(counts) is dict, 'a Counter')
     return Counter(counts)
 
 
-def config_dict(items: dict = {}) -> ConfigDict:  # noqa: B006
+def config_dict(items: dict) -> ConfigDict:
     """A ConfigDict of what is in it: its own class would copy all that lies below, once more."""
     expect(type(items) is dict, 'a ConfigDict')
     made = ConfigDict()
@@ -125,13 +125,13 @@ def config_dict(items: dict = {}) -> ConfigDict:  # noqa: B006
     return made
 
 
-def plain_set(items: list = ()) -> set:
+def plain_set(items: list) -> set:
     """A set of the members in a list."""
-    expect(type(items) in (list, tuple), 'a set')
+    expect(type(items) is list, 'a set')
     return set(items)
 
 
-def size(numbers: tuple = ()) -> torch.Size:
+def size(numbers: tuple) -> torch.Size:
     """The size of a tensor."""
     expect(are_sizes(numbers), 'a torch.Size')
     return torch.Size(numbers)
