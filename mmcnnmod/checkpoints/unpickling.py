@@ -307,8 +307,8 @@ class Unpickler(pickle._Unpickler):
 
     def persistent_load(self, pid: tuple) -> TypedStorage:
         """The data of a tensor; what torch does with other references may write to files."""
-        if type(pid) is not tuple or len(pid) < 5 or pid[0] != 'storage' or not self.storage:
-            raise Refused('it refers to something outside that is no data of a tensor')
+        is_data = type(pid) is tuple and len(pid) >= 5 and pid[0] == 'storage'
+        expect(is_data and self.storage is not None, 'what it refers to')
         _, dtype, key, location, count, *rest = pid
         expect(isinstance(dtype, torch.dtype) and are_sizes([count]), "a tensor's data")
         expect(type(key) is str and type(location) is str, "a tensor's data")

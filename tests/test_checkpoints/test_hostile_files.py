@@ -359,6 +359,7 @@ FILES = {
     'no data': (lambda: zipped(GOOD).replace(b'data/0', b'data/1'), 'refused', 'data/0'),
     'a third byte order': (lambda: zipped(GOOD, byteorder='middle'), 'refused', 'byte order'),
     'no byte order': (lambda: zipped(GOOD, byteorder=b'\xff'), 'refused', 'cannot be read'),
+    'two letters of a zip': (lambda: b'PK', 'refused', 'cannot be read'),
     'half of a zip': (lambda: zipped(GOOD)[:-60], 'refused', 'cannot be read'),
     'an older one': (lambda: older(GOOD), 'read', ''),
     'an older one, too short': (lambda: older(GOOD)[:-1], 'refused', 'too short'),
