@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +17,12 @@ import torch
 from mmengine.runner import CheckpointLoader
 
 from ..errors import UserError
-from . import unpickling
+from . import torch_files
+from .unpickling import Refused
 
 torch_load = torch.load
 # Where the weights stand in a checkpoint: mmengine's name, then other trainers'.
 WEIGHTS = ('state_dict', 'model')
-FORCED = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 
 def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False) -> dict:
@@ -55,11 +54,11 @@ def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False)
         raise
     # Whatever a damaged file makes of the unpickler, it is the file that is at fault.
     except Exception as problem:
-        cause = ' '.join(f'{type(problem).__name__}: {problem}'.split())
+        cause = f'{type(problem).__name__}: {one_line(problem)}'
         remedy = 'it may be damaged, or no checkpoint of torch'
         if '://' in path:
             remedy = 'if it is out of reach, fetch it where there is a network and name the file'
-        raise UserError(f'checkpoint {path} cannot be read ({cause[:200]}); {remedy}') from problem
+        raise UserError(f'checkpoint {path} cannot be read ({cause}); {remedy}') from problem
 
 
 def read_state_dict(path: str | Path, trusted: bool = False) -> dict[str, torch.Tensor]:
@@ -123,10 +122,14 @@ def safe_loading(trusted: bool = False) -> Iterator[None]:
 
     load.trusted = trusted
     before, torch.load = torch.load, load
+    # torch.hub unpacks a zip of one file onto the disk, of any size, before it loads it.
+    zipped = torch.hub._is_legacy_zip_format
+    torch.hub._is_legacy_zip_format = zipped if trusted else lambda path: False
     try:
         yield
     finally:
         torch.load = before
+        torch.hub._is_legacy_zip_format = zipped
 
 
 def is_trusting() -> bool:
@@ -151,38 +154,18 @@ def load_file(file: str | Path | io.IOBase, map_location=None, trusted: bool = F
         return torch_load(file, map_location, weights_only=False)
     name = getattr(file, 'name', 'from memory')
     try:
-        refuse_other_formats(file)
-        with our_own_rules():
-            return torch_load(file, map_location, unpickling, weights_only=False)
-    except unpickling.Refused as problem:
+        return torch_files.read(file, map_location)
+    except Refused as problem:
         raise UserError(
-            f'checkpoint {name} is refused: {problem}, which could run any code; if you trust '
-            'where it comes from, use --trust-checkpoint (in Python: trusted=True)'
+            f'checkpoint {name} is refused: {one_line(problem)}, which {problem.danger}; if you '
+            'trust where it comes from, use --trust-checkpoint (in Python: trusted=True)'
         ) from problem
 
 
-@contextmanager
-def our_own_rules() -> Iterator[None]:
-    """Within it, torch does not refuse an unpickler of one's own, as this variable has it do."""
-    forced = os.environ.pop(FORCED, None)
-    try:
-        yield
-    finally:
-        if forced is not None:
-            os.environ[FORCED] = forced
-
-
-def refuse_other_formats(file: io.IOBase) -> None:
-    """Refuse what torch.load would give to other loaders: TorchScript and the tar files of 2016."""
-    start = file.tell()
-    is_zip = file.read(4) == b'PK\x03\x04'
-    file.seek(start)
-    if is_zip:
-        if 'constants.pkl' in torch._C.PyTorchFileReader(file).get_all_records():
-            raise unpickling.Refused('it is in the TorchScript format')
-    elif start == 0 and tarfile.is_tarfile(file):
-        raise unpickling.Refused('it is in the tar format of torch 0.1')
-    file.seek(start)
+def one_line(problem: Exception) -> str:
+    """What an error says, without what a file may do to a terminal by its names."""
+    text = ''.join(sign if sign.isprintable() else ' ' for sign in str(problem)[:400])
+    return ' '.join(text.split())[:200]
 
 
 def load_safetensors(file: str | Path, map_location=None) -> dict:

@@ -1,91 +1,297 @@
-"""An unpickler that builds data and calls nothing else; ``torch.load`` takes it as pickle_module.
+"""An unpickler that builds data and calls nothing else, and no more of it than the file justifies.
 
 A pickle is a program: it may call any function of any module by name. This one knows the names that
 checkpoints of torch and mmengine hold, and refuses every other before anything is called. It does
 not depend on torch's ``weights_only``, whose list cannot be extended in torch 2.1, and which there
 hands a file in TorchScript's format on to a loader that runs it.
+
+A short program may also build something huge. So each step is paid for out of a :class:`Budget`.
 """
 
 from __future__ import annotations
 
+import io
+import math
 import pickle
+import re
 from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from torch.storage import TypedStorage
+
+# What a file may build, in bytes: so much whatever its size, and so much for each byte of it.
+ALLOWANCE = 256 << 20
+FACTOR = 4
+# What is charged for an instruction of a pickle, for a call, and for each thing handed to one.
+INSTRUCTION, CALL, ITEM = 128, 1024, 64
+DEPTH = 50  # of what is in a key, or is handed to a call
 
 
 class Refused(pickle.UnpicklingError):
     """Says why a file is not read, such as 'it asks for posix.system'."""
 
+    danger = 'could run any code'
 
-def plain_dtype(code: str, align: bool = False, copy: bool = True) -> np.dtype:
+
+class TooLarge(Refused):
+    """Says that a file would build more than its :class:`Budget`."""
+
+    danger = 'could fill the memory'
+
+
+class Budget:
+    """What a file may still build, in bytes.
+
+    Args:
+        size (int): The file's own size in bytes.
+    """
+
+    def __init__(self, size: int):
+        self.size = size
+        self.left = ALLOWANCE + FACTOR * size
+
+    def spend(self, amount: int) -> None:
+        """Take so many bytes from what is left."""
+        self.left -= amount
+        if self.left < 0:
+            raise TooLarge(f'it builds more than {ALLOWANCE >> 20} MiB and {FACTOR} times its size')
+
+    def spend_on(self, things: Iterable) -> None:
+        """Pay for things that a call copies, or that a dict or set hashes, and for what is in them.
+
+        What stands in them twice is paid for twice: it is copied, or hashed, twice as well.
+        """
+        for _ in range(DEPTH):
+            things = list(things)
+            if not things:
+                return
+            self.spend(ITEM * len(things))
+            deeper = []
+            for thing in things:
+                if isinstance(thing, (str, bytes)):
+                    self.spend(len(thing))
+                elif isinstance(thing, int):
+                    self.spend(thing.bit_length() // 8)
+                elif isinstance(thing, (tuple, list, dict)):
+                    self.spend(ITEM * len(thing))
+                    deeper.extend(thing)
+            things = deeper
+        # Python's hash of a tuple in a tuple, and so on, overflows the stack.
+        raise TooLarge(f'it nests things more than {DEPTH} deep')
+
+
+# --- what a pickle may call: each takes what torch, numpy and mmengine write, and no more ---
+
+
+def expect(is_so: bool, what: str) -> None:
+    """Raise an error if a pickle holds something that no library has written."""
+    if not is_so:
+        raise ValueError(f'there is something wrong with {what}')
+
+
+def are_sizes(numbers: object) -> bool:
+    """Whether these can be the sizes or strides of a tensor or array."""
+    return (
+        isinstance(numbers, (tuple, list))
+        and len(numbers) <= 64  # more than torch's and numpy's functions can take
+        and all(type(number) is int and 0 <= number < 1 << 63 for number in numbers)
+    )
+
+
+def ordered_dict(pairs: list | tuple | dict = ()) -> OrderedDict:
+    """From Python 2 it comes with pairs."""
+    if type(pairs) is not dict:
+        expect(type(pairs) in (list, tuple), 'a dict')
+        expect(all(type(pair) in (list, tuple) for pair in pairs), 'a dict')
+    return OrderedDict(pairs)
+
+
+def counter(counts: dict) -> Counter:
+    """A Counter of what has been counted."""
+    expect(type(counts) is dict, 'a Counter')
+    return Counter(counts)
+
+
+def config_dict(items: dict) -> ConfigDict:
+    """A ConfigDict of what is in it: its own class would copy all that lies below, once more."""
+    expect(type(items) is dict, 'a ConfigDict')
+    made = ConfigDict()
+    dict.update(made, items)
+    return made
+
+
+def plain_set(items: list) -> set:
+    """A set of the members in a list."""
+    expect(type(items) is list, 'a set')
+    return set(items)
+
+
+def size(numbers: tuple) -> torch.Size:
+    """The size of a tensor."""
+    expect(are_sizes(numbers), 'a torch.Size')
+    return torch.Size(numbers)
+
+
+def tensor(
+    storage: TypedStorage,
+    offset: int,
+    sizes: tuple,
+    strides: tuple,
+    requires_grad: bool = False,
+    hooks: dict | None = None,
+) -> torch.Tensor:
+    """A tensor on a storage, none of whose elements lies outside."""
+    expect(type(storage) is TypedStorage and not hooks, 'a tensor')
+    expect(are_sizes(sizes) and are_sizes(strides) and are_sizes([offset]), "a tensor's sizes")
+    expect(len(sizes) == len(strides), "a tensor's strides")
+    if 0 not in sizes:
+        last = offset + sum((n - 1) * step for n, step in zip(sizes, strides, strict=True))
+        expect(last < storage._size(), 'a tensor: it reaches beyond its data')
+    made = torch.empty(0, dtype=storage.dtype, device=storage._untyped_storage.device)
+    made.set_(storage._untyped_storage, offset, sizes, strides)
+    return made.requires_grad_(bool(requires_grad))
+
+
+def parameter(data: torch.Tensor, requires_grad: bool, hooks: dict | None) -> torch.nn.Parameter:
+    """A parameter of a network."""
+    expect(isinstance(data, torch.Tensor) and not hooks, 'a parameter')
+    return torch.nn.Parameter(data, bool(requires_grad))
+
+
+def plain_dtype(code: str, *_) -> np.dtype:
     """A numpy dtype of numbers or text: the others hold objects, or offsets into memory."""
-    dtype = np.dtype(code, align, True)  # a copy: its byte order may be set
-    if not isinstance(code, str) or dtype.hasobject or dtype.kind not in 'biufcSU':
-        raise Refused(f'it asks for numpy.dtype({code!r})')
-    return dtype
+    if type(code) is str and re.fullmatch('[<>=|]?[biufcSU][1-9][0-9]{0,8}', code):
+        return np.dtype(code, False, True)  # a copy: its byte order may be set
+    raise Refused(f'it asks for numpy.dtype({shown(code)})')
+
+
+def empty_array(kind: type, *_) -> np.ndarray:
+    """An array that gets its shape and content by :func:`set_state`."""
+    expect(kind is np.ndarray, 'an array')
+    return np.empty(0, np.int8)
+
+
+def scalar(dtype: np.dtype, content: bytes) -> np.generic:
+    """A number or text of numpy's."""
+    expect(isinstance(dtype, np.dtype) and type(content) is bytes, 'a scalar')
+    expect(len(content) == dtype.itemsize, 'a scalar')
+    return np.frombuffer(content, dtype)[0]
 
 
 def latin1_bytes(text: str, encoding: str) -> bytes:
     """How pickles of protocol 2 write bytes; other codecs are not data."""
-    if encoding != 'latin1':
-        raise Refused(f'it asks for the codec {encoding!r}')
+    if type(encoding) is not str or encoding != 'latin1':
+        raise Refused(f'it asks for the codec {shown(encoding)}')
+    expect(type(text) is str, 'bytes')
     return text.encode('latin1')
 
 
+def history() -> HistoryBuffer:
+    """A history that gets its content by :func:`set_state`."""
+    return HistoryBuffer()
+
+
 # The functions that mmengine's state dicts hold: pickled as an attribute of their class.
-METHODS = {
-    HistoryBuffer: ('min', 'max', 'mean', 'current'),
-    OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
-}
+METHODS = [
+    (history, HistoryBuffer, ('min', 'max', 'mean', 'current')),
+    (OneCycleParamScheduler, OneCycleParamScheduler, ('_annealing_cos', '_annealing_linear')),
+]
 
 
-def known_method(owner: type, name: str) -> object:
+def known_method(owner: object, name: str) -> object:
     """``getattr`` for the methods that checkpoints hold."""
-    if owner not in METHODS or name not in METHODS[owner]:
-        raise Refused(f'it asks for the attribute {name!r} of {owner!r:.80}')
-    return getattr(owner, name)
+    for known, kind, names in METHODS:
+        if owner is known and type(name) is str and name in names:
+            return getattr(kind, name)
+    raise Refused(f'it asks for the attribute {shown(name)} of {shown(owner)}')
+
+
+def shown(thing: object) -> str:
+    """A few words for an error. What is in a list is left out: it may be without end."""
+    if isinstance(thing, str):
+        return repr(thing[:40])
+    return getattr(thing, '__name__', None) if callable(thing) else f'a {type(thing).__name__}'
 
 
 # What a pickle may call, by the names that it knows them by. numpy 2 has moved its two.
 CALLABLE = {
-    'collections.OrderedDict': OrderedDict,
-    'collections.Counter': Counter,
-    'builtins.set': set,
+    'collections.OrderedDict': ordered_dict,
+    'collections.Counter': counter,
+    'builtins.set': plain_set,
     '_codecs.encode': latin1_bytes,
     'builtins.getattr': known_method,
-    'torch.Size': torch.Size,
+    'torch.Size': size,
     'torch.device': torch.device,
-    'torch._utils._rebuild_tensor': torch._utils._rebuild_tensor,
-    'torch._utils._rebuild_tensor_v2': torch._utils._rebuild_tensor_v2,
-    'torch._utils._rebuild_parameter': torch._utils._rebuild_parameter,
+    'torch._utils._rebuild_tensor': tensor,
+    'torch._utils._rebuild_tensor_v2': tensor,
+    'torch._utils._rebuild_parameter': parameter,
     'numpy.dtype': plain_dtype,
-    'numpy.core.multiarray._reconstruct': np.ndarray.__reduce__(np.zeros(1))[0],
-    'numpy.core.multiarray.scalar': np.float64.__reduce__(np.float64(1))[0],
-    'mmengine.config.config.ConfigDict': ConfigDict,
-    'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+    'numpy.core.multiarray._reconstruct': empty_array,
+    'numpy.core.multiarray.scalar': scalar,
+    'mmengine.config.config.ConfigDict': config_dict,
+    'mmengine.logging.history_buffer.HistoryBuffer': history,
+}
+# The types of storages, which torch tells by their name alone; in their place stands the dtype.
+STORAGES = {
+    name: kind._dtype
+    for name, kind in vars(torch).items()
+    if name.endswith('Storage') and isinstance(getattr(kind, '_dtype', None), torch.dtype)
 }
 # What it may hold beside.
 DATA = {
     'numpy.ndarray': np.ndarray,
     'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler': OneCycleParamScheduler,
     **{f'{dtype}': dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)},
+    **{  # as protocol 4 names methods
+        f'{kind.__module__}.{kind.__name__}.{name}': getattr(kind, name)
+        for _, kind, names in METHODS
+        for name in names
+    },
+    **{f'torch.{name}': dtype for name, dtype in STORAGES.items()},
+    **{f'torch.cuda.{name}': dtype for name, dtype in STORAGES.items()},
 }
 RENAMED = {'numpy._core.': 'numpy.core.', '__builtin__.': 'builtins.'}
+
+
+class PaidFor(dict):
+    """A table of instructions; a budget pays for each that is looked up in it."""
+
+    budget = None
+
+    def __getitem__(self, code: int) -> Callable:
+        self.budget.spend(INSTRUCTION)
+        return super().__getitem__(code)
 
 
 class Unpickler(pickle._Unpickler):
     """Python's own unpickler, the one written in Python, with every door closed but three.
 
     They are the names of :data:`CALLABLE` and :data:`DATA`, calls of the former, and the state of
-    the few types in :meth:`load_build`.
+    the few types in :func:`set_state`.
+
+    Args:
+        file (io.IOBase): What is read, from where it stands to the end of one pickle.
+        budget (Budget): What pays for what is built.
+        storage (Callable, optional): Gives the data of tensors; it gets the dtype, the key, the
+            location, the number of elements, and in the older format something else. Defaults to
+            None: there are no tensors.
     """
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch = PaidFor(pickle._Unpickler.dispatch)
+
+    def __init__(self, file: io.IOBase, budget: Budget, storage: Callable | None = None):
+        super().__init__(file, encoding='utf-8')
+        self.budget = budget
+        self.dispatch = PaidFor(self.dispatch)
+        self.dispatch.budget = budget
+        self.storage = storage
+        # A length in a pickle may be any number; Python would ask for so much memory at once.
+        self._file_read = lambda count: file.read(min(count, budget.size))
 
     def find_class(self, module: str, name: str) -> object:
         """The object that a pickle asks for by name."""
@@ -99,50 +305,144 @@ class Unpickler(pickle._Unpickler):
             return DATA[full_name]
         raise Refused(f'it asks for {full_name}')
 
+    def persistent_load(self, pid: tuple) -> TypedStorage:
+        """The data of a tensor; what torch does with other references may write to files."""
+        is_data = type(pid) is tuple and len(pid) >= 5 and pid[0] == 'storage'
+        expect(is_data and self.storage is not None, 'what it refers to')
+        _, dtype, key, location, count, *rest = pid
+        expect(isinstance(dtype, torch.dtype) and are_sizes([count]), "a tensor's data")
+        expect(type(key) is str and type(location) is str, "a tensor's data")
+        return self.storage(dtype, key, location, count, *rest)
+
     def load_call(self) -> None:
         """Call the function, or make an object of the class, below the arguments on the stack."""
-        function = self.stack[-2]
-        if not any(function is known for known in CALLABLE.values()):
-            raise Refused(f'it calls {function!r:.80}')
         arguments = self.stack.pop()
-        self.stack[-1] = function(*arguments)
+        function = self.stack.pop()
+        if not any(function is known for known in CALLABLE.values()):
+            raise Refused(f'it calls {shown(function)}')
+        expect(type(arguments) is tuple, 'a call')
+        self.budget.spend(CALL)
+        self.budget.spend_on(arguments)
+        made = function(*arguments)
+        if function is tensor:  # an element may stand for many: they count as if they were copied
+            self.budget.spend(math.prod(made.shape) * made.element_size())
+        self.append(made)
 
     def load_build(self) -> None:
         """Give an object on the stack its state."""
         state = self.stack.pop()
+        self.budget.spend_on([state])
         set_state(self.stack[-1], state)
+
+    def put_into(self, kinds: tuple, items: list, hashed: list) -> object:
+        """Pay for what is put into the container on the stack, and give the container."""
+        container = self.stack[-1]
+        expect(type(container) in kinds, f'a {kinds[0].__name__}')
+        self.budget.spend(ITEM * len(items))
+        self.budget.spend_on(hashed)
+        return container
+
+    def load_append(self) -> None:
+        """Into a list and nothing else, as what has an ``append`` might do anything."""
+        item = self.stack.pop()
+        self.put_into((list,), [item], []).append(item)
+
+    def load_appends(self) -> None:
+        """As :meth:`load_append`."""
+        items = self.pop_mark()
+        self.put_into((list,), items, []).extend(items)
+
+    def load_setitem(self) -> None:
+        """Into a dict and nothing else: an array or tensor has items as well."""
+        value, key = self.stack.pop(), self.stack.pop()
+        self.put_into((dict, OrderedDict, Counter), [value], [key])[key] = value
+
+    def load_setitems(self) -> None:
+        """As :meth:`load_setitem`."""
+        items = self.pop_mark()
+        keys, values = items[::2], items[1::2]
+        container = self.put_into((dict, OrderedDict, Counter), values, keys)
+        for key, value in zip(keys, values, strict=True):
+            container[key] = value
+
+    def load_additems(self) -> None:
+        """Into a set and nothing else."""
+        items = self.pop_mark()
+        self.put_into((set,), [], items).update(items)
+
+    def load_dict(self) -> None:
+        """A dict of what stands on the stack."""
+        items = self.pop_mark()
+        self.budget.spend_on(items[::2])
+        self.append(dict(zip(items[::2], items[1::2], strict=True)))
+
+    def load_frozenset(self) -> None:
+        """A frozenset of what stands on the stack."""
+        items = self.pop_mark()
+        self.budget.spend_on(items)
+        self.append(frozenset(items))
 
     def load_foreign(self) -> None:
         """Refuse an instruction that torch.save does not write."""
         raise Refused('it holds an instruction that torch.save does not write')
 
-    dispatch[pickle.REDUCE[0]] = load_call
-    dispatch[pickle.NEWOBJ[0]] = load_call
-    dispatch[pickle.BUILD[0]] = load_build
-    for _code in (pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4):
-        dispatch[_code[0]] = load_foreign
+    own = {
+        pickle.REDUCE: load_call,
+        pickle.NEWOBJ: load_call,
+        pickle.BUILD: load_build,
+        pickle.APPEND: load_append,
+        pickle.APPENDS: load_appends,
+        pickle.SETITEM: load_setitem,
+        pickle.SETITEMS: load_setitems,
+        pickle.ADDITEMS: load_additems,
+        pickle.DICT: load_dict,
+        pickle.FROZENSET: load_frozenset,
+        **dict.fromkeys((pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX), load_foreign),
+        **dict.fromkeys((pickle.EXT1, pickle.EXT2, pickle.EXT4), load_foreign),
+        # Bytes that can be changed; they are there before they are read.
+        **dict.fromkeys((pickle.BYTEARRAY8, pickle.NEXT_BUFFER), load_foreign),
+    }
+    dispatch.update({code[0]: function for code, function in own.items()})
 
 
 def set_state(thing: object, state: object) -> None:
     """Restore an object's state: that of a state dict, of a record of scalars, or of an array."""
     kind = type(thing)
-    if kind is OrderedDict and set(state) == {'_metadata'}:
+    if kind is OrderedDict and type(state) is dict and list(state) == ['_metadata']:
         thing._metadata = state['_metadata']
     elif kind is HistoryBuffer:
-        # Beside these stands a table of functions, which every HistoryBuffer makes by itself.
-        thing.__dict__.update({name: state[name] for name in HistoryBuffer().__dict__})
-    elif kind is np.ndarray or (isinstance(thing, np.dtype) and only_byte_order(thing, state)):
+        set_history(thing, state)
+    elif kind is np.ndarray:
+        set_array(thing, state)
+    elif isinstance(thing, np.dtype) and only_byte_order(thing, state):
         thing.__setstate__(state)
     else:
         raise Refused(f'it sets the state of a {kind.__module__}.{kind.__qualname__}')
 
 
+def set_history(thing: HistoryBuffer, state: dict) -> None:
+    """Its numbers; beside these stands a table of functions, which each makes by itself."""
+    expect(type(state) is dict, 'a history')
+    state = {name: state[name] for name in HistoryBuffer().__dict__}
+    values, counts = state['_log_history'], state['_count_history']
+    for numbers in (values, counts):
+        expect(type(numbers) is np.ndarray and numbers.ndim == 1, 'a history')
+    expect(len(values) == len(counts) and type(state['max_length']) is int, 'a history')
+    thing.__dict__.update(state)
+
+
+def set_array(thing: np.ndarray, state: tuple) -> None:
+    """Its shape and numbers, which fill the shape."""
+    expect(type(state) is tuple and len(state) == 5, 'an array')
+    version, shape, dtype, is_fortran, content = state
+    expect(are_sizes(shape) and isinstance(dtype, np.dtype), 'an array')
+    expect(type(content) is bytes, 'an array')
+    expect(math.prod(shape) * dtype.itemsize == len(content), "an array's shape")
+    thing.__setstate__((version, tuple(shape), dtype, bool(is_fortran), content))
+
+
 def only_byte_order(dtype: np.dtype, state: tuple) -> bool:
     """Whether a state changes no more than the byte order: sizes and fields lead into memory."""
     own = dtype.__reduce__()[2]
-    return (state[0], *state[2:]) == (own[0], *own[2:])
-
-
-def load(file, **options) -> object:
-    """What torch.load calls for the parts of its older format."""
-    return Unpickler(file, **options).load()
+    plain = type(state) is tuple and all(type(part) in (int, str, type(None)) for part in state)
+    return plain and (state[0], *state[2:]) == (own[0], *own[2:])

@@ -33,7 +33,7 @@ ARRAYS = [
 
 
 def load(pickled):
-    return unpickling.load(io.BytesIO(pickled))
+    return unpickling.Unpickler(io.BytesIO(pickled), unpickling.Budget(len(pickled))).load()
 
 
 @pytest.mark.parametrize('protocol', [2, 3, 4, 5])

@@ -1,0 +1,157 @@
+"""A process that reads files with little memory and time, and tells what became of each."""
+
+import gc
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+
+from mmcnnmod.checkpoints import read_checkpoint
+from mmcnnmod.errors import UserError
+
+SECONDS = 60  # of computing, for a file
+# What Python reports (see sys.addaudithook) when something is run, written or sent.
+FORBIDDEN = {
+    'compile', 'ctypes.dlopen', 'exec', 'os.exec', 'os.fork', 'os.mkdir', 'os.posix_spawn',
+    'os.remove', 'os.rename', 'os.rmdir', 'os.spawn', 'os.system', 'shutil.rmtree',
+    'socket.connect', 'socket.getaddrinfo', 'subprocess.Popen', 'urllib.Request',
+}  # fmt: skip
+INSTALLED = (sys.prefix, sys.base_prefix, '<frozen importlib')
+
+
+class LimitedReader:
+    """Reads in a fork, which the tests outlive.
+
+    Args:
+        folder (Path): For the files.
+    """
+
+    def __init__(self, folder):
+        self.path = folder / 'hostile.pth'
+        self.child = None
+
+    def __call__(self, file, memory, suffix='.pth', trusted=False):
+        """Read a file.
+
+        Args:
+            file (bytes): What is in it.
+            memory (int): How many bytes the reader may reserve.
+            suffix (str): Of the file's name. Defaults to '.pth'.
+            trusted (bool): As of ``read_checkpoint``. Defaults to False.
+
+        Returns:
+            tuple: 'read', 'refused' or an error that is none of ours; its text; what was done that
+            is forbidden; by how many bytes the memory in use has grown at most.
+        """
+        path = self.path.with_suffix(suffix)
+        path.write_bytes(file)
+        if self.child is None:
+            context = multiprocessing.get_context('fork')
+            self.pipe, end = context.Pipe()
+            self.child = context.Process(target=serve, args=(end,), daemon=True)
+            self.child.start()
+            end.close()
+        try:
+            self.pipe.send((path, memory, trusted))
+            return self.pipe.recv()
+        except (EOFError, ConnectionError):
+            self.child.join()
+            code, self.child = self.child.exitcode, None
+            kept = path.with_name(f'killed_a_reader{suffix}')
+            kept.write_bytes(file)
+            name = signal.Signals(-code).name if code < 0 else code
+            pytest.fail(f'the reader has died of {name}, of a file now in {kept}')
+
+    def end(self):
+        """End the process, if it was started."""
+        if self.child is not None:
+            self.child.kill()
+            self.child.join()
+
+
+def serve(pipe):
+    """Read what the pipe names, one file after the other."""
+    torch.set_num_threads(1)
+    gc.freeze()  # what was there before need not be looked at after each file
+    sys.dont_write_bytecode = True
+    done = []
+    watching = False
+
+    def watch(event, arguments):
+        writes = event == 'open' and (
+            any(sign in (arguments[1] or '') for sign in 'wax+')
+            or arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
+        if watching and (writes or event in FORBIDDEN) and not is_import(event, arguments):
+            done.append(f'{event} {arguments!r:.200}')
+
+    sys.addaudithook(watch)
+    while True:
+        path, memory, trusted = pipe.recv()
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + SECONDS, -1))
+        reserved = number_in('/proc/self/status', 'VmSize:') * 1024
+        resource.setrlimit(resource.RLIMIT_AS, (reserved + memory, -1))
+        reset_peak()
+        before = number_in('/proc/self/status', 'VmRSS:')
+        watching = True
+        try:
+            content, outcome, text = read_checkpoint(path, trusted=trusted), 'read', ''
+        except UserError as problem:
+            content, outcome, text = None, 'refused', str(problem)
+            problem.__cause__ = None
+        except BaseException as problem:
+            content, outcome, text = None, type(problem).__name__, str(problem)[:1000]
+        watching = False
+        peak = number_in('/proc/self/status', 'VmHWM:') - before
+        use(content)
+        content = None
+        resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+        gc.collect()
+        pipe.send((outcome, text, list(done), peak * 1024))
+        done.clear()
+
+
+def is_import(event, arguments):
+    """Whether an installed module is compiled or run, as where it is first needed."""
+    if event == 'exec':
+        return arguments[0].co_filename.startswith(INSTALLED)
+    return event == 'compile' and str(arguments[1]).startswith(INSTALLED)
+
+
+def reset_peak():
+    """Let the kernel count the highest use of memory from here on."""
+    with open('/proc/self/clear_refs', 'w') as file:
+        file.write('5')
+
+
+def number_in(path, name):
+    with open(path) as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name))
+
+
+def use(content):
+    """Touch all memory that was handed out: what lies outside of it ends the process."""
+    rest, seen = [content], set()
+    while rest:
+        thing = rest.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, torch.Tensor):
+            if not thing.is_quantized and thing.device.type == 'cpu':
+                thing.detach().clone()
+        elif isinstance(thing, np.ndarray):
+            thing.tobytes()
+        elif isinstance(thing, HistoryBuffer):
+            rest.extend(thing.data)
+        elif isinstance(thing, dict):
+            rest.extend(dict.values(thing))
+        elif isinstance(thing, (list, tuple, set, frozenset)):
+            rest.extend(thing)
