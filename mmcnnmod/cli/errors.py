@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import traceback
@@ -12,11 +13,18 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import build_from_cfg
 from torch import nn
+from torch.utils.data import Dataset
 
 from ..errors import UserError
 from ..swap import walk
 
 CHANNELS = re.compile(r'to have (\d+) channels, but got (\d+) channels')
+# numpy's words for a data set with nothing in it.
+EMPTY = 'need at least one array to concatenate'
+NO_IMAGES = (
+    'the data set finds no image to use; look at its ann_file, data_prefix, suffixes, classes and '
+    'filter_cfg'
+)
 FEATURES = re.compile(r'mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)')
 
 
@@ -53,7 +61,12 @@ def building_from(what: str, cfg: Config | None = None) -> Iterator[None]:
         yield
     except Exception as problem:
         key = find_key(problem, cfg) if cfg else ''
-        raise UserError(f'{what}: {key}{one_line(problem)}') from problem
+        text, file = one_line(problem), find_data_file(problem)
+        if EMPTY in text:
+            text = f'{file and f"{file}: "}{NO_IMAGES}'
+        elif file and file not in text:
+            text = f'{file} cannot be read ({text}); correct or replace it'
+        raise UserError(f'{what}: {key}{text}') from problem
 
 
 def find_key(problem: Exception, cfg: Config) -> str:
@@ -65,6 +78,25 @@ def find_key(problem: Exception, cfg: Config) -> str:
             paths = [path for key in cfg for path, node, _ in walk(cfg[key], key) if node == built]
             if len(paths) == 1:
                 return f'{paths[0]}: '
+    return ''
+
+
+def find_data_file(problem: Exception) -> str:
+    """The annotations that a data set was reading when an exception was raised; '' if none."""
+    places = [frame.f_locals for frame, _ in traceback.walk_tb(problem.__traceback__)]
+    while places and not isinstance(places[0].get('self'), Dataset):
+        del places[0]
+    # What is being read now, of the innermost function first, but not the image that it tells of.
+    named = [
+        value
+        for variables in reversed(places)
+        for name, value in variables.items()
+        if not name.startswith('img')
+    ]
+    named += [getattr(variables.get('self'), 'ann_file', None) for variables in places]
+    for value in named:
+        if isinstance(value, str) and os.path.isfile(value):
+            return value
     return ''
 
 

@@ -19,6 +19,7 @@ from ..config_types import type_name
 from ..datasets import name_unreadable_files
 from ..errors import UserError
 from .config import revert_sync_bn
+from .data import check_labels
 from .errors import building_from
 from .resuming import last_checkpoint
 
@@ -73,7 +74,8 @@ def check_loading(runner: Runner) -> None:
 
     def build_checked(*args, **kwargs):
         loader = build(*args, **kwargs)
-        name_unreadable_files(loader.dataset)
+        check_labels(loader.dataset, runner.model)
+        name_unreadable_files(loader.dataset, runner.model)
         return loader
 
     runner.build_dataloader = build_checked

@@ -154,13 +154,16 @@ Floats connect(const Floats& inputs, const float* weights, int64_t rows, int64_t
   return outputs;
 }
 
-// The channels with the k highest logits, highest first; NaN is the highest. By the algorithms of
-// torch.topk, so that of equal logits the same ones are taken.
+// The channels with the k highest logits, highest first; NaN is the highest. Of equal logits the lower
+// channel is taken, as in Triton: the order is a total one, so that the algorithm does not matter.
 std::vector<int32_t> pick(const float* logits, int64_t channels, int64_t k) {
   std::vector<int32_t> index(channels);
   std::iota(index.begin(), index.end(), 0);
-  const auto higher = [logits](int32_t a, int32_t b) {
+  const auto above = [logits](int32_t a, int32_t b) {
     return logits[a] > logits[b] || (std::isnan(logits[a]) && !std::isnan(logits[b]));
+  };
+  const auto higher = [above](int32_t a, int32_t b) {
+    return above(a, b) || (a < b && !above(b, a));
   };
   if (k * 64 <= channels) {
     std::partial_sort(index.begin(), index.begin() + k, index.end(), higher);

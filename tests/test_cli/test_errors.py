@@ -44,6 +44,39 @@ def test_the_original_line_out_of_a_data_loading_process():
     assert explain(error.value) == 'image a.jpg cannot be read; replace it'
 
 
+OBJECT = '<object><name>dog</name><bndbox>{}</bndbox></object>'
+BOX = ''.join(f'<{side}>{{}}</{side}>' for side in ('xmin', 'ymin', 'xmax', 'ymax'))
+SIZE = '<annotation><size><width>9</width><height>9</height></size>'
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        ('', 'no element found'),
+        (SIZE + OBJECT.format(BOX.format(1, 2, 3, 4)), 'no element found'),  # not closed
+        (SIZE + OBJECT.format('') + '</annotation>', "has no attribute 'text'"),
+        (SIZE + OBJECT.format(BOX.format(1, 2, 'nan', 4)) + '</annotation>', 'NaN to integer'),
+        (SIZE + OBJECT.format(BOX.format(1, 2, 'x', 4)) + '</annotation>', "to float: 'x'"),
+    ],
+)
+def test_damaged_annotations_are_named(tmp_path, content, words):
+    mmdet = pytest.importorskip('mmdet.datasets')
+    (tmp_path / 'Annotations').mkdir()
+    (tmp_path / 'list.txt').write_text('a\n')
+    path = tmp_path / 'Annotations/a.xml'
+    path.write_text(content)
+    (tmp_path / 'JPEGImages').mkdir()
+    (tmp_path / 'JPEGImages/a.jpg').touch()
+    with pytest.raises(UserError) as error, building_from('config a.py'):
+        mmdet.XMLDataset(
+            ann_file=str(tmp_path / 'list.txt'), data_prefix=dict(sub_data_root=str(tmp_path)),
+            metainfo=dict(classes=('dog',)),
+        )  # fmt: skip
+    assert str(error.value).startswith(f'config a.py: {path} cannot be read (')
+    assert words in str(error.value)
+    assert str(error.value).endswith('; correct or replace it')
+
+
 @pytest.mark.parametrize('problem', [RuntimeError('a bug'), ZeroDivisionError(), KeyError('x')])
 def test_what_is_not_foreseen_keeps_its_traceback_where_there_is_no_debug(problem):
     with pytest.raises(type(problem)), one_line_errors():

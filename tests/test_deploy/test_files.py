@@ -15,6 +15,7 @@ from mmcnnmod.deploy.parity import compare
 from mmcnnmod.deploy.parts import part_of, selectors
 from mmcnnmod.errors import UserError
 
+from ..test_layers.saturation import saturate, turn_off
 from .conftest import ROOT
 
 QUICK = ('onnx', 'openvino', 'torchscript', 'torch-export')
@@ -88,6 +89,57 @@ def test_every_kind_of_block(part, write, name, options):
     file = write(network, name, size=(32, 32))
     images = torch.randn(3, 3, 40, 48)
     assert compare(network, images, file, images).agrees
+
+
+@pytest.mark.parametrize('precision', ['f32', 'default'])
+def test_where_all_scores_are_1_the_highest_logits_are_selected(part, write, name, precision):
+    if precision == 'default' and name != 'openvino':  # in bf16 where the processor has it
+        pytest.skip('it has one precision')
+    network = part('mmpretrain', change=lambda cfg: cfg.model.backbone.update(c=4))
+    highest = {key: saturate(selector) for key, selector in selectors(network).items()}
+    images = torch.randn(3, 3, 40, 48)
+    saturated = []
+    for selector in selectors(network).values():
+        selector.register_forward_hook(
+            lambda module, inputs, output: saturated.append(bool((output[1] == 1).all()))
+        )
+    with torch.no_grad():
+        network(images)
+    assert saturated == [True] * 4
+    for selector in selectors(network).values():
+        selector._forward_hooks.clear()
+    file = write(network, name, size=(32, 32))
+    file = open_file(file.path, list(highest), precision)
+    chosen = file(images)[1]
+    assert {key: index.tolist() for key, index in chosen.items()} == {
+        key: [best] * 3 for key, best in highest.items()
+    }
+    if precision == 'f32':
+        assert compare(network, images, file, images).agrees
+
+
+def test_which_channels_are_selected_of_equal_logits(part, write, name):
+    """What docs/deployment.md says of each runtime; it repeats."""
+    network = part('mmpretrain', change=lambda cfg: cfg.model.backbone.update(c=4))
+    for selector in selectors(network).values():
+        turn_off(selector)
+    file = write(network, name, size=(32, 32))
+    images = torch.randn(3, 3, 40, 48)
+    chosen = file(images)[1]
+    again = file(images)[1]
+    for key, selector in selectors(network).items():
+        index, k = chosen[key], selector.k
+        assert torch.equal(index, again[key])
+        if name == 'onnx':
+            assert index.tolist() == [list(range(k))] * 3
+        elif name == 'openvino':
+            assert index.sort(1).values.tolist() == [list(range(k))] * 3
+        else:
+            own = selector(torch.rand(3, selector.in_channels, 2, 2))[0]
+            assert torch.equal(index, own)
+    result = compare(network, images, file, images)
+    assert result.agrees
+    assert (result.ties > 0) == (name in ('onnx', 'openvino'))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from torch.nn.utils.parametrizations import weight_norm
 from mmcnnmod.layers import ChannelSelector
 
 from .reference import reference_scores
+from .saturation import saturate, turn_off
+from .test_mod_block import TORCH
 
 
 def test_scores_and_order():
@@ -37,6 +39,33 @@ def test_saturated_scores_are_still_ranked(dtype):
         index, scores = selector.to(dtype)(x)
     assert index.tolist() == [[7, 3, 12]]
     assert scores.dtype == torch.float32
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('autocast', [None, torch.bfloat16, torch.float16])
+def test_where_all_scores_are_1_the_highest_logits_are_selected(dtype, autocast):
+    if torch.float16 in (dtype, autocast) and TORCH < (2, 4):
+        pytest.skip('this torch has no fp16 on CPU')
+    for width, k in ((16, 4), (64, 1), (128, 2)):  # topk has an algorithm for few of many
+        selector = ChannelSelector(width, k)
+        highest = saturate(selector)
+        x = (torch.rand(3, width, 4, 5) + 0.1).to(dtype)
+        with torch.autocast('cpu', dtype=autocast, enabled=autocast is not None):
+            index, scores = selector.to(dtype)(x)
+        assert index.tolist() == [highest] * 3
+        assert (scores == 1).all()
+
+
+@pytest.mark.parametrize(('width', 'k'), [(16, 4), (128, 2), (256, 64)])
+def test_ties_repeat(width, k):
+    """Which channels are taken is torch's own, but always the same, in any batch."""
+    selector = ChannelSelector(width, k)
+    turn_off(selector)
+    index, scores = selector(torch.rand(5, width, 3, 3))
+    assert (scores == 0.5).all()
+    for batch in (1, 2, 5):
+        assert torch.equal(selector(torch.rand(batch, width, 4, 2))[0], index[:batch])
+    assert (index == index[0]).all()
 
 
 def test_autocast_does_not_round_the_scores():

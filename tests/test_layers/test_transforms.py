@@ -19,8 +19,9 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmcnnmod.layers import MoDBlock, bottleneck, plain_conv
+from mmcnnmod.layers import ChannelSelector, MoDBlock, bottleneck, plain_conv
 
+from .saturation import saturate
 from .test_mod_block import TORCH
 
 VARIANTS = {
@@ -338,13 +339,42 @@ def test_the_host_never_waits(block, gradients):
             out.sum().backward()
 
 
+def compiled(selector, x):
+    torch._dynamo.reset()
+    return torch.compile(selector, fullgraph=True)
+
+
+FORMS = {
+    'jit': torch.jit.trace,
+    'fx': lambda selector, x: torch.fx.symbolic_trace(selector),
+    'export': lambda selector, x: torch.export.export(selector, (x,), strict=False).module(),
+    'inductor': compiled,
+}
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    'form', ['jit', 'fx', 'export', pytest.param('inductor', marks=pytest.mark.slow)]
+)
+@torch.no_grad()
+def test_where_all_scores_are_1_the_highest_logits_are_selected(form, dtype):
+    if form == 'export' and TORCH < (2, 6):
+        pytest.skip('torch.export is young')
+    if form == 'inductor' and (TORCH < (2, 4) or shutil.which('c++') is None):
+        pytest.skip('nothing that compiles it')
+    selector = ChannelSelector(64, 4).eval()
+    highest = saturate(selector)
+    x = (torch.rand(3, 64, 5, 4) + 0.1).to(dtype)
+    index, scores = FORMS[form](selector.to(dtype), x)(x)
+    assert index.tolist() == [highest] * 3
+    assert (scores == 1).all()
+
+
+@pytest.mark.slow  # seconds for each layer
 @pytest.mark.skipif(shutil.which('c++') is None, reason='no C++ compiler')
 @pytest.mark.skipif(TORCH < (2, 4), reason='torch 2.1 makes C++ of it that does not compile')
 @pytest.mark.parametrize('position', ['first', 'original'])
-@pytest.mark.parametrize(
-    'conv_block',
-    [plain_conv, pytest.param(bottleneck, marks=pytest.mark.slow)],  # seconds for each layer
-)
+@pytest.mark.parametrize('conv_block', [plain_conv, bottleneck])
 def test_inductor_compiles_training(conv_block, position):
     torch._dynamo.reset()
     block = make(64, conv_block, c=16, position=position).train().double()

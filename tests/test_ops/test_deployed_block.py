@@ -22,6 +22,7 @@ from mmcnnmod.layers import (
 )
 from mmcnnmod.ops import DeployedMoDBlock, deployed_block, operator_problem
 
+from ..test_layers.saturation import saturate
 from ..test_layers.test_mod_block import TORCH
 
 FORMATS = {'contiguous': torch.contiguous_format, 'channels last': torch.channels_last}
@@ -124,11 +125,63 @@ def test_selected_channels_may_be_those_that_are_added_to(layout, position):
 
 
 @pytest.mark.usefixtures('operator')
-@pytest.mark.parametrize('c', [4, 64])  # torch.topk has an algorithm for many and one for few
-def test_of_equal_scores_the_same_channels_are_taken(c):
+@pytest.mark.parametrize('layout', FORMATS)
+@pytest.mark.parametrize('c', [4, 64])  # many channels and few
+def test_where_all_scores_are_1_the_highest_logits_are_selected(layout, c):
     block = make(128, c=c)
-    block.selector.fc2.weight.zero_()
-    check(block, torch.randn(2, 128, 4, 3))
+    highest = saturate(block.selector)
+    x = torch.rand(2, 128, 4, 3).to(memory_format=FORMATS[layout])
+    index, scores = block.selector(x)
+    assert index.tolist() == [highest] * 2
+    assert (scores == 1).all()
+    check(block, x)
+
+
+@pytest.mark.usefixtures('operator')
+@pytest.mark.parametrize('levels', [1, 4])
+@pytest.mark.parametrize('c', [4, 64])
+def test_of_equal_logits_the_lower_channels_are_taken(c, levels):
+    """Unlike torch.topk, whose choice is that of its algorithm; here it gets this one."""
+    block = make(128, c=c)
+    level = torch.randint(levels, (128,)) - 1.0
+    block.selector.fc1.weight.zero_()[0] = 1
+    block.selector.fc2.weight.zero_()[:, 0] = level
+    x = torch.rand(2, 128, 4, 3)
+    logits, index = block.selector.logits(x).sort(dim=1, descending=True, stable=True)
+    expected, k = copy.deepcopy(block), block.k
+    expected.selector.forward = lambda x: (index[:, :k], logits[:, :k].sigmoid())
+    torch.testing.assert_close(deploy(block)(x.clone()), expected(x))
+
+
+PROGRAM = """if True:
+    import sys, torch
+    from tests.test_layers.saturation import saturate, turn_off
+    from tests.test_ops.test_deployed_block import deploy, make
+    torch.set_num_threads(int(sys.argv[1]))
+    found = []
+    for change in (saturate, turn_off):
+        torch.manual_seed(0)
+        block = make(128, c=8)
+        change(block.selector)
+        x = torch.rand(3, 128, 9, 7)
+        with torch.no_grad():
+            found += [*block.selector(x), block(x), deploy(block)(x)]
+    torch.save(found, sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('operator')
+def test_other_processes_select_the_same(run_python, tmp_path):
+    found = []
+    for threads in (1, 3):
+        path = tmp_path / f'{threads}.pth'
+        result = run_python('-c', PROGRAM, threads, path)
+        assert result.returncode == 0, result.stderr
+        found.append(torch.load(path))
+    assert found[0][0].tolist() == [saturate(make(128, c=8).selector)] * 3
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.usefixtures('operator')
@@ -458,6 +511,7 @@ def test_torch_compile_has_the_operator_in_one_graph(gradients):
     assert [str(node.target) for node in graph.graph.nodes].count('mmcnnmod.mod_block_') == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('operator')
 @needs_dynamo
 def test_inductor_compiles_it():
@@ -466,6 +520,18 @@ def test_inductor_compiles_it():
     x = torch.rand(2, 24, 6, 5).to(memory_format=torch.channels_last)
     out = torch.compile(deployed, fullgraph=True)(x)
     torch.testing.assert_close(out, plain(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('operator')
+@needs_dynamo
+def test_with_inductor_the_highest_logits_are_selected_where_all_scores_are_1():
+    torch._dynamo.reset()
+    block = make(128, c=8)
+    saturate(block.selector)
+    x = torch.rand(2, 128, 6, 5)
+    out = torch.compile(deploy(block), fullgraph=True)(x.clone())
+    torch.testing.assert_close(out, block(x), rtol=1e-4, atol=1e-5)
 
 
 def exported(module, x):

@@ -79,6 +79,7 @@ def build(run_python):
     return build
 
 
+@pytest.mark.slow
 def test_it_is_built_once_also_by_two_processes_and_after_a_killed_build(
     build, tmp_path, monkeypatch
 ):

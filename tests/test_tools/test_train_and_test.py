@@ -59,6 +59,38 @@ def test_resume(trained, data, run_python, tmp_path, amount):
     assert len(losses(result)) == 1
 
 
+def tensors_in(node, path=''):
+    """All tensors of a checkpoint, the optimiser's too, by where they stand."""
+    if isinstance(node, torch.Tensor):
+        yield path, node
+    elif isinstance(node, (dict, list)):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from tensors_in(value, f'{path}.{key}')
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_bits(toolbox, data, run_python, tmp_path):
+    """With loading processes and random augmentation; another seed gives others."""
+    config, name, *_ = TASKS[toolbox]
+    length = 'max_iters=6' if toolbox == 'mmseg' else 'max_epochs=3'
+    runs = []
+    for i, seed in enumerate((3, 3, 4)):
+        work_dir = tmp_path / f'run-{i}'
+        result = run_python(
+            ROOT / 'tools/train.py', ROOT / config, '--work-dir', work_dir, '--no-validate',
+            '--data-root', data / name, '--cfg-options', *shrink(toolbox), f'train_cfg.{length}',
+            'train_dataloader.num_workers=2', f'randomness.seed={seed}', cwd=tmp_path,
+        )  # fmt: skip
+        assert result.returncode == 0, tail(result)
+        content = torch.load((work_dir / 'last_checkpoint').read_text(), weights_only=False)
+        runs.append(dict(tensors_in({key: content[key] for key in ('state_dict', 'optimizer')})))
+    first, same, other = runs
+    assert len(first) > len(content['state_dict'])
+    assert first.keys() == same.keys() == other.keys()
+    assert [key for key in first if not torch.equal(first[key], same[key])] == []
+    assert [key for key in first if not torch.equal(first[key], other[key])]
+
+
 def test_several_seeds(trained, data, run_python, tmp_path):
     """Seed 3 was interrupted after its first epoch of two, seed 4 is finished."""
     pytest.importorskip('mmpretrain')

@@ -1,0 +1,169 @@
+"""Labels that no network can learn: each is an error that names the file, the value, the remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import nn
+
+from ..errors import UserError
+
+# The heads whose classes are those of the data set. An auxiliary head may have others.
+HEAD = re.compile(r'(module\.)?(head|decode_head|bbox_head|roi_head\.bbox_head)(\.\d+)?')
+
+
+@dataclass(frozen=True)
+class LabelCheck:
+    """What the labels of an image may be.
+
+    Attributes:
+        classes (int | None): How many classes the data set has; None if nobody says so.
+        ignored (frozenset[int]): Values in a label map that stand for no class.
+        training (bool): Whether boxes are to be learnt. Defaults to False.
+        ann_file (str): Where boxes are from, if each image has no file for them. Defaults to ''.
+    """
+
+    classes: int | None
+    ignored: frozenset[int]
+    training: bool = False
+    ann_file: str = ''
+
+    @classmethod
+    def of(cls, dataset: object, model: object = None) -> LabelCheck:
+        """The check for a data set.
+
+        Args:
+            dataset (object): A data set of mmengine's kind that is no wrapper.
+            model (object, optional): The network; its heads know what they ignore. Defaults to
+                None, if there is none.
+        """
+        training = not getattr(dataset, 'test_mode', False)
+        found = [head for _, head in heads(model)]
+        ignored = {getattr(head, 'ignore_index', None) for head in found} - {None}
+        # What a head does not ignore, it cannot learn; a metric leaves it out all the same.
+        if not (ignored and training):
+            ignored.add(getattr(dataset, 'ignore_index', 255))
+        return cls(
+            count_classes(dataset) or min((head.num_classes for head in found), default=None),
+            frozenset(ignored),
+            training,
+            getattr(dataset, 'ann_file', ''),
+        )
+
+    def check(self, results: dict) -> None:
+        """Check what ``LoadAnnotations`` of mmseg or mmdet has loaded.
+
+        Args:
+            results (dict): What the transform returned; a label map that lost an axis of length 1
+                gets it back.
+
+        Raises:
+            UserError: If a label map or a box is of no use.
+        """
+        if 'reduce_zero_label' in results and 'gt_seg_map' in results:  # mmseg's own
+            self.check_label_map(results, results['seg_map_path'])
+        if 'gt_bboxes' in results:
+            self.check_boxes(results)
+
+    def check_label_map(self, results: dict, path: str) -> None:
+        """One class number for each pixel of the image."""
+        labels = results['gt_seg_map']
+        size = results.get('ori_shape')
+        if size and labels.ndim < 2 and labels.size == size[0] * size[1]:
+            # mmseg squeezes what it reads.
+            labels = results['gt_seg_map'] = labels.reshape(size)
+        if labels.ndim > 2:
+            raise UserError(
+                f'{path} is no label map: it has {labels.shape[-1]} values at each pixel; turn '
+                'its colours into class numbers, one for each pixel'
+            )
+        if size and labels.shape != tuple(size):
+            raise UserError(
+                f'{path} has {sides(labels.shape)} pixels and its image {results.get("img_path")} '
+                f'has {sides(size)}, turned as its EXIF data say; make them the same'
+            )
+        if self.classes is None:
+            return
+        wrong = labels >= self.classes
+        for value in self.ignored:
+            wrong &= labels != value
+        if wrong.any():
+            reduced = ' after reduce_zero_label' if results['reduce_zero_label'] else ''
+            ignored = ' and '.join(map(str, sorted(self.ignored)))
+            raise UserError(
+                f'{path} has the value {labels[wrong][0]}{reduced}, which is none of the '
+                f'{self.classes} classes (0 to {self.classes - 1}; ignored: {ignored}); correct '
+                "it, or the data set's classes, reduce_zero_label or ignore_index"
+            )
+
+    def check_boxes(self, results: dict) -> None:
+        """Boxes of numbers; in training each that is not ignored is to cover some of the image."""
+        boxes = np.asarray(getattr(results['gt_bboxes'], 'tensor', results['gt_bboxes']))
+        if boxes.shape[1:] != (4,):  # rotated ones
+            return
+        wrong = ~np.isfinite(boxes).all(1)
+        if self.training and 'ori_shape' in results:
+            height, width = results['ori_shape']
+            inside = boxes.clip(0, [width, height, width, height])
+            covers = (inside[:, 2:] > inside[:, :2]).all(1)
+            ignored = results.get('gt_ignore_flags')
+            wrong |= ~covers & ~(np.zeros_like(covers) if ignored is None else ignored)
+        if wrong.any():
+            x1, y1, x2, y2 = boxes[wrong][0].tolist()
+            image = results.get('img_path')
+            size = f' ({sides(results["ori_shape"])} pixels)' if 'ori_shape' in results else ''
+            raise UserError(
+                f'{results.get("xml_path") or self.ann_file or image}: the box from ({x1:g}, '
+                f'{y1:g}) to ({x2:g}, {y2:g}) covers nothing of {image}{size}; correct it or take '
+                "it out, or let the data set's filter_cfg ignore it (bbox_min_size=1)"
+            )
+        labels = np.asarray(results.get('gt_bboxes_labels', ()))
+        if self.classes is not None and (labels >= self.classes).any():
+            raise UserError(
+                f'{self.ann_file or results.get("img_path")}: a box of {results.get("img_path")} '
+                f'has the label {labels.max()}, and there are {self.classes} classes; correct it, '
+                "or the data set's classes"
+            )
+
+
+def check_wide_labels(path: Path, mode: str) -> None:
+    """Raise an error if a label map has values that 8 bits cannot hold, and mmseg would change.
+
+    Args:
+        path (Path): The label map.
+        mode (str): Pillow's word for what a pixel is.
+    """
+    if not mode.startswith(('I', 'F')):
+        return
+    with Image.open(path) as image:
+        labels = np.asarray(image)
+    if labels.min() < 0 or labels.max() > 255:
+        value = labels.min() if labels.min() < 0 else labels.max()
+        raise UserError(
+            f'{path} has the value {value}, and mmseg has 8 bits for a label; number the classes '
+            'from 0, and let what is ignored be 255'
+        )
+
+
+def heads(model: object) -> Iterator[tuple[str, nn.Module]]:
+    """The heads whose classes are the data set's, with their names."""
+    for path, module in model.named_modules() if isinstance(model, nn.Module) else ():
+        count = getattr(module, 'num_classes', None)
+        if HEAD.fullmatch(path) and isinstance(count, int) and count > 0:
+            yield path.removeprefix('module.'), module
+
+
+def count_classes(dataset: object) -> int | None:
+    """How many classes a data set names; None if it names none."""
+    classes = getattr(dataset, 'metainfo', {}).get('classes')
+    return len(classes) if isinstance(classes, (list, tuple)) and classes else None
+
+
+def sides(shape: tuple[int, ...]) -> str:
+    """Width and height, such as '640x480'."""
+    return 'x'.join(map(str, reversed(shape)))
