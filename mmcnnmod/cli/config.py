@@ -11,8 +11,8 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from ..config_types import name_types, type_name
-from ..errors import UserError
-from ..swap import add_custom_import, scope_of, swap_backbone
+from ..errors import UserError, cause, shown
+from ..swap import add_custom_import, scope_of, swap_with
 from ..toolboxes import require
 from .errors import building_from
 
@@ -21,6 +21,11 @@ SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 OLD_KEYS = ('data', 'optimizer', 'optimizer_config', 'lr_config', 'runner', 'total_epochs')
 MIGRATION = 'https://mmdetection.readthedocs.io/en/latest/migration/config_migration.html'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# What the tools read of a config before they build anything, each by the kind that it has to be.
+KINDS = {
+    dict: ('model', 'data_preprocessor', 'custom_imports', 'env_cfg', 'test_cfg', *LOADERS),
+    str: ('default_scope', 'data_root', 'load_from', 'work_dir'),
+}
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -42,7 +47,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.mod is not None:
         first = os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'
         with building_from(f'config {args.config}'):
-            swap_backbone(cfg, log=print if first else lambda line: None, **args.mod)
+            swap_with(cfg, args.mod, log=print if first else lambda line: None)
     if args.data_root:
         set_data_root(cfg, args.data_root)
     set_loader_defaults(cfg, args)
@@ -72,12 +77,27 @@ def parse_config(path: str | Path, options: dict | None = None) -> Config:
     As names they can be changed and written like any other.
     """
     cfg = Config.fromfile(path)
-    cfg.merge_from_dict(options or {})
+    try:
+        cfg.merge_from_dict(options or {})
+    except (
+        Exception
+    ) as problem:  # a key goes through what is no dict, and mmengine does not say which
+        keys = ', '.join(options)
+        raise UserError(f'--cfg-options {shown(keys)}: {cause(problem)}') from problem
+    check_kinds(cfg)
     name_types(cfg)
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     if scope := scope_of(cfg):
         cfg.default_scope = scope
     return cfg
+
+
+def check_kinds(cfg: Config) -> None:
+    """Fail for a config in which a setting that the tools read is of another kind."""
+    for kind, keys in KINDS.items():
+        for key in keys:
+            if not isinstance(cfg.get(key), (kind, type(None))):
+                raise UserError(f'{key} must be a {kind.__name__}, got {shown(cfg[key])}')
 
 
 def refuse_old_layout(cfg: Config, path: str) -> None:

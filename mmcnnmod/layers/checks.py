@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from ..errors import shown
+
 
 def check_choice(name: str, option: str, value: object, choices: Collection) -> None:
     """Raise a ValueError unless ``value`` is one of ``choices``."""
@@ -23,9 +25,3 @@ def check_positive_int(name: str, option: str, value: object, at_most: int | Non
             f'{name}: {option}={value} is larger than the width, so that no channel is left '
             f'({at_most} // {value} = 0); choose {option} <= {at_most}'
         )
-
-
-def shown(value: object, most: int = 80) -> str:
-    """A value as an error shows it: in one line, and cut if it is long."""
-    text = ' '.join(repr(value).split())
-    return text if len(text) <= most else f'{text[: most - 3]}...'

@@ -164,6 +164,7 @@ def convnext_block(
     A norm over channels needs some: over one channel LayerNorm is constant, over two it leaves the
     sign of their difference, and nothing before it can learn. So up to two channels are
     normalised over the map as well, by a GroupNorm of one group, which has as many parameters.
+    One channel on a 1x1 map of a single image has nothing to normalise; torch refuses it.
 
     Args:
         k (int): Channels in and out.
@@ -239,7 +240,7 @@ def without_standardization(conv_cfg: dict | None) -> dict | None:
 def fit_groups(norm_cfg: dict | None, width: int) -> dict | None:
     """GroupNorm's groups must divide the width; two channels in each, or a 1x1 map is all zero.
 
-    With one channel there is nothing to normalise on a 1x1 map: of a single image torch refuses it.
+    One channel on a 1x1 map of a single image has nothing to normalise; torch refuses it.
     """
     if norm_cfg is None or not issubclass(layer_class(norm_cfg), nn.GroupNorm):
         return norm_cfg

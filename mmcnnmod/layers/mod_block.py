@@ -9,8 +9,9 @@ from mmcv.cnn import is_norm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..errors import shown
 from .channel_selector import ChannelSelector, RandomSelector
-from .checks import check_choice, check_positive_int, shown
+from .checks import check_choice, check_positive_int
 from .fusion import FUSIONS, POSITIONS, Fusion
 from .initialization import keep_first_unit_alive
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Set
 
-from .checks import check_choice, shown
+from ..errors import shown
+from .checks import check_choice
 
 PLACEMENTS = ('alternate', 'every')
 
@@ -31,7 +32,8 @@ class Placement:
         self.rule = rule
         self.chosen = stages is not None
         self.stages = range(num_stages) if stages is None else stages
-        if not isinstance(self.stages, Collection) or isinstance(stages, str) or not self.stages:
+        listed = isinstance(self.stages, (Sequence, Set)) and not isinstance(stages, str)
+        if not listed or not self.stages:
             raise ValueError(f'MoD: stages must be a sequence such as (1, 2), got {shown(stages)}')
         for stage in self.stages:
             if isinstance(stage, bool) or stage not in range(num_stages):

@@ -18,12 +18,9 @@ TOLERANCE = {
 def randomize(module):
     """Give norms and layer scales statistics and weights that a wrong order would not survive."""
     for name, tensor in module.state_dict().items():
-        if tensor.is_floating_point() and (
-            (tensor.dim() == 1 and 'weight' in name) or 'var' in name
-        ):
-            tensor.uniform_(0.5, 1.5)
-        elif tensor.is_floating_point() and tensor.dim() == 1:
-            tensor.uniform_(-0.5, 0.5)
+        if tensor.is_floating_point() and tensor.dim() == 1:
+            positive = name.endswith(('weight', 'running_var'))
+            tensor.uniform_(0.5 if positive else -0.5, 1.5 if positive else 0.5)
 
 
 def check_block(block, x, index, out):
