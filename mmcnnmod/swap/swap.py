@@ -74,11 +74,6 @@ def change(place: Place, key: str, value, log: Callable[[str], None]) -> None:
 
 def check_places(cfg: Node, places: list[Place], dense: list[Place], options: dict) -> None:
     """Fail if there is nothing to swap, or if a backbone does not have one of the options."""
-    done = [place for place in places if place.new is None]
-    if not dense and not done:
-        if scope_of(cfg) is None:
-            raise UserError('the config has no default_scope; set mmpretrain, mmseg or mmdet')
-        raise UserError(f'no backbone to swap: {found_instead(cfg)}')
     from ..backbones.mod_backbone import drop_removed_options  # not above: it needs mmcv
 
     drop_removed_options('MoD', options)
@@ -86,6 +81,11 @@ def check_places(cfg: Node, places: list[Place], dense: list[Place], options: di
     for name in options:
         if name not in known:
             raise UserError(f'{shown(name)} is no MoD option; choose from {", ".join(known)}')
+    done = [place for place in places if place.new is None]
+    if not dense and not done:
+        if scope_of(cfg) is None:
+            raise UserError('the config has no default_scope; set mmpretrain, mmseg or mmdet')
+        raise UserError(f'no backbone to swap: {found_instead(cfg)}')
     if not dense and options:
         name = next(iter(options))
         raise UserError(

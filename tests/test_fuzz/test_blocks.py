@@ -122,7 +122,7 @@ def has_values(block, x):
     return not groups or block.k > 1 or x.numel() != block.in_channels
 
 
-@share(0.2)
+@share(0.12)
 @given(st.data())
 def test_the_output_is_the_definitions(data):
     dtype = data.draw(st.sampled_from(DTYPES), 'dtype')
@@ -141,7 +141,7 @@ def test_the_output_is_the_definitions(data):
     check_block(block, x, index, out)
 
 
-@share(0.15)
+@share(0.08)
 @given(st.data())
 def test_the_deployed_output_is_the_blocks(data):
     """In the precisions in which a trained network is folded, and in half precision afterwards."""
@@ -165,7 +165,7 @@ def test_the_deployed_output_is_the_blocks(data):
     assert error <= 2 * max(TOLERANCE[dtype], TOLERANCE[torch.float32]) * added + rounding
 
 
-@share(0.1)
+@share(0.06)
 @given(st.data())
 def test_a_bad_option_is_named(data):
     """And a good one is not refused."""
@@ -201,7 +201,7 @@ def test_a_bad_option_is_named(data):
         assert block.eval()(torch.rand(1, width, 2, 2)).shape == (1, width, 2, 2)
 
 
-@share(0.05)
+@share(0.02)
 @given(st.data())
 def test_a_bad_option_of_a_conv_block_is_named(data):
     build = data.draw(st.sampled_from(list(CONV_BLOCKS)), 'conv_block')
@@ -220,7 +220,7 @@ def test_a_bad_option_of_a_conv_block_is_named(data):
         assert layers.eval()(torch.rand(2, k, 4, 4)).shape == (2, k, 4, 4)
 
 
-@share(0.05)
+@share(0.02)
 @given(st.data())
 def test_a_map_of_another_shape_is_refused_in_one_line(data):
     block = MoDBlock(8, basic_block, c=2, r=2).eval()
