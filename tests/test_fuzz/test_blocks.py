@@ -118,8 +118,9 @@ def selected(block, x, seed):
 
 def has_values(block, x):
     """Whether a GroupNorm has more than a single value, which torch refuses."""
-    groups = any(isinstance(layer, nn.GroupNorm) for layer in block.modules())
-    return not groups or block.k > 1 or x.numel() != block.in_channels
+    groups = [layer for layer in block.modules() if isinstance(layer, nn.GroupNorm)]
+    one = any(norm.num_channels == norm.num_groups for norm in groups)
+    return not one or x.numel() != block.in_channels
 
 
 @share(0.12)
