@@ -325,7 +325,13 @@ def check_network(result, expected, options):
             assert isinstance(block, kind) is is_mod, name
             if isinstance(block, MoDBlock):
                 (given,), out = seen[name]
-                check_block(block, given, selections[name], out)
+                if is_moderate(given):
+                    check_block(block, given, selections[name], out)
+
+
+def is_moderate(x):
+    """Whether nothing is about to overflow: drawn norms make maps grow from block to block."""
+    return bool((x.abs() < 1e25).all())
 
 
 def shapes(outs):
@@ -340,6 +346,7 @@ def check_deployed(result, x):
     if (
         x.dtype == torch.bfloat16
         or not clear
+        or not all(is_moderate(out) for out in outs)
         or not all(hasattr(b.selector, 'fc1') for b in blocks.values())
     ):
         return
