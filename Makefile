@@ -16,6 +16,8 @@ BUDGET ?= 600
 OUT ?= docs/results/gpu
 DATA ?=
 GPU_ARGS ?=
+# How many random examples `make fuzz` draws; the tests alone draw 300, always the same.
+FUZZ_EXAMPLES ?= 10000
 # The pictures that `make evidence` draws.
 SMOKE_DATA ?= data/evidence-smoke
 
@@ -30,12 +32,12 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test test-all runtimes toolboxes smoke sweep evidence gpu lint format clean
+.PHONY: help setup demo test test-all runtimes toolboxes smoke fuzz sweep evidence gpu lint format clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'with STACK=onedl (default), openmmlab, or none (the active Python); PYTHON=...; TORCH=...;'
-	@echo 'DEMO_ARGS="...", PYTEST_ARGS="..." and SWEEP_ARGS="..." are handed on'
+	@echo 'DEMO_ARGS="...", PYTEST_ARGS="..." and SWEEP_ARGS="..." are handed on; FUZZ_EXAMPLES=...'
 
 setup: ## a virtual environment with the stack, mmcv compiled, mmcnnmod installed
 	@PYTHON='$(PYTHON)' TORCH='$(TORCH)' tools/misc/setup_env.sh '$(STACK)'
@@ -62,6 +64,9 @@ toolboxes: setup ## another toolbox into the environment (mmrotate, or mmpose), 
 
 smoke: setup ## the few tests that tell whether a stack works at all
 	"$(PY)" -m pytest -m smoke $(PYTEST_ARGS)
+
+fuzz: setup ## random options, maps and configs: each is the definition's result, or one line
+	FUZZ_EXAMPLES='$(FUZZ_EXAMPLES)' $(PYTEST) tests/test_fuzz $(PYTEST_ARGS)
 
 sweep: setup ## a sample of the toolboxes' configs with MoD backbones (tools/misc/sweep_upstream_configs.py)
 	"$(PY)" tools/misc/sweep_upstream_configs.py $(SWEEP_ARGS)

@@ -14,6 +14,8 @@ from ..checkpoints import load_pretrained, rename_tensors
 from ..config_types import PRETRAINED, type_name
 from ..errors import UserError
 from ..layers import MoDBlock, Placement
+from ..layers.checks import check_choice
+from ..layers.mod_block import check_mod_options
 from ..ops import DeployedMoDBlock, fold_norms, log_once
 
 DENSE = ('DensePretrained',)
@@ -76,11 +78,15 @@ class MoDBackbone:
         **kwargs,
     ) -> None:
         drop_removed_options(type(self).__name__, kwargs)
+        # A text such as 'no' would count as true.
+        check_choice(type(self).__name__, 'skip_bound', skip_bound, (False, True))
         super().__init__(*args, **kwargs)
         self.c = self.default_c() if c is None else c
         self.skip_bound = skip_bound
         self.mod_options = dict(r=r, position=position, fusion=fusion, selection=selection)
         self.insert_mod_blocks(placement, mod_stages)
+        # For a network in which no block can be an MoD block, such as VGG11's first stages.
+        check_mod_options(type(self).__name__, self.c, **self.mod_options)
         # The toolboxes freeze in their constructors or at the first `train()`; DDP counts the
         # parameters before that.
         self._freeze_stages()

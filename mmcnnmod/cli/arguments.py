@@ -7,6 +7,8 @@ import os
 
 from mmengine.config import DictAction
 
+from ..errors import cause
+
 
 def train_parser() -> argparse.ArgumentParser:
     """Options of tools/train.py."""
@@ -172,15 +174,19 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> arg
     return args
 
 
-class ModOptions(DictAction):
+class Pairs(DictAction):
     """KEY=VALUE pairs, with a word of its own for anything else, such as CONFIG standing here."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         """Parse the values of the option."""
         for value in values:
             if '=' not in value:
-                parser.error(f'{option_string} takes KEY=VALUE only, got {value}; put it before')
-        super().__call__(parser, namespace, values, option_string)
+                text = ' '.join(value.split())[:80]
+                parser.error(f'{option_string} takes KEY=VALUE only, got {text}; put it before')
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (AssertionError, RecursionError) as problem:  # of brackets
+            parser.error(f'{option_string}: {cause(problem)}')
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -225,14 +231,14 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Pairs,
         metavar='KEY=VALUE',
         help='override settings: optim_wrapper.optimizer.lr=0.1, key="[a,b]", key=a,b',
     )
     parser.add_argument(
         '--mod',
         nargs='*',
-        action=ModOptions,
+        action=Pairs,
         metavar='KEY=VALUE',
         help='give a dense config MoD backbones that start from its dense weights; with another '
         'depth or MoD options if you like: --mod depth=75 c=32',

@@ -11,8 +11,8 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from ..config_types import name_types, type_name
-from ..errors import UserError
-from ..swap import add_custom_import, scope_of, swap_backbone
+from ..errors import UserError, cause, shown
+from ..swap import add_custom_import, scope_of, swap_with
 from ..toolboxes import require
 from .errors import building_from
 
@@ -21,6 +21,11 @@ SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 OLD_KEYS = ('data', 'optimizer', 'optimizer_config', 'lr_config', 'runner', 'total_epochs')
 MIGRATION = 'https://mmdetection.readthedocs.io/en/latest/migration/config_migration.html'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# What the tools read of a config before they build anything, each by the kind that it has to be.
+KINDS = {
+    dict: ('model', 'data_preprocessor', 'custom_imports', 'env_cfg', 'test_cfg', *LOADERS),
+    str: ('default_scope', 'data_root', 'load_from', 'work_dir'),
+}
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -41,7 +46,7 @@ def load_config(args: argparse.Namespace) -> Config:
     add_custom_import(cfg)
     if args.mod is not None:
         with building_from(f'config {args.config}'):
-            swap_backbone(cfg, log=say_once, **args.mod)
+            swap_with(cfg, args.mod, log=say_once)
     if args.data_root:
         set_data_root(cfg, args.data_root)
     set_loader_defaults(cfg, args)
@@ -77,12 +82,26 @@ def parse_config(path: str | Path, options: dict | None = None) -> Config:
     As names they can be changed and written like any other.
     """
     cfg = Config.fromfile(path)
-    cfg.merge_from_dict(options or {})
+    try:
+        cfg.merge_from_dict(options or {})
+    # A key goes through what is no dict, and mmengine does not say which.
+    except Exception as problem:
+        keys = ', '.join(options)
+        raise UserError(f'--cfg-options {shown(keys)}: {cause(problem)}') from problem
+    check_kinds(cfg)
     name_types(cfg)
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     if scope := scope_of(cfg):
         cfg.default_scope = scope
     return cfg
+
+
+def check_kinds(cfg: Config) -> None:
+    """Fail for a config in which a setting that the tools read is of another kind."""
+    for kind, keys in KINDS.items():
+        for key in keys:
+            if not isinstance(cfg.get(key), (kind, type(None))):
+                raise UserError(f'{key} must be a {kind.__name__}, got {shown(cfg[key])}')
 
 
 def refuse_old_layout(cfg: Config, path: str) -> None:

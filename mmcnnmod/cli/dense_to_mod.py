@@ -22,7 +22,7 @@ from ..checkpoints.whole_model import start_model_from_dense
 from ..config_types import PRETRAINED, type_name
 from ..engine.norm_statistics import reestimate_norms
 from ..errors import UserError
-from ..swap import swap_backbone
+from ..swap import swap_with
 from . import preflight
 from .arguments import add_cfg_options
 from .config import map_tree, read_config, set_data_root, set_loader_defaults
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         weights = weights_of(content, args.checkpoint)
         cfg = read_config(args.config, args.cfg_options)
         if args.mod is not None:
-            swap_backbone(cfg, **args.mod)
+            swap_with(cfg, args.mod)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             model = build_model(cfg, args)
             lines = start(model, weights, args)

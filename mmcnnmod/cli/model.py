@@ -11,7 +11,7 @@ from torch import nn
 
 from ..checkpoints import read_checkpoint, weights_of
 from . import preflight
-from .config import revert_sync_bn
+from .config import require_keys, revert_sync_bn
 from .errors import building_from
 
 
@@ -25,6 +25,7 @@ def build_model(cfg: Config, config: str) -> nn.Module:
     Returns:
         nn.Module: In evaluation mode.
     """
+    require_keys(cfg, config, 'building it', 'model')
     revert_sync_bn(cfg)
     if cfg.get('data_preprocessor'):
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)

@@ -6,6 +6,8 @@ multiplication with the scores: the paper ends the Conv-Block with that multipli
 the fused map on "without additional adjustments" (Sections 3 and 3.2). The paper's counts cannot
 tell it from an activation after the sum; docs/evidence.md has a comparison of the two. Inverted
 residuals and ConvNeXt blocks end without one.
+
+Widths, dilations and ratios are positive integers; anything else is a ValueError in one line.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from mmcv.cnn import ConvAWS2d, ConvModule, ConvWS2d
 from mmcv.cnn.bricks import LayerScale
 from mmengine.registry import MODELS
 from torch import nn
+
+from .checks import check_positive_int
 
 RELU = dict(type='ReLU')
 RELU6 = dict(type='ReLU6')
@@ -43,6 +47,7 @@ def bottleneck(
     Returns:
         nn.Sequential: Three ``ConvModule``; maps (N, k, H, W) to the same shape.
     """
+    check_counts('bottleneck', k=k, expansion=expansion, dilation=dilation)
     mid = max(1, k // expansion)
     cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg)
     return nn.Sequential(
@@ -72,6 +77,7 @@ def basic_block(
     Returns:
         nn.Sequential: Two ``ConvModule``; maps (N, k, H, W) to the same shape.
     """
+    check_counts('basic_block', k=k, dilation=dilation)
     cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg)
     return nn.Sequential(
         conv_norm_act(k, k, 3, dilation=dilation, **cfgs),
@@ -101,6 +107,7 @@ def inverted_residual(
     Returns:
         nn.Sequential: Two or three ``ConvModule``; maps (N, k, H, W) to the same shape.
     """
+    check_counts('inverted_residual', k=k, hidden_channels=hidden_channels, dilation=dilation)
     cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
     expansion = [conv_norm_act(k, hidden_channels, 1, act_cfg=act_cfg, **cfgs)]
     return nn.Sequential(
@@ -138,6 +145,7 @@ def plain_conv(
     Returns:
         nn.Sequential: One ``ConvModule``; maps (N, k, H, W) to the same shape.
     """
+    check_counts('plain_conv', k=k, dilation=dilation)
     cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg)
     return nn.Sequential(conv_norm_act(k, k, 3, dilation=dilation, bias=True, **cfgs))
 
@@ -156,6 +164,7 @@ def convnext_block(
     A norm over channels needs some: over one channel LayerNorm is constant, over two it leaves the
     sign of their difference, and nothing before it can learn. So up to two channels are
     normalised over the map as well, by a GroupNorm of one group, which has as many parameters.
+    One channel on a 1x1 map of a single image has nothing to normalise; torch refuses it.
 
     Args:
         k (int): Channels in and out.
@@ -172,6 +181,7 @@ def convnext_block(
     Returns:
         nn.Sequential: Maps (N, k, H, W) to the same shape.
     """
+    check_counts('convnext_block', k=k, kernel_size=kernel_size, expansion=expansion)
     hidden_channels = expansion * k
     layers = [
         nn.Conv2d(k, k, kernel_size, padding=kernel_size // 2, groups=k),
@@ -185,6 +195,12 @@ def convnext_block(
     if layer_scale is not None:
         layers.append(LayerScale(k, data_format='channels_first', scale=layer_scale))
     return nn.Sequential(*layers)
+
+
+def check_counts(name: str, **counts: int) -> None:
+    """Raise a ValueError unless all of them are positive integers."""
+    for option, value in counts.items():
+        check_positive_int(name, option, value)
 
 
 def conv_norm_act(
@@ -222,7 +238,10 @@ def without_standardization(conv_cfg: dict | None) -> dict | None:
 
 
 def fit_groups(norm_cfg: dict | None, width: int) -> dict | None:
-    """GroupNorm's groups must divide the width; two channels in each, or a 1x1 map is all zero."""
+    """GroupNorm's groups must divide the width; two channels in each, or a 1x1 map is all zero.
+
+    One channel on a 1x1 map of a single image has nothing to normalise; torch refuses it.
+    """
     if norm_cfg is None or not issubclass(layer_class(norm_cfg), nn.GroupNorm):
         return norm_cfg
     most = min(norm_cfg['num_groups'], max(width // 2, 1))

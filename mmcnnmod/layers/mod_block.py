@@ -9,6 +9,7 @@ from mmcv.cnn import is_norm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..errors import shown
 from .channel_selector import ChannelSelector, RandomSelector
 from .checks import check_choice, check_positive_int
 from .fusion import FUSIONS, POSITIONS, Fusion
@@ -41,8 +42,9 @@ class MoDBlock(nn.Module):
         name (str): How error messages call this block. Defaults to 'MoD block'.
 
     Raises:
-        ValueError: If an option is unknown, or ``c`` or ``r`` is no positive integer or leaves no
-            channel (C // c = 0 or C // r = 0).
+        ValueError: In one line, if an option is unknown, if ``in_channels``, ``c`` or ``r`` is no
+            positive integer, if ``c`` or ``r`` leaves no channel (C // c = 0 or C // r = 0), or if
+            ``drop_path`` is no module or does not go with ``fusion``.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class MoDBlock(nn.Module):
         self.in_channels = self.out_channels = in_channels
         self.c = c
         self.with_cp = with_cp
-        self.name = f'{name} (width {in_channels}, c={c!r})'
+        self.name = f'{name} (width {shown(in_channels)}, c={shown(c)})'
         self._check_options(r, position, fusion, selection, drop_path)
 
         self.k = in_channels // c
@@ -76,11 +78,12 @@ class MoDBlock(nn.Module):
         self.start_alive()
 
     def _check_options(self, r, position, fusion, selection, drop_path) -> None:
-        check_choice(self.name, 'position', position, POSITIONS)
-        check_choice(self.name, 'fusion', fusion, FUSIONS)
-        check_choice(self.name, 'selection', selection, SELECTIONS)
-        check_positive_int(self.name, 'c', self.c, at_most=self.in_channels)
-        check_positive_int(self.name, 'r', r, at_most=self.in_channels)
+        check_positive_int(self.name, 'in_channels', self.in_channels)
+        check_mod_options(self.name, self.c, r, position, fusion, selection, self.in_channels)
+        if not isinstance(drop_path, (nn.Module, type(None))):
+            raise ValueError(
+                f'{self.name}: drop_path must be a module or None, got {shown(drop_path)}'
+            )
         if fusion == 'replace' and not isinstance(drop_path, (nn.Identity, type(None))):
             raise ValueError(
                 f"{self.name}: stochastic depth would erase channels under fusion='replace'; "
@@ -143,3 +146,12 @@ class MoDBlock(nn.Module):
     def extra_repr(self) -> str:
         """The settings, for ``print``."""
         return f'in_channels={self.in_channels}, c={self.c}, k={self.k}'
+
+
+def check_mod_options(name, c, r, position, fusion, selection, width: int | None = None) -> None:
+    """Raise a ValueError unless these are options of a block, and of one of this width."""
+    check_choice(name, 'position', position, POSITIONS)
+    check_choice(name, 'fusion', fusion, FUSIONS)
+    check_choice(name, 'selection', selection, SELECTIONS)
+    check_positive_int(name, 'c', c, at_most=width)
+    check_positive_int(name, 'r', r, at_most=width)

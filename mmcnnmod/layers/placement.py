@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
+from ..errors import shown
 from .checks import check_choice
 
 PLACEMENTS = ('alternate', 'every')
@@ -31,12 +32,14 @@ class Placement:
         self.rule = rule
         self.chosen = stages is not None
         self.stages = range(num_stages) if stages is None else stages
-        if isinstance(stages, (int, str)) or (self.chosen and not stages):
-            raise ValueError(f'MoD: stages must be a sequence such as (1, 2), got {stages!r}')
+        listed = isinstance(self.stages, (Sequence, Set)) and not isinstance(stages, str)
+        if not listed or not self.stages:
+            raise ValueError(f'MoD: stages must be a sequence such as (1, 2), got {shown(stages)}')
         for stage in self.stages:
             if isinstance(stage, bool) or stage not in range(num_stages):
                 raise ValueError(
-                    f'MoD: unknown stage {stage!r}; the network has stages 0 to {num_stages - 1}'
+                    f'MoD: unknown stage {shown(stage)}; '
+                    f'the network has stages 0 to {num_stages - 1}'
                 )
 
     def positions(self, stage: int, keeps_shape: Sequence[bool]) -> list[int]:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 
 from ..config_types import name_types, type_text
-from ..errors import UserError
+from ..errors import UserError, shown
 from ..toolboxes import mod_versions
 from .places import Node, Place, find_places, scope_of, walk
 from .weights import goes_on, swap_weights
@@ -39,8 +39,13 @@ def swap_backbone(
         UserError: If there is no backbone to swap, for an option that it does not have, or if
             ``load_from`` cannot be read; then ``cfg`` is as it was.
     """
-    if depth is not None:
-        options['depth'] = depth
+    return swap_with(cfg, dict(options, depth=depth), log)
+
+
+def swap_with(cfg: Node, options: dict, log: Callable[[str], None] = print) -> Node:
+    """As :func:`swap_backbone`, with the options in a dict: a command line may name anything."""
+    if options.get('depth', 0) is None:
+        options = {name: value for name, value in options.items() if name != 'depth'}
     places = list(find_places(cfg))
     dense = [place for place in places if place.new and not place.teaches]
     check_places(cfg, places, dense, options)
@@ -69,6 +74,13 @@ def change(place: Place, key: str, value, log: Callable[[str], None]) -> None:
 
 def check_places(cfg: Node, places: list[Place], dense: list[Place], options: dict) -> None:
     """Fail if there is nothing to swap, or if a backbone does not have one of the options."""
+    from ..backbones.mod_backbone import drop_removed_options  # not above: it needs mmcv
+
+    drop_removed_options('MoD', options)
+    known = ['depth', *mod_options()]
+    for name in options:
+        if name not in known:
+            raise UserError(f'{shown(name)} is no MoD option; choose from {", ".join(known)}')
     done = [place for place in places if place.new is None]
     if not dense and not done:
         if scope_of(cfg) is None:
@@ -80,13 +92,6 @@ def check_places(cfg: Node, places: list[Place], dense: list[Place], options: di
             f'{done[0].path} is {done[0].old.__name__} already; set {name} in the config or by '
             f'--cfg-options {done[0].path}.{name}=...'
         )
-    from ..backbones.mod_backbone import drop_removed_options  # not above: it needs mmcv
-
-    drop_removed_options('MoD', options)
-    known = ['depth', *mod_options()]
-    for name in options:
-        if name not in known:
-            raise UserError(f'{name} is no MoD option; choose from {", ".join(known)}')
     if 'depth' in options:
         for place in dense:
             check_depth(place, options['depth'])

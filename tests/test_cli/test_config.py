@@ -177,7 +177,7 @@ def test_mod_swaps_and_the_dumped_copy_needs_no_switch(tmp_path, capsys):
     [
         (['--mod'], 'config .*: no backbone to swap: model.backbone is ResNeXt'),
         (['--mod', 'depth=75'], 'no backbone to swap'),
-        (['--mod', 'cfg=1'], "got multiple values for .*argument 'cfg'"),
+        (['--mod', 'cfg=1'], "'cfg' is no MoD option; choose from depth"),
     ],
 )
 def test_mod_where_it_does_not_fit(options, word, tmp_path):

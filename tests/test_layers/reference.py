@@ -1,21 +1,27 @@
 """The MoD block straight from the paper's equations: one sample at a time, no cleverness."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 
 
-def reference_mod_block(block, x):
-    """Output of an MoD block with a bottleneck or basic Conv-Block on BatchNorm.
+def reference_mod_block(block, x, chosen=None):
+    """Output of an MoD block, whichever Conv-Block of this package it has.
 
     Args:
         block: An MoDBlock; only its weights and settings are read.
         x: Feature map of shape (N, C, H, W).
+        chosen: For each sample the channels to process. By default those of the highest scores;
+            a block that selects at random needs them, and one whose scores are rounded.
     """
-    scores = reference_scores(block.selector, x)
-    chosen = [sorted(range(x.shape[1]), key=lambda j: -s[j].item())[: block.k] for s in scores]
-    processed = torch.stack([x[n, rows] for n, rows in enumerate(chosen)])
-    for module in block.conv_block:
-        processed = F.relu(reference_conv_norm(module, processed))
+    learned = hasattr(block.selector, 'fc1')
+    scores = reference_scores(block.selector, x) if learned else torch.ones_like(x[:, :, 0, 0])
+    if chosen is None:
+        chosen = [sorted(range(x.shape[1]), key=lambda j: -s[j].item())[: block.k] for s in scores]
+    processed = reference_conv_block(
+        block.conv_block, torch.stack([x[n, rows] for n, rows in enumerate(chosen)])
+    )
     outputs = []
     for n, rows in enumerate(chosen):
         weighted = processed[n] * scores[n, rows].view(-1, 1, 1)
@@ -39,12 +45,61 @@ def reference_scores(selector, x):
     return 1 / (1 + torch.exp(-(hidden @ selector.fc2.weight.T)))
 
 
-def reference_conv_norm(module, x):
-    conv, norm = module.conv, module.norm
-    y = F.conv2d(x, conv.weight, conv.bias, 1, conv.padding, conv.dilation)
-    if norm.training:
+def reference_conv_block(layers, x):
+    """The layers one after the other, each by what it is called."""
+    for layer in layers:
+        if type(layer).__name__ == 'ConvModule':
+            x = reference_conv(layer.conv, x)
+            x = reference_norm(layer.norm, x) if layer.with_norm else x
+            x = reference_activation(layer.activate, x) if layer.with_activation else x
+        else:
+            x = reference_layer(layer, x)
+    return x
+
+
+def reference_layer(layer, x):
+    """A layer of a ConvNeXt block."""
+    kind = type(layer).__name__
+    if kind == 'Conv2d':
+        return reference_conv(layer, x)
+    if kind == 'LayerScale':
+        return x * layer.weight.view(1, -1, 1, 1)
+    if kind == 'GRN':
+        length = x.square().sum(dim=(2, 3), keepdim=True).sqrt()
+        part = length / (length.mean(dim=1, keepdim=True) + layer.eps)
+        return x * part * layer.gamma.view(1, -1, 1, 1) + layer.beta.view(1, -1, 1, 1) + x
+    return reference_norm(layer, x) if hasattr(layer, 'eps') else reference_activation(layer, x)
+
+
+def reference_conv(conv, x):
+    weight = conv.weight
+    if type(conv).__name__ == 'ConvWS2d':
+        rows = weight.flatten(1)
+        rows = (rows - rows.mean(dim=1, keepdim=True)) / (rows.std(dim=1, keepdim=True) + conv.eps)
+        weight = rows.view_as(weight)
+    return F.conv2d(x, weight, conv.bias, 1, conv.padding, conv.dilation, conv.groups)
+
+
+def reference_norm(norm, y):
+    kind = type(norm).__name__
+    if kind == 'LayerNorm2d':
+        mean, var = y.mean(dim=1, keepdim=True), y.var(dim=1, keepdim=True, unbiased=False)
+    elif kind == 'GroupNorm':
+        groups = y.reshape(len(y), norm.num_groups, -1)
+        mean, var = groups.mean(dim=2), groups.var(dim=2, unbiased=False)
+        each = norm.num_channels // norm.num_groups
+        mean, var = (v.repeat_interleave(each, dim=1)[:, :, None, None] for v in (mean, var))
+    elif norm.training:
         mean, var = y.mean(dim=(0, 2, 3)), y.var(dim=(0, 2, 3), unbiased=False)
+        mean, var = mean.view(1, -1, 1, 1), var.view(1, -1, 1, 1)
     else:
-        mean, var = norm.running_mean, norm.running_var
-    y = (y - mean.view(1, -1, 1, 1)) / torch.sqrt(var.view(1, -1, 1, 1) + norm.eps)
+        mean, var = norm.running_mean.view(1, -1, 1, 1), norm.running_var.view(1, -1, 1, 1)
+    y = (y - mean) / torch.sqrt(var + norm.eps)
     return y * norm.weight.view(1, -1, 1, 1) + norm.bias.view(1, -1, 1, 1)
+
+
+def reference_activation(activation, x):
+    kind = type(activation).__name__
+    if kind == 'GELU':
+        return x * (1 + torch.erf(x / math.sqrt(2))) / 2
+    return {'ReLU': x.clamp(min=0), 'ReLU6': x.clamp(0, 6)}[kind]

@@ -148,7 +148,7 @@ def stages(network):
             dict(backend='native'),
             "backend='native' was removed in 0.2.0; remove it; for speed call mmcnnmod.switch_to",
         ),
-        (dict(width=2), 'width is no MoD option; choose from depth, c, r, position'),
+        (dict(width=2), "'width' is no MoD option; choose from depth, c, r, position"),
     ],
 )
 def test_a_wrong_option_changes_nothing(options, word):
