@@ -291,7 +291,9 @@ def check_reason(message, bad, options, arguments):
     words = [word for name in bad for word in WORDS.get(name, (f'{name} ', f'{name}='))]
     if any(word in message for word in words):
         return
-    if 'larger than the width' in message:
+    if 'positive integer, got True' in message:  # the width of a stage, which c is by default
+        assert any(arguments.get(name) is True for name in ('base_channels', 'stem_channels'))
+    elif 'larger than the width' in message:
         width = int(message.split('(width ')[1].split(',')[0])
         value = int(message.split(' is larger')[0].rsplit('=', 1)[1])
         assert value > width
