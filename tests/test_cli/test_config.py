@@ -239,5 +239,5 @@ def test_pairs_that_cannot_be_parsed(option, value, words, capsys):
 def test_a_key_through_what_is_no_dict(tmp_path):
     path = tmp_path / 'dense.py'
     path.write_text("default_scope = 'mmseg'\nmodel = dict(backbone=dict(depth=50))\n")
-    with pytest.raises(UserError, match="--cfg-options 'model.backbone.depth.c': "):
+    with pytest.raises(UserError, match=r"--cfg-options 'model\.backbone\.depth\.c': "):
         edits.read_config(path, {'model.backbone.depth.c': 3})
