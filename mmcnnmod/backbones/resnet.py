@@ -31,7 +31,8 @@ class MoDResNet(MoDBackbone):
         **kwargs: The MoD options of :class:`MoDBackbone`, and the arguments of the toolbox's class.
 
     Raises:
-        ValueError: If the depth is unknown or ``base_channels`` no positive integer, and as :class:`MoDBackbone` says.
+        ValueError: If the depth is unknown or ``base_channels`` is no positive integer, and as
+            :class:`MoDBackbone` says.
     """
 
     def __init_subclass__(cls, **kwargs) -> None:
