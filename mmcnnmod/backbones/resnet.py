@@ -8,7 +8,7 @@ from functools import partial
 from torch import nn
 
 from ..layers import basic_block, bottleneck
-from ..layers.checks import check_choice
+from ..layers.checks import check_choice, check_positive_int
 from .mod_backbone import MoDBackbone, names_below
 
 # Blocks per stage of the depths that only the paper has (Table 5), beside those of the toolboxes.
@@ -31,7 +31,8 @@ class MoDResNet(MoDBackbone):
         **kwargs: The MoD options of :class:`MoDBackbone`, and the arguments of the toolbox's class.
 
     Raises:
-        ValueError: If the depth is unknown, and as :class:`MoDBackbone` says.
+        ValueError: If the depth is unknown or ``base_channels`` is no positive integer, and as
+            :class:`MoDBackbone` says.
     """
 
     def __init_subclass__(cls, **kwargs) -> None:
@@ -44,7 +45,10 @@ class MoDResNet(MoDBackbone):
         }
 
     def __init__(self, depth: int, **kwargs) -> None:
-        check_choice(type(self).__name__, 'depth', depth, sorted(self.arch_settings))
+        name = type(self).__name__
+        check_choice(name, 'depth', depth, sorted(self.arch_settings))
+        # The toolboxes build a network of no channels from 0.
+        check_positive_int(name, 'base_channels', kwargs.get('base_channels', 64))
         super().__init__(depth=depth, **kwargs)
 
     def blocks_of_stages(self) -> list[list[str]]:

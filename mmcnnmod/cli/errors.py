@@ -59,7 +59,7 @@ def building_from(what: str, cfg: Config | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:  # a config is a program, which may say exit()
         key = find_key(problem, cfg) if cfg else ''
         text, file = one_line(problem), find_data_file(problem)
         if EMPTY in text:
@@ -69,7 +69,7 @@ def building_from(what: str, cfg: Config | None = None) -> Iterator[None]:
         raise UserError(f'{what}: {key}{text}') from problem
 
 
-def find_key(problem: Exception, cfg: Config) -> str:
+def find_key(problem: BaseException, cfg: Config) -> str:
     """The one place in a config of what could not be built, such as 'model.backbone: '."""
     frames = [frame for frame, _ in traceback.walk_tb(problem.__traceback__)]
     nodes = [f.f_locals.get('cfg') for f in frames if f.f_code is build_from_cfg.__code__]
@@ -132,7 +132,7 @@ def explain(problem: Exception) -> str | None:
     return None
 
 
-def one_line(problem: Exception) -> str:
+def one_line(problem: BaseException) -> str:
     """The message without line breaks; if that is no sentence, also what it is and where."""
     # A KeyError puts quotes around its message.
     raw = problem.args[0] if isinstance(problem, KeyError) and problem.args else problem
@@ -142,7 +142,7 @@ def one_line(problem: Exception) -> str:
     return f'{type(problem).__name__}{text and ": "}{text}{place_of(problem)}'
 
 
-def place_of(problem: Exception) -> str:
+def place_of(problem: BaseException) -> str:
     """Where an exception was raised, such as ' in resnet.py, line 30, forward'."""
     frame = traceback.extract_tb(problem.__traceback__)[-1:]
     return ''.join(f' in {Path(f.filename).name}, line {f.lineno}, {f.name}' for f in frame)

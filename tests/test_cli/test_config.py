@@ -205,3 +205,39 @@ def test_only_the_first_process_says_what_mod_changes(variable, tmp_path, capsys
         monkeypatch.setenv(variable, rank)
         edits.load_config(train_parser().parse_args([str(path), '--mod']))
         assert len(capsys.readouterr().out.splitlines()) == lines
+
+
+@pytest.mark.parametrize(
+    ('line', 'words'),
+    [
+        ('model = 3', 'model must be a dict, got 3'),
+        ('train_dataloader = []', r'train_dataloader must be a dict, got \[\]'),
+        ('default_scope = 5', 'default_scope must be a str, got 5'),
+        ('exit()', 'SystemExit'),
+    ],
+)
+def test_a_config_of_the_wrong_kind(line, words, tmp_path):
+    path = tmp_path / 'wrong.py'
+    path.write_text(f"default_scope = 'mmseg'\n{line}\n")
+    with pytest.raises(UserError, match=f'^config [^\n]*wrong.py: {words}'):
+        edits.read_config(path)
+
+
+@pytest.mark.parametrize('option', ['--mod', '--cfg-options'])
+@pytest.mark.parametrize(
+    ('value', 'words'),
+    [('depth', 'takes KEY=VALUE only, got depth'), ('c=[(1,2]', 'Imbalanced brackets exist in')],
+)
+def test_pairs_that_cannot_be_parsed(option, value, words, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        train_parser().parse_args(['config.py', option, value])
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f'error: {option}' in last
+    assert words in last
+
+
+def test_a_key_through_what_is_no_dict(tmp_path):
+    path = tmp_path / 'dense.py'
+    path.write_text("default_scope = 'mmseg'\nmodel = dict(backbone=dict(depth=50))\n")
+    with pytest.raises(UserError, match=r"--cfg-options 'model\.backbone\.depth\.c': "):
+        edits.read_config(path, {'model.backbone.depth.c': 3})

@@ -291,7 +291,10 @@ def check_reason(message, bad, options, arguments):
     words = [word for name in bad for word in WORDS.get(name, (f'{name} ', f'{name}='))]
     if any(word in message for word in words):
         return
-    if 'larger than the width' in message:
+    if 'positive integer' in message:  # a width, from which c comes; 0 makes an empty dense network
+        widths = [arguments.get(name) for name in ('base_channels', 'stem_channels')]
+        assert any(not is_count(width, 99) for width in widths), message
+    elif 'larger than the width' in message:
         width = int(message.split('(width ')[1].split(',')[0])
         value = int(message.split(' is larger')[0].rsplit('=', 1)[1])
         assert value > width
