@@ -110,7 +110,7 @@ def read_older(file: io.IOBase, budget: Budget, place) -> object:
         fill(buffers[key], file)
         if sys.byteorder == 'big':  # it is always little in the file
             buffers[key].untyped_storage().byteswap(storages[key].dtype)
-        if storages[key].device.type != 'cpu':
+        if storages[key]._untyped_storage.device.type != 'cpu':
             storages[key]._untyped_storage.copy_(buffers[key].untyped_storage())
     return content
 

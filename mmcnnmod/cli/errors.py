@@ -28,6 +28,13 @@ NO_IMAGES = (
 FEATURES = re.compile(r'mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)')
 
 
+# What gloo and NCCL say of it.
+LOST_PROCESS = re.compile(
+    r'Connection (closed|reset) by peer|Broken pipe|ncclRemoteError|ncclSystemError|'
+    r'Socket Timeout|collective operation timeout'
+)
+
+
 @contextmanager
 def one_line_errors(debug: bool | None = None, config: str = '') -> Iterator[None]:
     """End the program with one line on stderr and exit code 1.
@@ -127,6 +134,11 @@ def explain(problem: Exception) -> str | None:
             return (
                 f'{layer} expects {match[expected]} input channels and gets {match[got]}: {remedy}'
             )
+    if LOST_PROCESS.search(text):
+        return (
+            'another process of this run has ended or cannot be reached; its own output says why. '
+            'Go on with --resume'
+        )
     if isinstance(problem, ImportError):
         return one_line(problem)
     return None

@@ -255,6 +255,7 @@ def test_a_disk_that_is_full(tmp_path, monkeypatch):
 
 def test_checkpoints_of_mmengines_hook_resume(tmp_path, caplog):
     plain = dict(by_epoch=False, sampler='InfiniteSampler', checkpoint=dict(type='CheckpointHook'))
+    make_runner(tmp_path / 'whole', by_epoch=False, sampler='InfiniteSampler').train()
     interrupted(tmp_path, 6, **plain)
     runner = make_runner(
         tmp_path, by_epoch=False, sampler='InfiniteSampler', resume=str(last(tmp_path))
@@ -262,6 +263,8 @@ def test_checkpoints_of_mmengines_hook_resume(tmp_path, caplog):
     lines = warnings_of(runner)
     runner.train()
     assert runner.iter == 10
+    whole, cut = (result(path)['state_dict'] for path in (tmp_path / 'whole', tmp_path))
+    assert not torch.equal(whole['layers.0.weight'], cut['layers.0.weight'])  # as the line says
     assert len(lines) == 1
     assert 'not restored: random states, which the checkpoint does not hold' in lines[0]
 

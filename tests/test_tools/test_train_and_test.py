@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmcnnmod.checkpoints import read_checkpoint
+
 from .conftest import ROOT, TASKS, newest_json, shrink, tail
 
 LOSS = re.compile(r'\bloss: ([\d.]+)')
@@ -89,6 +91,26 @@ def test_the_same_seed_gives_the_same_bits(toolbox, data, run_python, tmp_path):
     assert first.keys() == same.keys() == other.keys()
     assert [key for key in first if not torch.equal(first[key], same[key])] == []
     assert [key for key in first if not torch.equal(first[key], other[key])]
+
+
+def test_resume_passes_over_what_is_cut_off(trained, data, run_python, tmp_path):
+    """As mmengine leaves it when it is killed: one file is half, the one that is named is gone."""
+    config, name, _, checkpoint, _ = TASKS['mmseg']
+    work_dir, _ = trained('mmseg')
+    content = (work_dir / checkpoint).read_bytes()
+    (tmp_path / 'iter_2.pth').write_bytes(content)
+    (tmp_path / 'iter_4.pth').write_bytes(content[: len(content) // 2])
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_3.pth'))
+    result = run_python(
+        ROOT / 'tools/train.py', ROOT / config, '--work-dir', tmp_path,
+        '--data-root', data / name, '--resume',
+        '--cfg-options', *shrink('mmseg'), 'train_cfg.max_iters=3', cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, tail(result)
+    assert f'passed over: checkpoint {tmp_path / "iter_4.pth"} cannot be read' in result.stdout
+    assert f'passed over: checkpoint {tmp_path / "iter_3.pth"} is not there' in result.stdout
+    assert 'resumed epoch: 0, iter: 2' in result.stdout + result.stderr
+    read_checkpoint(tmp_path / 'iter_3.pth')
 
 
 def test_several_seeds(trained, data, run_python, tmp_path):
@@ -328,6 +350,22 @@ def test_slurm(run_tool, tmp_path, task):
     program = words[start:]
     assert Path(program[2]).resolve() == ROOT / f'tools/{task}.py'
     assert program[3:] == [*files, '--amp', '--launcher', 'slurm']
+
+
+@pytest.mark.parametrize(('code', 'requeued'), [(0, []), (1, []), (143, ['requeue 42'])])
+def test_slurm_requeues(run_tool, tmp_path, code, requeued):
+    """A job that SIGTERM has ended, and no other."""
+    for name, text in (('srun', f'exit {code}'), ('scontrol', f'echo "$@" >> {tmp_path}/asked')):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "$@"\n{text}\n')
+        (tmp_path / name).chmod(0o755)
+    result = run_tool(
+        ROOT / 'tools/slurm_train.sh', 'part', 'job', 'cfg.py', cwd=tmp_path,
+        PATH=f'{tmp_path}:/usr/bin:/bin', REQUEUE='1', SLURM_JOB_ID='42',
+    )  # fmt: skip
+    assert result.returncode == code
+    assert result.stdout.splitlines()[0].endswith('cfg.py --launcher slurm --resume')
+    asked = tmp_path / 'asked'
+    assert (asked.read_text().splitlines() if asked.exists() else []) == requeued
 
 
 @pytest.mark.parametrize('script', ['dist_train', 'dist_test', 'slurm_train', 'slurm_test'])

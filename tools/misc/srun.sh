@@ -17,7 +17,18 @@ fi
 
 export PYTHONPATH="$tools/..:${PYTHONPATH:-}"
 # SRUN_ARGS is a list of words on purpose.
-# shellcheck disable=SC2086
-exec srun --partition="$2" --job-name="$3" --gres="gpu:$per_node" --ntasks="$gpus" \
-    --ntasks-per-node="$per_node" --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 \
-    ${SRUN_ARGS:-} "${PYTHON:-python}" -u "$tools/$task.py" "${@:4}" --launcher slurm
+# shellcheck disable=SC2086,SC2206
+command=(srun --partition="$2" --job-name="$3" --gres="gpu:$per_node" --ntasks="$gpus"
+    --ntasks-per-node="$per_node" --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1
+    ${SRUN_ARGS:-} "${PYTHON:-python}" -u "$tools/$task.py" "${@:4}" --launcher slurm)
+if [ "$task" = test ] || [ -z "${REQUEUE:-}" ]; then
+    exec "${command[@]}"
+fi
+# A training that SIGTERM has ended left a checkpoint (exit code 143): the job runs once more.
+trap : TERM
+code=0
+"${command[@]}" --resume || code=$?
+if [ "$code" -eq 143 ]; then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"
