@@ -38,6 +38,7 @@ ELSEWHERE = {
     'tools/evidence/run.py': 'test_tools/test_evidence.py',
     'tools/model_converters/dense_to_mod.py': 'test_tools/test_dense_to_mod.py',
     'tools/model_converters/publish_model.py': 'test_tools/test_publish_model.py',
+    'tools/misc/crash_test.py': 'test_tools/test_interruptions.py',
     'tools/misc/sweep_upstream_configs.py': 'test_tools/test_sweep/test_program.py',
     'tools/misc/write_metafile.py': 'test_tools/test_write_metafile.py',
     'tools/test.py': 'test_tools/test_train_and_test.py',

@@ -108,8 +108,9 @@ def test_a_disk_that_fills_up(data, tmp_path):
         path, done = iterations(disk / 'run')
         assert code == 1
         assert line == (
-            f'error: {disk}/run/iter_{done + 2}.pth cannot be written: No space left on device; make room, '
-            f'or choose another folder, and go on with --resume (the last whole checkpoint: {path})'
+            f'error: {disk}/run/iter_{done + 2}.pth cannot be written: No space left on device; '
+            'make room, or choose another folder, and go on with --resume (the last whole '
+            f'checkpoint: {path})'
         )
     finally:
         subprocess.call(['umount', '-l', disk])
@@ -136,7 +137,7 @@ def test_the_program_that_kills(data, tmp_path):
     config, name, *_ = TASKS['mmseg']
     result = subprocess.run(
         [str(word) for word in (
-            sys.executable, ROOT / 'tools/misc/crash_test.py', ROOT / config, '--kills', 3,
+            sys.executable, ROOT / 'tools/misc/crash_test.py', '--kills', 3, ROOT / config,
             '--data-root', data / name, '--cfg-options', *shrink('mmseg'), 'train_cfg.max_iters=8',
         )],
         cwd=tmp_path, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'},

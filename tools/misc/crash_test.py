@@ -1,11 +1,11 @@
-"""Kill a training at random moments, resume it, and compare how it ends: CONFIG [options].
+"""Kill a training at random moments, resume it, and compare how it ends.
 
-    python tools/misc/crash_test.py CONFIG --kills 30 --data-root DATA --cfg-options KEY=VALUE ...
+    python tools/misc/crash_test.py --kills 30 CONFIG [options of tools/train.py]
 
 It trains once without interruption. Then it begins anew for each kill, with SIGKILL at a random
 time or while a checkpoint is written, in turns, resumes with --resume, and compares the last
 checkpoints bit by bit: weights, their average, optimizer, schedulers and random states. Take a
-config that trains for seconds. Options that are not listed here go to tools/train.py.
+config that trains for seconds.
 """
 
 from __future__ import annotations
@@ -176,19 +176,20 @@ def lines_with(log: Path, text: str) -> list[str]:
 
 def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The options of this program, and the arguments of tools/train.py."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split('\n\n')[0], epilog='Other options go to tools/train.py.'
-    )
-    parser.add_argument('config', help='a config that trains for seconds')
+    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('--kills', type=int, default=30, help='default: 30')
     parser.add_argument('--processes', type=int, default=1, help='on CPUs; default: 1')
     parser.add_argument('--seed', type=int, default=0, help='of the moments; default: 0')
-    parser.add_argument('--cfg-options', nargs='+', default=[], help='as of tools/train.py')
-    args, others = parser.parse_known_args(argv)
-    options = ['randomness.seed=0', *args.cfg_options]
+    parser.add_argument('config', help='a config that trains for seconds')
+    parser.add_argument('options', nargs=argparse.REMAINDER, help='of tools/train.py')
+    args = parser.parse_args(argv)
+    own = ['randomness.seed=0']
     if args.processes > 1:
-        options.append('env_cfg.dist_cfg.backend=gloo')
-    return args, [args.config, *others, '--cfg-options', *options]
+        own.append('env_cfg.dist_cfg.backend=gloo')
+    options = args.options
+    given = options.index('--cfg-options') + 1 if '--cfg-options' in options else 0
+    before = options[:given] if given else [*options, '--cfg-options']
+    return args, [args.config, *before, *own, *options[given if given else len(options) :]]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
