@@ -1,10 +1,9 @@
-"""Files that are either whole or not there, and JSON files that are what they should be."""
+"""Folders that are there, and JSON files that are what they should be."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import UserError
@@ -16,29 +15,6 @@ def check_folder(path: Path | None) -> None:
     """Fail in time if the folder of a file that is to be written is not there."""
     if path and not path.parent.is_dir():
         raise UserError(f'{path} cannot be written: there is no folder {path.parent}')
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to, whose file takes the name ``path`` when it is complete.
-
-    Args:
-        path (Path): Where the file shall be.
-
-    Yields:
-        Path: Beside it, hidden.
-
-    Raises:
-        UserError: If it cannot be written.
-    """
-    partial = path.with_name(f'.partial-{path.name}')
-    try:
-        yield partial
-        partial.replace(path)
-    except OSError as problem:
-        raise UserError(f'{path} cannot be written: {problem.strerror or problem}') from problem
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_json(path: Path, fields: Mapping[str, type]) -> dict:

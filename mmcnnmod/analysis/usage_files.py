@@ -8,8 +8,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from ..checkpoints import atomic_write
 from .channel_usage import ChannelUsage
-from .files import whole_file
 
 CSV_HEADER = ('class', 'images', 'channel', 'times_selected', 'percent_of_all_selections')
 PANEL_INCHES = (5.0, 1.9)
@@ -23,7 +23,7 @@ def save_csv(usage: ChannelUsage, path: Path) -> None:
         usage (ChannelUsage): What was counted.
         path (Path): Where to.
     """
-    with whole_file(path) as partial, partial.open('w', newline='', encoding='utf-8') as file:
+    with atomic_write(path) as partial, partial.open('w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
         writer.writerow(CSV_HEADER)
         rows = zip(usage.groups, usage.images, usage.counts, usage.percentages(), strict=True)
@@ -63,5 +63,5 @@ def save_picture(usage: ChannelUsage, path: Path) -> None:
     )
     figure.supxlabel('channel', fontsize=10)
     figure.supylabel('% of all selections in the block', fontsize=10)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, format='png', dpi=150)

@@ -1,4 +1,4 @@
-"""Reading checkpoints without surprises."""
+"""Reading and writing checkpoints without surprises."""
 
 from .dense import DensePretrained
 from .dense_resnet import leading_prefix
@@ -15,10 +15,12 @@ from .reading import (
 )
 from .remap import rename_tensors, renames
 from .warm_start import start_from_dense
+from .writing import atomic_write
 
 __all__ = [
     'DensePretrained',
     'Match',
+    'atomic_write',
     'describe_contents',
     'has_mod_blocks',
     'is_trusting',

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 
 from ..errors import UserError
 from .reading import weights_of
+from .writing import atomic_write
 
 SUFFIXES = ('.pth', '.safetensors')
 # What mmengine notes beside the weights, and what stays of it.
@@ -118,12 +119,13 @@ def plain(value):
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def write_with_hash(content: dict, out: str | Path) -> Path:
+def write_with_hash(content: dict, out: str | Path, exist_ok: bool = False) -> Path:
     """Write what :func:`published` gave; a file that is there is a whole one.
 
     Args:
         content (dict): ``state_dict`` and ``meta``.
         out (str | Path): 'folder/name.pth' or 'folder/name.safetensors'.
+        exist_ok (bool): Leave a file that is there, which has the same content. Defaults to False.
 
     Returns:
         Path: 'folder/name-HASH.pth', with the first eight digits of the file's SHA-256, where
@@ -135,20 +137,20 @@ def write_with_hash(content: dict, out: str | Path) -> Path:
     out = Path(out)
     if out.suffix not in SUFFIXES:
         raise UserError(f'{out}: published checkpoints end in {" or ".join(SUFFIXES)}')
-    partial = out.with_name(f'.partial-{os.getpid()}-{out.name}')
+    buffer = io.BytesIO()
+    serialize(content, buffer, out.suffix)
+    digest = hashlib.sha256(buffer.getbuffer()).hexdigest()[:8]
+    target = out.with_name(f'{out.stem}-{digest}{out.suffix}')
+    if target.exists():
+        if exist_ok:
+            return target
+        raise UserError(f'{target} is there already; remove it or choose another name')
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, 'wb') as file:
-            serialize(content, file, out.suffix)
-        target = out.with_name(f'{out.stem}-{sha256(partial)[:8]}{out.suffix}')
-        if target.exists():
-            raise UserError(f'{target} is there already; remove it or choose another name')
-        partial.rename(target)
     except OSError as problem:
         raise UserError(f'{out} cannot be written ({problem.strerror})') from problem
-    finally:
-        if partial.exists():
-            partial.unlink()
+    with atomic_write(target) as partial:
+        partial.write_bytes(buffer.getbuffer())
     return target
 
 
@@ -168,12 +170,3 @@ def serialize(content: dict, file, suffix: str) -> None:
         for name, value in content['meta'].items()
     }
     file.write(save(content['state_dict'], texts))
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

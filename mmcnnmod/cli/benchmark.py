@@ -17,11 +17,12 @@ from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..analysis.files import check_folder, read_json, whole_file
+from ..analysis.files import check_folder, read_json
 from ..analysis.measurements import SPEED_FIELDS
 from ..analysis.runtimes import EXPORTED, RUNTIMES, check_runtime
 from ..analysis.speed_report import speed_report
 from ..analysis.timing import BLOCK
+from ..checkpoints import atomic_write
 from ..errors import UserError
 from ..evidence.machine import machine
 from ..ops import operator_problem
@@ -170,7 +171,7 @@ def progress_bar() -> Iterator[Progress]:
 
 def write_json(path: Path, content: dict) -> None:
     """Write the results, whole or not at all."""
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', 'utf-8')
 
 

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from rich.progress import track
 from torch import nn
 
-from ..checkpoints import read_checkpoint, weights_of
+from ..checkpoints import atomic_write, read_checkpoint, weights_of
 from ..checkpoints.block_mapping import MAPPINGS
 from ..checkpoints.warm_start import NEAR_IDENTITY
 from ..checkpoints.whole_model import start_model_from_dense
@@ -156,11 +156,5 @@ def without_weights(node):
 
 def write(content: dict, out: str) -> None:
     """Write a checkpoint; a file that is there is a whole one."""
-    partial = Path(out).with_name(f'.partial-{os.getpid()}-{Path(out).name}')
-    try:
+    with atomic_write(out) as partial:
         torch.save(content, partial)
-        partial.replace(out)
-    except OSError as problem:
-        raise UserError(f'{out} cannot be written ({problem.strerror})') from problem
-    finally:
-        partial.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ..analysis.files import whole_file
+from ..checkpoints import atomic_write
 from ..errors import UserError
 from ..evidence import Run
 from ..evidence.plan import CHECKPOINT
@@ -99,7 +99,7 @@ def freeze(cfg: Config, run: Run, source: Path | None, folder: Path) -> Path:
     text, frozen = cfg.pretty_text, folder.with_name(f'{folder.name}.py')
     if checkpoints(folder) and frozen.exists() and frozen.read_text() != text:
         raise RunFailed(f'{folder} is half-trained with other settings; choose another --work-dir')
-    with whole_file(frozen) as partial:
+    with atomic_write(frozen) as partial:
         partial.write_text(text)
     return frozen
 

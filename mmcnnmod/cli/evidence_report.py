@@ -8,7 +8,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ..analysis.files import check_folder, whole_file
+from ..analysis.files import check_folder
+from ..checkpoints import atomic_write
 from ..errors import UserError
 from ..evidence import Results, read_plan
 from ..evidence.figures import learning_curves, score_against_macs
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         text = page(
             all_results, figures, 'this folder' if source == '.' else f'[{source}]({source})'
         )
-        with whole_file(args.out) as partial:
+        with atomic_write(args.out) as partial:
             partial.write_text(text, encoding='utf-8')
         print(f'written to {args.out}')
 
@@ -117,7 +118,7 @@ def is_compared(arm: Summary, arms: dict[str, Summary]) -> bool:
 def save(figure: Figure, path: Path, caption: str) -> str:
     """Write a picture without a date in it; gives its caption."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, format='png', dpi=110, metadata={'Software': None})
     return caption
 

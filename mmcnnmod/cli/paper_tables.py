@@ -13,11 +13,12 @@ from pathlib import Path
 
 from ..analysis.comparison import UNITS, Comparison, Verdict, compare
 from ..analysis.counting import Count
-from ..analysis.files import check_folder, whole_file
+from ..analysis.files import check_folder
 from ..analysis.markdown import paper_table, speed_table, summary
 from ..analysis.measurements import read_speed
 from ..analysis.model_table import model_table
 from ..analysis.paper import Table, configs_without_numbers, load_tables, speed_machine
+from ..checkpoints import atomic_write
 from ..errors import UserError
 from .counting import config_folder, count_all
 from .errors import one_line_errors
@@ -179,7 +180,7 @@ def as_json(found: Comparison) -> dict[str, str]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file, whole or not at all."""
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding='utf-8')
 
 

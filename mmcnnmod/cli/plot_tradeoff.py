@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..analysis.counting import Count, read_counts
-from ..analysis.files import check_folder, whole_file
+from ..analysis.files import check_folder
 from ..analysis.measurements import Setting, Speed, read_accuracies, read_speed
 from ..analysis.paper import Table, load_tables, speed_machine
 from ..analysis.tradeoff import Network, tradeoff
+from ..checkpoints import atomic_write
 from ..errors import UserError
 from .counting import config_folder, count_all
 from .errors import one_line_errors
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         }
         title = f'Accuracy against cost; accuracies: {source}'
         figure = tradeoff(networks, panels, title, 'top-1 accuracy (%)')
-        with whole_file(args.out) as partial:
+        with atomic_write(args.out) as partial:
             figure.savefig(partial, format='png', dpi=150)
         print(f'written to {args.out}')
 

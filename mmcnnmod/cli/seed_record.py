@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from ..checkpoints import atomic_write
 from ..errors import UserError
 
 # What a result depends on; the toolboxes are imported where they are installed.
@@ -59,9 +60,8 @@ class SeedRecord:
             mean=self.mean(),
             sample_standard_deviation=self.deviation(),
         )
-        partial = self.path.with_name(f'.partial-{self.path.name}')
-        partial.write_text(json.dumps(content, indent=2) + '\n')
-        partial.replace(self.path)
+        with atomic_write(self.path) as partial:
+            partial.write_text(json.dumps(content, indent=2) + '\n')
 
     def seconds_per_seed(self) -> float | None:
         """How long a seed took on average; None if none was done in one go."""

@@ -17,8 +17,7 @@ from pathlib import Path
 from mmengine.config import Config
 from rich.console import Console
 
-from ..analysis.files import whole_file
-from ..checkpoints import read_checkpoint, safe_loading
+from ..checkpoints import atomic_write, read_checkpoint, safe_loading
 from ..errors import UserError
 from . import preflight, train
 from .arguments import parse, seeds_parser
@@ -100,7 +99,7 @@ def freeze(cfg: Config, path: Path) -> None:
             f'the seeds in {path.parent} were trained with other settings, see {path.name} there: '
             f'choose another --work-dir, or remove {path} if the difference does not matter'
         )
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text)
 
 

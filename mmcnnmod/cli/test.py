@@ -14,7 +14,7 @@ from mmengine.evaluator import DumpResults
 from mmengine.registry import HOOKS, METRICS, Registry
 from mmengine.runner import Runner
 
-from ..checkpoints import safe_loading
+from ..checkpoints import atomic_write, safe_loading
 from ..config_types import type_name
 from ..errors import UserError
 from . import preflight
@@ -160,9 +160,8 @@ def save_predictions(runner: Runner, cfg: Config, args: argparse.Namespace) -> N
 @master_only
 def save_metrics(metrics: dict, out: str) -> None:
     """Write the scores; a file that is there is a whole one."""
-    partial = Path(out).with_name(f'.partial-{Path(out).name}')
-    mmengine.dump(metrics, str(partial))
-    partial.replace(out)
+    with atomic_write(out) as partial:
+        mmengine.dump(metrics, str(partial))
 
 
 if __name__ == '__main__':

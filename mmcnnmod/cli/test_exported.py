@@ -8,8 +8,7 @@ from pathlib import Path
 
 from mmengine.runner import Runner
 
-from ..analysis.files import whole_file
-from ..checkpoints import safe_loading
+from ..checkpoints import atomic_write, safe_loading
 from ..deploy.exported_file import ExportedFile
 from ..deploy.formats import open_file
 from ..deploy.substitution import substituted
@@ -50,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         for name, values in scores.items():
             print(f'{name}: ' + ', '.join(f'{key} {value:.4g}' for key, value in values.items()))
         if args.out:
-            with whole_file(args.out) as partial:
+            with atomic_write(args.out) as partial:
                 partial.write_text(json.dumps(scores, indent=1, default=float) + '\n', 'utf-8')
 
 

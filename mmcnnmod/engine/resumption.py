@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import EarlyStoppingHook
-from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from .batches import make_resumable, restart_sampler, sampler_seed
 from .random_states import random_states, set_random_states
 
+LOOPS = (EpochBasedTrainLoop, IterBasedTrainLoop)
 # Transforms of the toolboxes that keep earlier images, which no checkpoint holds.
 WITH_MEMORY = ('CachedMosaic', 'CachedMixUp')
 
@@ -73,8 +74,8 @@ class Progress:
             set_random_states(state['random'][get_rank()])
         else:
             lost.append(f'random states, which are those of {len(state["random"])} processes')
-        if self.batches is None:
-            lost.append('the place in the data, which come without indices')
+        if self.batches is None or type(self.loop) not in LOOPS:
+            lost.append('the place in the data, which come without indices or in a loop of its own')
         return lost
 
     def go_to(self, batch: int) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from mmengine.dist import is_main_process, master_only
 from mmengine.fileio import BaseStorageBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ..checkpoints import read_checkpoint
-from ..checkpoints.writing import PARTIAL, atomic_write
+from ..checkpoints import atomic_write, read_checkpoint
+from ..checkpoints.publishing import write_with_hash
+from ..checkpoints.writing import PARTIAL
 from ..errors import UserError
 from .resumption import Progress
 
@@ -34,8 +32,8 @@ class SafeCheckpointHook(CheckpointHook):
     published checkpoints, in a local folder.
 
     Checkpoints hold the states of all random number generators and the place in the data. A resumed
-    training ends with the same bits as one that was never interrupted; what cannot be restored is
-    logged as a warning, see docs/checkpoints.md. Checkpoints of mmengine's own hook resume as well.
+    training ends with the same bits as one that was never interrupted. A warning says what cannot
+    be restored, see docs/interruptions.md. Checkpoints of mmengine's own hook resume as well.
 
     In a config: ``default_hooks = dict(checkpoint=dict(type='SafeCheckpointHook', interval=1))``,
     with all arguments of mmengine's hook. The tools of this project put it in its place.
@@ -187,13 +185,8 @@ class SafeCheckpointHook(CheckpointHook):
             super()._publish_model(runner, ckpt_path)
             return
         content = read_checkpoint(ckpt_path)
-        buffer = io.BytesIO()
-        torch.save({key: content[key] for key in self.published_keys if key in content}, buffer)
-        digest = hashlib.sha256(buffer.getvalue()).hexdigest()[:8]
-        path = Path(ckpt_path).with_suffix('')
-        path = path.with_name(f'{path.name}-{digest}.pth')
-        with atomic_write(path) as partial:
-            partial.write_bytes(buffer.getvalue())
+        kept = {key: content[key] for key in self.published_keys if key in content}
+        path = write_with_hash(kept, ckpt_path, exist_ok=True)
         runner.logger.info(f'{ckpt_path} is published as {path}')
 
     def whole(self, runner: Runner) -> Callable[..., None]:

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
 
-from ..analysis.files import check_fields, read_json, whole_file
+from ..analysis.files import check_fields, read_json
+from ..checkpoints import atomic_write
 from ..errors import UserError
 from .lock import locked
 from .plan import Arm, Plan
@@ -93,7 +94,7 @@ class Results:
             content = dict(
                 plan=self.plan.name, metric=self.plan.metric, costs=self.costs, runs=self.runs
             )
-            with whole_file(self.path) as partial:
+            with atomic_write(self.path) as partial:
                 partial.write_text(one_run_per_line(content))
 
     def _place(self, run: dict) -> tuple[int, int]:
