@@ -19,6 +19,16 @@ from .safe_checkpoint_hook import SafeCheckpointHook
 EXIT_CODE = 128 + signal.SIGTERM
 
 
+def end_by_signal() -> None:
+    """Let a process that a training forks end by SIGTERM, as a pool of workers expects it."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if isinstance(getattr(handler, '__self__', None), TerminationHook):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=end_by_signal)
+
+
 @HOOKS.register_module()
 class TerminationHook(Hook):
     """Ends a training that gets SIGTERM, as SLURM and Kubernetes send it, with a checkpoint.
@@ -50,15 +60,11 @@ class TerminationHook(Hook):
             )
         self.checkpoints = found[0]
         if threading.current_thread() is threading.main_thread():  # nobody else may
-            self.process = os.getpid()
             signal.signal(signal.SIGTERM, self.note)
 
     def note(self, *_) -> None:
-        """Take the signal; what was forked from the training, such as a pool, ends by it."""
-        if os.getpid() == self.process:
-            self.received = True
-        else:
-            os._exit(EXIT_CODE)
+        """Take the signal."""
+        self.received = True
 
     def after_train_iter(self, runner: Runner, *_, **__) -> None:
         """Stop, if any process got the signal."""
