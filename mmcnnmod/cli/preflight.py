@@ -107,6 +107,8 @@ def check_file(checkpoint: str | None) -> None:
 
 def check_readable(checkpoint: str) -> None:
     """Fail if a checkpoint cannot be read."""
+    if Path(checkpoint).is_dir():  # DeepSpeed's
+        return
     if '://' not in checkpoint:  # one process downloads it, once they know each other
         weights_of(read_checkpoint(checkpoint), checkpoint, keys=['state_dict'])
 

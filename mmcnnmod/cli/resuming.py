@@ -17,6 +17,8 @@ NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')
 def newest_whole(cfg: Config, say: Callable[[str], None]) -> str | None:
     """The checkpoint that ``--resume`` without a file goes on from.
 
+    That is the one in ``last_checkpoint``, or a later one if training was killed between the two.
+
     Args:
         cfg (Config): Of the training.
         say (Callable[[str], None]): Gets a line for each newer file that is passed over.
@@ -34,10 +36,13 @@ def newest_whole(cfg: Config, say: Callable[[str], None]) -> str | None:
     folder = Path(cfg.work_dir)
     if hook.get('out_dir'):
         folder = Path(hook['out_dir'], folder.name)
-    found = {path.resolve() for path in checkpoints(folder, hook.get('filename_tmpl'))}
+    found = [path.resolve() for path in checkpoints(folder, hook.get('filename_tmpl'))]
     if named:
-        found.add(Path(named).resolve())
-    path = newest_readable(by_age(found), say)
+        last = Path(named).resolve()
+        later = [p for p in found if step_of(p) > step_of(last) and time_of(p) > time_of(last)]
+        # The others may be of an earlier training in the same folder.
+        found = [*later, last, *(path for path in found if path not in [*later, last])]
+    path = newest_readable(found, say)
     return None if path is None else str(path)
 
 

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
@@ -96,7 +97,9 @@ def run_in(work_dir: str, runner: Runner) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        if problem.errno not in UNWRITABLE:
+        named = problem.filename if isinstance(problem.filename, str) else work_dir
+        inside = Path(named).resolve().is_relative_to(Path(work_dir).resolve())
+        if problem.errno not in UNWRITABLE or not inside:
             raise
         last = last_checkpoint(work_dir)
         raise UserError(

@@ -26,6 +26,8 @@ from .resuming import newest_whole
 from .run import build_runner, hide_gpus, part_processes_on_cpu, run_in
 
 NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+# FlexibleRunner's, whose checkpoints hold the place in the data; '' is that of every other runner.
+RESUMABLE = ('', 'SingleDeviceStrategy', 'DDPStrategy')
 BACKBONE = re.compile(r'(.*?\.)?backbone\.')
 
 
@@ -70,11 +72,12 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UserError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size')
         cfg.auto_scale_lr.enable = True
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
-    if cfg.get('resume') and not cfg.get('load_from'):
-        cfg.load_from = newest_whole(cfg, say_once)
+    if args.resume == 'auto' or (cfg.get('resume') and not cfg.get('load_from')):
+        found = newest_whole(cfg, say_once)
+        # Where there is none, training begins as the config says.
+        cfg.resume, cfg.load_from = found is not None, found or cfg.get('load_from')
+    elif args.resume:
+        cfg.resume, cfg.load_from = True, args.resume
     if args.pretrained:
         start_backbone_from(cfg, args.pretrained)
     lose_nothing(cfg)
@@ -88,7 +91,8 @@ def lose_nothing(cfg: Config) -> None:
     added = ['FiniteLossHook']
     if checkpoint and type_name(checkpoint) == 'CheckpointHook':
         checkpoint.type = 'SafeCheckpointHook'
-    if checkpoint and type_name(checkpoint) == 'SafeCheckpointHook':
+    strategy = type_name(cfg.get('strategy') or {})
+    if checkpoint and type_name(checkpoint) == 'SafeCheckpointHook' and strategy in RESUMABLE:
         added.append('TerminationHook')
     own = cfg.get('custom_hooks') or []
     there = {type_name(hook) for hook in own if isinstance(hook, dict)}

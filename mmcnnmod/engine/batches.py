@@ -12,6 +12,7 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank
 from torch.utils.data import DataLoader, Sampler
 
+from ..errors import UserError
 from .random_states import seeded
 
 
@@ -68,7 +69,14 @@ class Batches(Sampler):
         """One pass over the data after the other, each in an order of its own."""
         done = 0
         while True:
-            yield from self.batches
+            empty = True
+            for indices in self.batches:
+                empty = False
+                yield indices
+            if empty:
+                raise UserError(
+                    'the training data make no batch: take a smaller batch_size, or drop_last=False'
+                )
             done += 1
             if hasattr(self.sampler, 'set_epoch'):
                 self.sampler.set_epoch(done)
@@ -111,6 +119,9 @@ def restart_sampler(loader: DataLoader, seed: int | None) -> None:
         sampler.seed = seed
     if isinstance(sampler, InfiniteSampler):
         sampler.indices = sampler._indices_of_rank()
+    batches = getattr(loader.batch_sampler, 'batches', None)
+    for bucket in getattr(batches, '_aspect_ratio_buckets', []):  # mmdet's, of images so far
+        bucket.clear()
 
 
 def inner_sampler(loader: DataLoader) -> Sampler | None:

@@ -20,18 +20,24 @@ def random_states() -> dict:
     return states
 
 
-def set_random_states(states: dict) -> None:
+def set_random_states(states: dict) -> bool:
     """Continue from what :func:`random_states` gave, in this process or an earlier one.
 
     Args:
         states (dict): Those of CUDA are set if there are as many devices as there were.
+
+    Returns:
+        bool: Whether all were set.
     """
     random.setstate(states['python'])
     np.random.set_state(states['numpy'])
     torch.set_rng_state(states['torch'].cpu())
     cuda = states.get('cuda', [])
-    if cuda and len(cuda) == torch.cuda.device_count():
+    if len(cuda) != torch.cuda.device_count():
+        return False
+    if cuda:
         torch.cuda.set_rng_state_all([state.cpu() for state in cuda])
+    return True
 
 
 @contextmanager

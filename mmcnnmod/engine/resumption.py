@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
-from .batches import make_resumable, restart_sampler, sampler_seed
+from .batches import inner_sampler, make_resumable, restart_sampler, sampler_seed
 from .random_states import random_states, set_random_states
 
 LOOPS = (EpochBasedTrainLoop, IterBasedTrainLoop)
-# Transforms of the toolboxes that keep earlier images, which no checkpoint holds.
-WITH_MEMORY = ('CachedMosaic', 'CachedMixUp')
+# Transforms of mmdet that keep earlier images, and its preprocessor that keeps a size.
+WITH_MEMORY = {'CachedMosaic', 'CachedMixUp'}
+RESIZE = 'BatchSyncRandomResize'
 
 
 class Progress:
@@ -71,9 +73,13 @@ class Progress:
         self.seed, self.validated = state['seed'], state['validated']
         self.go_to(state['batch'])
         if len(state['random']) == get_world_size():
-            set_random_states(state['random'][get_rank()])
+            if not set_random_states(state['random'][get_rank()]):
+                lost.append('random states of the GPUs, for there were more or fewer')
         else:
             lost.append(f'random states, which are those of {len(state["random"])} processes')
+        sampler = inner_sampler(self.loop.dataloader)
+        if self.by_iter and not (isinstance(sampler, InfiniteSampler) or hasattr(sampler, 'epoch')):
+            lost.append(f'the order in which {type(sampler).__name__} draws')
         if self.batches is None or type(self.loop) not in LOOPS:
             lost.append('the place in the data, which come without indices or in a loop of its own')
         return lost
@@ -98,10 +104,10 @@ class Progress:
         counts = getattr(self.runner.optim_wrapper, '_accumulative_counts', 1)
         if left := self.runner.iter % counts:
             lost.append(f'the gradients of {left} iterations that were accumulated')
-        pipeline = getattr(self.loop.dataloader.dataset, 'pipeline', None)
-        for transform in getattr(pipeline, 'transforms', None) or []:
-            if type(transform).__name__ in WITH_MEMORY:
-                lost.append(f'the images that {type(transform).__name__} keeps')
+        for name in sorted(transforms_of(self.loop.dataloader.dataset) & WITH_MEMORY):
+            lost.append(f'the images that {name} keeps')
+        if any(type(part).__name__ == RESIZE for part in self.runner.model.modules()):
+            lost.append(f'the size that {RESIZE} has chosen')
         if any(isinstance(hook, EarlyStoppingHook) for hook in self.runner.hooks):
             lost.append('what EarlyStoppingHook has counted')
         return lost
@@ -135,6 +141,14 @@ class Progress:
         if not self.by_iter:
             self.batch = 0
             vars(self.loop).pop('run_iter', None)
+
+
+def transforms_of(dataset: object) -> set[str]:
+    """The names of the transforms of a data set and of those inside it."""
+    pipeline = getattr(dataset, 'pipeline', None)
+    names = {type(part).__name__ for part in getattr(pipeline, 'transforms', pipeline) or []}
+    inner = [getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or [])]
+    return names.union(*(transforms_of(part) for part in inner if part is not None))
 
 
 class FromHere:

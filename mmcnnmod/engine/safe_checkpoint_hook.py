@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import all_gather_object, is_main_process, master_only
 from mmengine.fileio import BaseStorageBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
@@ -61,6 +61,10 @@ class SafeCheckpointHook(CheckpointHook):
             for partial in Path(self.out_dir).glob(f'{PARTIAL}*'):
                 partial.unlink()
             runner.save_checkpoint = self.whole(runner)
+        if len(set(all_gather_object((runner.epoch, runner.iter)))) > 1:
+            raise UserError(
+                'the processes go on from different checkpoints; copy the work dir to every host'
+            )
         self.progress = Progress(runner)
         if not runner._resume or not runner.iter:
             self.progress.begin()
@@ -122,7 +126,10 @@ class SafeCheckpointHook(CheckpointHook):
         if not self.by_epoch:
             self._save_checkpoint_with_step(runner, done, meta)
         elif self.progress.batch:
-            self.save(runner, BETWEEN.format(done), meta, by_epoch=False)
+            earlier, self.between = self.between, BETWEEN.format(done)
+            self.save(runner, self.between, meta, by_epoch=False)
+            if earlier != self.between:
+                self.remove(earlier)
         else:
             self._save_checkpoint_with_step(runner, runner.epoch, meta)
         return self.last_ckpt
@@ -160,11 +167,13 @@ class SafeCheckpointHook(CheckpointHook):
         self.save(runner, self.filename_tmpl.format(step), meta, self.by_epoch)
         if self.max_keep_ckpts > 0:
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
-        if self.between:
-            old.append(self.between)
-            self.between = None
-        if is_main_process():
-            for name in old:
+        self.remove(*old, self.between)
+        self.between = None
+
+    def remove(self, *names: str | None) -> None:
+        """Remove checkpoints, where these are names."""
+        for name in filter(None, names):
+            if is_main_process():
                 remove(self.file_backend, self.file_backend.join_path(self.out_dir, name))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:

@@ -8,7 +8,7 @@ import sys
 import threading
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce, barrier, get_world_size
 from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -50,6 +50,7 @@ class TerminationHook(Hook):
 
     def __init__(self) -> None:
         self.received = False
+        self.handler = None  # what took the signal before
 
     def before_train(self, runner: Runner) -> None:
         """Wait for the signal."""
@@ -60,7 +61,12 @@ class TerminationHook(Hook):
             )
         self.checkpoints = found[0]
         if threading.current_thread() is threading.main_thread():  # nobody else may
-            signal.signal(signal.SIGTERM, self.note)
+            self.handler = signal.signal(signal.SIGTERM, self.note)
+
+    def after_train(self, runner: Runner) -> None:
+        """Leave the signal to what comes after."""
+        if self.handler is not None:
+            signal.signal(signal.SIGTERM, self.handler)
 
     def note(self, *_) -> None:
         """Take the signal."""
@@ -94,6 +100,7 @@ class TerminationHook(Hook):
     def stop(self, runner: Runner, done: int) -> None:
         """Write a checkpoint and end the program."""
         path = self.checkpoints.save_now(runner, done)
+        barrier()  # a launcher ends the first process, which writes, when another one is gone
         runner.logger.warning(
             f'stopped by SIGTERM after iteration {done}: checkpoint {path} is written, go on with '
             '--resume'

@@ -3,7 +3,6 @@
 import gc
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -314,11 +313,13 @@ def test_what_a_training_forks_ends_by_sigterm(tmp_path):
 
     class Fork(Hook):
         def after_train_iter(self, *_, **__):
+            read, write = os.pipe()
             child = os.fork()
             if not child:
+                os.write(write, b'.')
                 signal.pause()
                 os._exit(0)
-            time.sleep(0.01)  # what is sent before it has been forked is lost
+            os.read(read, 1)  # what is sent before it has been forked is lost
             os.kill(child, signal.SIGTERM)
             codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 

@@ -33,6 +33,7 @@ from mmcnnmod.checkpoints.writing import PARTIAL
 from mmcnnmod.cli import train
 from mmcnnmod.cli.resuming import checkpoints
 
+TRAIN = Path(__file__).resolve().parents[1] / 'train.py'
 COMPARED = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'training_state')
 WAIT = 0.002
 # Of a write, in seconds: where in it the kill falls is drawn from this span.
@@ -91,10 +92,10 @@ def become_training(arguments: list[str], log: Path, rank: int, processes: int, 
         if processes > 1:
             os.environ.update(
                 RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes),
-                MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
+                MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), CUDA_VISIBLE_DEVICES='-1',
             )  # fmt: skip
             arguments = [*arguments, '--launcher', 'pytorch']
-        sys.argv = ['train.py', *arguments]
+        sys.argv = [str(TRAIN), *arguments]
         train.main(arguments)
         code = 0
     except SystemExit as end:

@@ -27,7 +27,10 @@ fi
 # A training that SIGTERM has ended left a checkpoint (exit code 143): the job runs once more.
 trap : TERM
 code=0
-"${command[@]}" --resume || code=$?
+if [[ " ${*:4} " != *" --resume"* ]]; then
+    command+=(--resume)
+fi
+"${command[@]}" || code=$?
 if [ "$code" -eq 143 ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi
