@@ -16,22 +16,22 @@ from ..errors import UserError
 from .random_states import seeded
 
 
-class Batch:
+class Batch(list):
     """The indices of a batch. While they are read, random numbers come from the batch's own seed.
 
     So what a batch holds depends on no batch before it, and on no process that loads it.
     """
 
     def __init__(self, indices: Iterable[int], seed: tuple[int, ...]) -> None:
-        self.indices = list(indices)
+        super().__init__(indices)
         self.seed = seed
 
-    def __len__(self) -> int:
-        return len(self.indices)
+    def __reduce__(self) -> tuple:
+        return Batch, (self[:], self.seed)  # without going through it, which would seed
 
     def __iter__(self) -> Iterator[int]:
         with seeded(self.seed):
-            yield from self.indices
+            yield from super().__iter__()
 
 
 class Batches(Sampler):
