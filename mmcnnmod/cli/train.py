@@ -16,6 +16,7 @@ from ..checkpoints import (
     safe_loading,
 )
 from ..config_types import type_name
+from ..engine.safe_checkpoint_hook import ONE_FILE
 from ..errors import UserError
 from ..swap import takes_warm_start
 from . import preflight
@@ -26,8 +27,6 @@ from .resuming import newest_whole
 from .run import build_runner, hide_gpus, part_processes_on_cpu, run_in
 
 NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
-# FlexibleRunner's, whose checkpoints hold the place in the data; '' is that of every other runner.
-RESUMABLE = ('', 'SingleDeviceStrategy', 'DDPStrategy')
 BACKBONE = re.compile(r'(.*?\.)?backbone\.')
 
 
@@ -92,7 +91,7 @@ def lose_nothing(cfg: Config) -> None:
     if checkpoint and type_name(checkpoint) == 'CheckpointHook':
         checkpoint.type = 'SafeCheckpointHook'
     strategy = type_name(cfg.get('strategy') or {})
-    if checkpoint and type_name(checkpoint) == 'SafeCheckpointHook' and strategy in RESUMABLE:
+    if checkpoint and type_name(checkpoint) == 'SafeCheckpointHook' and strategy in ('', *ONE_FILE):
         added.append('TerminationHook')
     own = cfg.get('custom_hooks') or []
     there = {type_name(hook) for hook in own if isinstance(hook, dict)}
