@@ -10,6 +10,7 @@ import torch
 from mmengine.hooks import Hook
 
 from mmcnnmod.checkpoints import read_checkpoint, writing
+from mmcnnmod.engine import safe_checkpoint_hook
 from mmcnnmod.errors import UserError
 
 from ..test_checkpoints.training import assert_same
@@ -306,6 +307,39 @@ def test_sigterm(tmp_path, options, when):
     assert_same(result(tmp_path / 'whole'), result(tmp_path / 'cut'))
     regular = 'iter_10.pth' if options.get('by_epoch') is False else 'epoch_3.pth'
     assert last(tmp_path / 'cut').name == regular
+
+
+def test_a_checkpoint_in_the_middle_of_an_epoch_goes_when_the_next_is_there(tmp_path):
+    options = dict(checkpoint=dict(max_keep_ckpts=1))
+    names = []
+    for iteration in (5, 7, None):  # the second of three epochs has 5 to 8
+        hooks = [dict(type='TerminationHook'), *([SignalAt(iteration)] if iteration else [])]
+        resume = str(last(tmp_path)) if names else None
+        runner = make_runner(tmp_path, hooks=hooks, resume=resume, **options)
+        if iteration:
+            with pytest.raises(SystemExit):
+                runner.train()
+        else:
+            runner.train()
+        names.append(sorted(path.name for path in tmp_path.glob('*.pth')))
+    assert names == [['epoch_1.pth', 'iter_5.pth'], ['epoch_1.pth', 'iter_7.pth'], ['epoch_3.pth']]
+
+
+def test_processes_that_found_different_checkpoints(tmp_path, monkeypatch):
+    """Two hosts, and the second one's work dir is older."""
+    monkeypatch.setattr(
+        safe_checkpoint_hook, 'all_gather_object', lambda place: [place, (place[0], 3)]
+    )
+    with pytest.raises(UserError, match='different checkpoints; copy the work dir to every host'):
+        make_runner(tmp_path).train()
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def test_data_of_less_than_a_batch(tmp_path):
+    """mmengine's own loop goes round without an end."""
+    runner = make_runner(tmp_path, by_epoch=False, drop_last=True, batch_size=12, val=False)
+    with pytest.raises(UserError, match='make no batch: take a smaller batch_size'):
+        runner.train()
 
 
 def test_what_a_training_forks_ends_by_sigterm(tmp_path):

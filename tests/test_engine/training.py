@@ -75,11 +75,12 @@ def make_runner(work_dir, by_epoch=True, workers=0, ema=False, amp=False, resume
         amp (bool): In bfloat16.
         resume (str): A checkpoint to go on from.
         **more: ``checkpoint`` and ``wrapper``: arguments of the checkpoint hook and the optimizer
-            wrapper; ``hooks``: custom ones; ``sampler``; ``seed``; ``asked``: of the score;
-            ``val``: whether to validate.
+            wrapper; ``hooks``: custom ones; ``sampler``, ``batch_size``, ``drop_last``; ``seed``;
+            ``asked``: of the score; ``val``: whether to validate.
     """
     loader = dict(
-        batch_size=3,
+        batch_size=more.get('batch_size', 3),
+        drop_last=more.get('drop_last', False),
         num_workers=workers,
         persistent_workers=workers > 0,
         dataset=Data(),
