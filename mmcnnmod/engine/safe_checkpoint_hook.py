@@ -69,6 +69,7 @@ class SafeCheckpointHook(CheckpointHook):
         if not runner._resume or not runner.iter:
             self.progress.begin()
             return
+        self.last_ckpt = runner._load_from  # mmengine writes it anew when it has found the best
         lost = self.progress.resume(self.resumed)
         if self.by_epoch and self.progress.batch:
             self.between = BETWEEN.format(runner.iter)

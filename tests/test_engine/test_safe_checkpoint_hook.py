@@ -93,12 +93,16 @@ EACH_ITERATION = dict(by_epoch=False, interval=1)
         dict(checkpoint=EACH_ITERATION, ema=True, amp=True),
         dict(checkpoint=dict(by_epoch=False, interval=1, save_best='acc'), ema=True),
         dict(by_epoch=False, checkpoint=dict(save_best='acc')),
+        dict(by_epoch=False, checkpoint=dict(save_best='acc', rule='less')),
+        dict(checkpoint=dict(**EACH_ITERATION, save_best='acc', rule='less')),
         dict(by_epoch=False, val=False),
     ],
     ids=lambda options: '-'.join(map(str, options)),
 )
-@pytest.mark.parametrize('iteration', [1, 4, 6, 8])
+@pytest.mark.parametrize('iteration', [1, 4, 6, 8, 'the last'])
 def test_the_end_is_the_same(tmp_path, options, iteration):
+    if iteration == 'the last':  # before its validation
+        iteration = 10 if options.get('by_epoch') is False else 12
     resume_and_compare(tmp_path, options, iteration)
 
 

@@ -1,6 +1,7 @@
 """Small trainings of milliseconds, with all that makes one hard to resume."""
 
 import random
+import uuid
 
 import numpy as np
 import torch
@@ -114,7 +115,7 @@ def make_runner(work_dir, by_epoch=True, workers=0, ema=False, amp=False, resume
         default_hooks=dict(checkpoint={**checkpoint, **more.get('checkpoint', {})}),
         custom_hooks=[*([dict(type='EMAHook')] if ema else []), *more.get('hooks', [])],
         randomness=dict(seed=more.get('seed', 0)),
-        experiment_name=f'{work_dir.name}-{random.random()}',
+        experiment_name=str(uuid.uuid4()),  # mmengine keeps what it made for a name
         resume=resume is not None,
         load_from=resume,
         log_level='ERROR',
