@@ -66,7 +66,8 @@ smoke: setup ## the few tests that tell whether a stack works at all
 	"$(PY)" -m pytest -m smoke $(PYTEST_ARGS)
 
 fuzz: setup ## random options, maps and configs: each is the definition's result, or one line
-	FUZZ_EXAMPLES='$(FUZZ_EXAMPLES)' $(PYTEST) tests/test_fuzz $(PYTEST_ARGS)
+	FUZZ_EXAMPLES='$(FUZZ_EXAMPLES)' $(PYTEST) tests/test_fuzz \
+	    tests/test_checkpoints/test_hostile_files.py $(PYTEST_ARGS)
 
 sweep: setup ## a sample of the toolboxes' configs with MoD backbones (tools/misc/sweep_upstream_configs.py)
 	"$(PY)" tools/misc/sweep_upstream_configs.py $(SWEEP_ARGS)

@@ -17,6 +17,7 @@ from .reading import weights_of
 from .writing import atomic_write
 
 SUFFIXES = ('.pth', '.safetensors')
+MOST_VALUES, MOST_DEEP = 1_000_000, 100  # in the record of a checkpoint
 # What mmengine notes beside the weights, and what stays of it.
 KEPT = ('cfg', 'dataset_meta', 'epoch', 'iter', 'experiment_name', 'seed', 'mmengine_version')
 
@@ -108,12 +109,22 @@ def without_times(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name not in ('time', 'data_time')}
 
 
-def plain(value):
-    """The same in Python's own types, which JSON and every reader of checkpoints know."""
+def plain(value, left: list[int] | None = None, depth: int = 0):
+    """The same in Python's own types, which JSON and every reader of checkpoints know.
+
+    What stands in it twice is copied twice, so a small file may hold what would never end.
+    """
+    left = [MOST_VALUES] if left is None else left
+    left[0] -= 1
+    if left[0] < 0 or depth > MOST_DEEP:
+        raise UserError(
+            f'the meta of the checkpoint holds more than {MOST_VALUES:,} values, or '
+            f'nests them more than {MOST_DEEP} deep; take out of it what is not needed'
+        )
     if isinstance(value, Mapping):
-        return {str(key): plain(value[key]) for key in value}
+        return {str(key): plain(value[key], left, depth + 1) for key in value}
     if isinstance(value, (list, tuple, set)):
-        return [plain(item) for item in value]
+        return [plain(item, left, depth + 1) for item in value]
     if isinstance(value, (np.ndarray, np.generic, torch.Tensor)):
         return value.tolist()
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

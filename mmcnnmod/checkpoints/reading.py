@@ -16,13 +16,14 @@ from pathlib import Path
 import torch
 from mmengine.runner import CheckpointLoader
 
-from ..errors import UserError
+from ..errors import UserError, cause
 from . import torch_files
 from .unpickling import Refused
 
 torch_load = torch.load
 # Where the weights stand in a checkpoint: mmengine's name, then other trainers'.
 WEIGHTS = ('state_dict', 'model')
+MOST = 200  # letters of what is wrong with a file
 
 
 def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False) -> dict:
@@ -54,11 +55,11 @@ def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False)
         raise
     # Whatever a damaged file makes of the unpickler, it is the file that is at fault.
     except Exception as problem:
-        cause = f'{type(problem).__name__}: {one_line(problem)}'
+        what = f'{type(problem).__name__}: {cause(problem)[:MOST]}'
         remedy = 'it may be damaged, or no checkpoint of torch'
         if '://' in path:
             remedy = 'if it is out of reach, fetch it where there is a network and name the file'
-        raise UserError(f'checkpoint {path} cannot be read ({cause}); {remedy}') from problem
+        raise UserError(f'checkpoint {path} cannot be read ({what}); {remedy}') from problem
 
 
 def read_state_dict(path: str | Path, trusted: bool = False) -> dict[str, torch.Tensor]:
@@ -100,7 +101,11 @@ def raw_weights_of(
 ) -> dict[str, torch.Tensor]:
     """As :func:`weights_of`, with the names as they stand there."""
     found = next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
-    tensors = {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
+    tensors = {
+        name: value
+        for name, value in found.items()
+        if isinstance(name, str) and isinstance(value, torch.Tensor)
+    }
     if not tensors:
         raise UserError(f'checkpoint {path} cannot be read (it holds no tensors)')
     return tensors
@@ -117,8 +122,8 @@ def safe_loading(trusted: bool = False) -> Iterator[None]:
         trusted (bool): Let files run code all the same. Defaults to False.
     """
 
-    def load(file, map_location=None, *_, **__):
-        return load_file(file, map_location, trusted)
+    def load(f, map_location=None, *_, **__):  # named as torch's own
+        return load_file(f, map_location, trusted)
 
     load.trusted = trusted
     before, torch.load = torch.load, load
@@ -157,15 +162,9 @@ def load_file(file: str | Path | io.IOBase, map_location=None, trusted: bool = F
         return torch_files.read(file, map_location)
     except Refused as problem:
         raise UserError(
-            f'checkpoint {name} is refused: {one_line(problem)}, which {problem.danger}; if you '
-            'trust where it comes from, use --trust-checkpoint (in Python: trusted=True)'
+            f'checkpoint {name} is refused: {cause(problem)[:MOST]}, which {problem.danger}; if '
+            'you trust where it comes from, use --trust-checkpoint (in Python: trusted=True)'
         ) from problem
-
-
-def one_line(problem: Exception) -> str:
-    """What an error says, without what a file may do to a terminal by its names."""
-    text = ''.join(sign if sign.isprintable() else ' ' for sign in str(problem)[:400])
-    return ' '.join(text.split())[:200]
 
 
 def load_safetensors(file: str | Path, map_location=None) -> dict:

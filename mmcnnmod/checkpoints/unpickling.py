@@ -77,12 +77,27 @@ class Budget:
                     self.spend(len(thing))
                 elif isinstance(thing, int):
                     self.spend(thing.bit_length() // 8)
-                elif isinstance(thing, (tuple, list, dict)):
+                elif isinstance(thing, (tuple, list, dict, set, frozenset)):
                     self.spend(ITEM * len(thing))
                     deeper.extend(thing)
             things = deeper
         # Python's hash of a tuple in a tuple, and so on, overflows the stack.
         raise TooLarge(f'it nests things more than {DEPTH} deep')
+
+    def spend_on_keys(self, keys: Iterable, count: int) -> None:
+        """Pay for keys or members that a dict or set hashes, which then holds so many.
+
+        A file can choose numbers and tuples of equal hashes: each is compared with all others.
+        """
+        self.spend_on(keys)
+        self.spend(ITEM * count * sum(not has_own_hash(key) for key in keys))
+
+
+def has_own_hash(key: object) -> bool:
+    """Whether no file can make many such keys of one hash."""
+    if type(key) is int:
+        return abs(key) < 1 << 60  # its hash is the number itself
+    return isinstance(key, (str, bytes, bool, type(None)))
 
 
 # --- what a pickle may call: each takes what torch, numpy and mmengine write, and no more ---
@@ -107,7 +122,8 @@ def ordered_dict(pairs: list | tuple | dict = ()) -> OrderedDict:
     """From Python 2 it comes with pairs."""
     if type(pairs) is not dict:
         expect(type(pairs) in (list, tuple), 'a dict')
-        expect(all(type(pair) in (list, tuple) for pair in pairs), 'a dict')
+        expect(all(type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs), 'a dict')
+        expect(all(has_own_hash(key) for key, _ in pairs), 'a dict')
     return OrderedDict(pairs)
 
 
@@ -127,7 +143,7 @@ def config_dict(items: dict) -> ConfigDict:
 
 def plain_set(items: list) -> set:
     """A set of the members in a list."""
-    expect(type(items) is list, 'a set')
+    expect(type(items) is list and all(map(has_own_hash, items)), 'a set')
     return set(items)
 
 
@@ -339,7 +355,7 @@ class Unpickler(pickle._Unpickler):
         container = self.stack[-1]
         expect(type(container) in kinds, f'a {kinds[0].__name__}')
         self.budget.spend(ITEM * len(items))
-        self.budget.spend_on(hashed)
+        self.budget.spend_on_keys(hashed, len(container) + len(hashed))
         return container
 
     def load_append(self) -> None:
@@ -373,13 +389,13 @@ class Unpickler(pickle._Unpickler):
     def load_dict(self) -> None:
         """A dict of what stands on the stack."""
         items = self.pop_mark()
-        self.budget.spend_on(items[::2])
+        self.budget.spend_on_keys(items[::2], len(items))
         self.append(dict(zip(items[::2], items[1::2], strict=True)))
 
     def load_frozenset(self) -> None:
         """A frozenset of what stands on the stack."""
         items = self.pop_mark()
-        self.budget.spend_on(items)
+        self.budget.spend_on_keys(items, len(items))
         self.append(frozenset(items))
 
     def load_foreign(self) -> None:
@@ -399,8 +415,12 @@ class Unpickler(pickle._Unpickler):
         pickle.FROZENSET: load_frozenset,
         **dict.fromkeys((pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX), load_foreign),
         **dict.fromkeys((pickle.EXT1, pickle.EXT2, pickle.EXT4), load_foreign),
-        # Bytes that can be changed; they are there before they are read.
-        **dict.fromkeys((pickle.BYTEARRAY8, pickle.NEXT_BUFFER), load_foreign),
+        # Bytes that can be changed, and are there before they are read; views of an array's memory.
+        **dict.fromkeys(
+            (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER), load_foreign
+        ),
+        # A memo by numbers of any size, in digits.
+        **dict.fromkeys((pickle.PUT, pickle.GET), load_foreign),
     }
     dispatch.update({code[0]: function for code, function in own.items()})
 

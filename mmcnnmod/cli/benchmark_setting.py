@@ -23,7 +23,7 @@ from ..analysis.runtimes import CUDA_GRAPHS, EXPORTED, RUNTIMES, compile_forward
 from ..analysis.speed import results_of
 from ..analysis.timing import Call, CallFailed, in_turns, peak_memory
 from .config import read_config
-from .errors import building_from, one_line
+from .errors import building_from, message_of
 
 LAYOUTS = {'contiguous': torch.contiguous_format, 'channels_last': torch.channels_last}
 
@@ -133,7 +133,7 @@ class Benchmark:
                 try:
                     calls[candidate], peaks[candidate] = self.prepare(candidate, job)
                 except Exception as problem:  # whatever a compiler or an exporter raises
-                    left_out.append(f'{candidate} ({job}): {shorten(one_line(problem))}')
+                    left_out.append(f'{candidate} ({job}): {shorten(message_of(problem))}')
                 advance()
             times = self.time(calls, job, advance, left_out)
         results = results_of(job.setting, job.what, times, peaks)
@@ -149,7 +149,7 @@ class Benchmark:
                 return in_turns(calls, self.rounds, self.block, advance)
             except CallFailed as failed:
                 del calls[failed.key]
-                reason = shorten(one_line(failed.__cause__))
+                reason = shorten(message_of(failed.__cause__))
                 left_out.append(f'{failed.key} ({job}): {reason}')
         return {}
 

@@ -23,7 +23,20 @@ MIGRATION = 'https://mmdetection.readthedocs.io/en/latest/migration/config_migra
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # What the tools read of a config before they build anything, each by the kind that it has to be.
 KINDS = {
-    dict: ('model', 'data_preprocessor', 'custom_imports', 'env_cfg', 'test_cfg', *LOADERS),
+    dict: (
+        'model',
+        'data_preprocessor',
+        'custom_imports',
+        'env_cfg',
+        'train_cfg',
+        'test_cfg',
+        'optim_wrapper',
+        'default_hooks',
+        'strategy',
+        'auto_scale_lr',
+        *LOADERS,
+    ),
+    (list, tuple): ('custom_hooks',),
     str: ('default_scope', 'data_root', 'load_from', 'work_dir'),
 }
 
@@ -100,8 +113,9 @@ def check_kinds(cfg: Config) -> None:
     """Fail for a config in which a setting that the tools read is of another kind."""
     for kind, keys in KINDS.items():
         for key in keys:
-            if not isinstance(cfg.get(key), (kind, type(None))):
-                raise UserError(f'{key} must be a {kind.__name__}, got {shown(cfg[key])}')
+            if cfg.get(key) is not None and not isinstance(cfg[key], kind):
+                name = kind.__name__ if isinstance(kind, type) else kind[0].__name__
+                raise UserError(f'{key} must be a {name}, got {shown(cfg[key])}')
 
 
 def refuse_old_layout(cfg: Config, path: str) -> None:

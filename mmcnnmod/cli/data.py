@@ -19,8 +19,8 @@ def check_labels(dataset: object, model: object) -> None:
     if len(dataset) == 0:
         raise UserError(f'{describe(inner[0])}: {NO_IMAGES}')
     # What an annotation file lists counts: ImageNet has more names than a part of it has labels.
-    listed = any(listed_labels(part) for part in inner)
-    classes = None if listed else count_classes(dataset)
+    labels = [listed_labels(part) for part in inner]
+    classes = None if any(labels) else count_classes(dataset)
     for path, head in heads(model):
         last = head.num_classes - 1
         if classes is not None and classes > head.num_classes:
@@ -28,8 +28,8 @@ def check_labels(dataset: object, model: object) -> None:
                 f'{describe(inner[0])} has {classes} classes and model.{path}.num_classes is '
                 f'{head.num_classes}; set it to {classes}, or take classes out of the data set'
             )
-        for part in inner:
-            wrong = [label for label in listed_labels(part) if not 0 <= label <= last]
+        for part, listed in zip(inner, labels, strict=True):
+            wrong = [label for label in listed if not 0 <= label <= last]
             if wrong:
                 raise UserError(
                     f'{describe(part)} has the label {wrong[0]} and model.{path}.num_classes is '

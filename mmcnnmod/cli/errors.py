@@ -15,7 +15,7 @@ from mmengine.registry import build_from_cfg
 from torch import nn
 from torch.utils.data import Dataset
 
-from ..errors import UserError
+from ..errors import UserError, one_line
 from ..swap import walk
 
 CHANNELS = re.compile(r'to have (\d+) channels, but got (\d+) channels')
@@ -52,7 +52,7 @@ def one_line_errors(debug: bool | None = None, config: str = '') -> Iterator[Non
             raise
         if debug:
             traceback.print_exc()
-        print(f'error: {line or describe(problem, config)}', file=sys.stderr, flush=True)
+        print(f'error: {one_line(line or describe(problem, config))}', file=sys.stderr, flush=True)
         sys.exit(1)
 
 
@@ -68,7 +68,7 @@ def building_from(what: str, cfg: Config | None = None) -> Iterator[None]:
         yield
     except (Exception, SystemExit) as problem:  # a config is a program, which may say exit()
         key = find_key(problem, cfg) if cfg else ''
-        text, file = one_line(problem), find_data_file(problem)
+        text, file = message_of(problem), find_data_file(problem)
         if EMPTY in text:
             text = f'{file and f"{file}: "}{NO_IMAGES}'
         elif file and file not in text:
@@ -110,7 +110,7 @@ def find_data_file(problem: Exception) -> str:
 def describe(problem: Exception, config: str) -> str:
     """One line for an error that was not foreseen: what, where, and how to see more."""
     what = f'config {config}: ' if config else ''
-    text = one_line(problem)
+    text = message_of(problem)
     if not text.endswith(place_of(problem)):
         text += place_of(problem)
     return f'{what}{text}; --debug shows the traceback'
@@ -140,15 +140,15 @@ def explain(problem: Exception) -> str | None:
             'Go on with --resume'
         )
     if isinstance(problem, ImportError):
-        return one_line(problem)
+        return message_of(problem)
     return None
 
 
-def one_line(problem: BaseException) -> str:
+def message_of(problem: BaseException) -> str:
     """The message without line breaks; if that is no sentence, also what it is and where."""
     # A KeyError puts quotes around its message.
     raw = problem.args[0] if isinstance(problem, KeyError) and problem.args else problem
-    text = ' '.join(str(raw).split())
+    text = one_line(raw)
     if ' ' in text:
         return text
     return f'{type(problem).__name__}{text and ": "}{text}{place_of(problem)}'

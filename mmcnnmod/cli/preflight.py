@@ -195,19 +195,13 @@ def check_resumable(content: dict, checkpoint: str) -> None:
             f'checkpoint {checkpoint} is refused: resuming would run the text in its meta.config, '
             'which could be any code; if you trust where it comes from, use --trust-checkpoint'
         )
-    # When there is a better one, mmengine deletes that file, or folder; and those of these numbers.
+    # mmengine deletes the checkpoints of these numbers.
     noted = content['message_hub'].get('runtime_info') or {}
     if not all(isinstance(step, int) for step in noted.get('keep_ckpt_ids') or []):
         raise UserError(
             f'checkpoint {checkpoint} is refused: it names older checkpoints, which training would '
             'delete, by other things than numbers; if that is right, use --trust-checkpoint'
         )
-    for name, path in noted.items():
-        if name.startswith('best_ckpt') and path and not Path(path).name.startswith('best_'):
-            raise UserError(
-                f'checkpoint {checkpoint} is refused: it names {path} as the best checkpoint so '
-                'far, which training would delete; if that is right, use --trust-checkpoint'
-            )
 
 
 def loads_completely(model: nn.Module, state_dict: dict) -> bool:

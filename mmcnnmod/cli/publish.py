@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import ast
+import re
 from importlib import import_module
 
 from ..checkpoints import read_checkpoint
 from ..checkpoints.publishing import published, read_metrics, write_with_hash
+from ..toolboxes import MINIMUM_VERSIONS
 from ..version import __version__
 from .errors import one_line_errors
 
@@ -22,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors(args.debug):
         metrics = read_metrics(args.metrics) if args.metrics else None
         content = read_checkpoint(args.checkpoint, trusted=args.trust_checkpoint)
-        config = (content.get('meta') or {}).get('cfg', '')
+        config = str((content.get('meta') or {}).get('cfg', ''))
         content = published(content, package_versions(config), metrics, not args.no_ema)
         path = write_with_hash(content, args.out)
         report(content['meta'])
@@ -73,14 +74,8 @@ def package_versions(config: str) -> dict[str, str]:
 
 def default_scope(config: str) -> str | None:
     """The toolbox that a config's text names; it is not run, for it could be any code."""
-    try:
-        lines = ast.parse(config).body
-    except SyntaxError:
-        return None
-    for line in lines:
-        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == 'default_scope':
-            return ast.literal_eval(line.value)
-    return None
+    named = re.search(r'^default_scope = [\'"](\w+)[\'"]$', config, re.MULTILINE)
+    return named[1] if named and named[1] in MINIMUM_VERSIONS else None
 
 
 def report(meta: dict) -> None:

@@ -7,9 +7,9 @@ import errno
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from mmengine.config import Config
@@ -97,15 +97,23 @@ def run_in(work_dir: str, runner: Runner) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        named = problem.filename if isinstance(problem.filename, str) else work_dir
-        inside = Path(named).resolve().is_relative_to(Path(work_dir).resolve())
-        if problem.errno not in UNWRITABLE or not inside:
+        if problem.errno not in UNWRITABLE or can_write(work_dir):
             raise
         last = last_checkpoint(work_dir)
         raise UserError(
             f'work dir {work_dir} cannot be written any more ({problem.strerror}); make room there '
             f'and go on with --resume (last whole checkpoint: {last or "none yet"})'
         ) from problem
+
+
+def can_write(folder: str) -> bool:
+    """Whether there is room in a folder for a few lines, and the right to write them."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 16))
+    except OSError:
+        return False
+    return True
 
 
 def stop_on_os_error(record: logging.LogRecord) -> None:

@@ -17,7 +17,7 @@ from ..checkpoints import (
 )
 from ..config_types import type_name
 from ..engine.safe_checkpoint_hook import ONE_FILE
-from ..errors import UserError
+from ..errors import UserError, shown
 from ..swap import takes_warm_start
 from . import preflight
 from .arguments import parse, train_parser
@@ -39,9 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(train_parser(), argv)
     hide_gpus(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
-        cfg = load_config(args)
-        require_keys(cfg, args.config, 'training', *NEEDED)
-        apply_options(cfg, args)
+        cfg = training_config(args)
         check(cfg, args)
         runner = build_runner(cfg, args.config, 'train_loop', 'val_loop')
         if start := cfg.get('load_from'):
@@ -50,6 +48,14 @@ def main(argv: list[str] | None = None) -> None:
         with run_in(cfg.work_dir, runner):
             runner.train()
         part_processes_on_cpu()
+
+
+def training_config(args: argparse.Namespace) -> Config:
+    """The config with all options applied."""
+    cfg = load_config(args)
+    require_keys(cfg, args.config, 'training', *NEEDED)
+    apply_options(cfg, args)
+    return cfg
 
 
 def check(cfg: Config, args: argparse.Namespace) -> None:
@@ -87,6 +93,8 @@ def lose_nothing(cfg: Config) -> None:
     hooks = cfg.setdefault('default_hooks', ConfigDict())
     # What mmengine does for a config that says nothing of it.
     checkpoint = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))
+    if not isinstance(checkpoint, (dict, type(None))):
+        raise UserError(f'default_hooks.checkpoint must be a dict, got {shown(checkpoint)}')
     added = ['FiniteLossHook']
     if checkpoint and type_name(checkpoint) == 'CheckpointHook':
         checkpoint.type = 'SafeCheckpointHook'

@@ -28,7 +28,12 @@ def set_random_states(states: dict) -> bool:
 
     Returns:
         bool: Whether all were set.
+
+    Raises:
+        Exception: Of many kinds, if these are not such states.
     """
+    if not 0 <= states['numpy'][2] <= 624:  # numpy would read beyond them
+        raise ValueError('the position in the random numbers of numpy is wrong')
     random.setstate(states['python'])
     np.random.set_state(states['numpy'])
     torch.set_rng_state(states['torch'].cpu())

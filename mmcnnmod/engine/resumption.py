@@ -6,7 +6,9 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch.utils.data import SequentialSampler
 
+from ..errors import UserError, cause
 from .batches import inner_sampler, make_resumable, restart_sampler, sampler_seed
 from .random_states import random_states, set_random_states
 
@@ -68,6 +70,17 @@ class Progress:
         if state is None:
             self.go_to(self.runner.iter if self.by_iter else 0)
             return [*lost, 'random states, which the checkpoint does not hold']
+        try:
+            return [*lost, *self.restore(state)]
+        except Exception as problem:  # whatever a file may hold in its place
+            raise UserError(
+                f'checkpoint {self.runner._load_from}: its training_state cannot be restored '
+                f'({cause(problem)}); go on from another'
+            ) from problem
+
+    def restore(self, state: dict) -> list[str]:
+        """What :meth:`resume` does with a state."""
+        lost = []
         # FlexibleRunner writes others into a checkpoint that is saved after a validation.
         self.loop._epoch, self.loop._iter = state['epoch'], state['iter']
         self.seed, self.validated = state['seed'], state['validated']
@@ -78,7 +91,8 @@ class Progress:
         else:
             lost.append(f'random states, which are those of {len(state["random"])} processes')
         sampler = inner_sampler(self.loop.dataloader)
-        if self.by_iter and not (isinstance(sampler, InfiniteSampler) or hasattr(sampler, 'epoch')):
+        keeps_order = isinstance(sampler, (InfiniteSampler, SequentialSampler))
+        if (self.by_iter or self.batch) and not (keeps_order or hasattr(sampler, 'epoch')):
             lost.append(f'the order in which {type(sampler).__name__} draws')
         if self.batches is None or type(self.loop) not in LOOPS:
             lost.append('the place in the data, which come without indices or in a loop of its own')

@@ -178,7 +178,10 @@ class SafeCheckpointHook(CheckpointHook):
                 remove(self.file_backend, self.file_backend.join_path(self.out_dir, name))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        """As mmengine does it, but the best one so far is removed after the new one is there."""
+        """As mmengine does it, but the best one so far is removed after the new one is there.
+
+        And only if it lies in the folder of the checkpoints.
+        """
         backend = self.file_backend
         self.file_backend = later = RemovesLater(backend)
         try:
@@ -186,7 +189,9 @@ class SafeCheckpointHook(CheckpointHook):
         finally:
             self.file_backend = backend
         for path in later.paths:
-            remove(backend, path)
+            # The checkpoint that was resumed names it, and may name anything.
+            if not is_local(path) or Path(path).resolve().parent == Path(self.out_dir).resolve():
+                remove(backend, path)
 
     @master_only
     def _publish_model(self, runner: Runner, ckpt_path: str) -> None:

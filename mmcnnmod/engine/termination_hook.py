@@ -51,9 +51,12 @@ class TerminationHook(Hook):
     def __init__(self) -> None:
         self.received = False
         self.handler = None  # what took the signal before
+        self.checkpoints: SafeCheckpointHook | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Wait for the signal."""
+        if self.checkpoints is not None:
+            return
         found = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
         if not found:
             raise UserError(
@@ -62,6 +65,11 @@ class TerminationHook(Hook):
         self.checkpoints = found[0]
         if threading.current_thread() is threading.main_thread():  # nobody else may
             self.handler = signal.signal(signal.SIGTERM, self.note)
+
+    def before_val(self, runner: Runner) -> None:
+        """Wait for the signal: a validation that is made up for comes first of all."""
+        if any(isinstance(hook, SafeCheckpointHook) and hook.progress for hook in runner.hooks):
+            self.before_train(runner)
 
     def after_train(self, runner: Runner) -> None:
         """Leave the signal to what comes after."""

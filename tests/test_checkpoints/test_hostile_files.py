@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import pickle
 import pickletools
 import struct
@@ -12,7 +11,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
@@ -20,10 +19,10 @@ from mmengine.logging import HistoryBuffer
 from mmcnnmod.checkpoints import read_checkpoint, safe_loading, unpickling
 from mmcnnmod.errors import UserError
 
+from ..test_fuzz.drawing import share
 from .limited import LimitedReader
 from .payloads import Payload
 
-EXAMPLES = int(os.environ.get('FUZZ_EXAMPLES', 150))
 # What the tests let a file build whatever its size: less than the reader, and so sooner.
 ALLOWANCE = 16 << 20
 
@@ -144,6 +143,8 @@ def doubled(start, step, times=60):
 PAIRS = doubled(b')', b'2\x86')  # t = (t, t), sixty times
 LISTS = doubled(b']q\x01', b'0](h\x01h\x01eq\x01')
 DEEP = b')' + b'\x85' * 300_000
+# s = {(s, 0), (s, 1)}: two that are equal are compared in a time without end.
+SETS = doubled(b'(\x91', b'q\x010(h\x01K\x00\x86h\x01K\x01\x86\x91', 24)
 PICKLES = {
     # More than there is in the file.
     'a frame': (b'\x80\x04\x95' + struct.pack('<Q', HUGE) + b'.', 'refused'),
@@ -190,6 +191,19 @@ PICKLES = {
         ),
         'refused',
     ),
+    'frozensets in frozensets as keys': (saved(b'}(' + 2 * (SETS + b'N') + b'u'), 'refused'),
+    'keys of one hash': (
+        saved(b'}(' + b''.join(number(i * (2**61 - 1)) + b'N' for i in range(20_000)) + b'u'),
+        'refused',
+    ),
+    'members of one hash': (
+        saved(b'\x8f(' + b''.join(number(i * (2**61 - 1)) for i in range(20_000)) + b'\x90'),
+        'refused',
+    ),
+    'a memo of one hash': (
+        saved(b''.join(b'Np%d\n0' % (i * (2**61 - 1)) for i in range(20_000)) + b'N'), 'refused',
+    ),
+    'a view of memory': (saved(array([4], 'f4', latin1(bytes(16))) + b'\x98'), 'refused'),
     'an equal key, many times': (
         saved(TEXT + b'q\x010' + TEXT + b'q\x020}h\x01Ns' + b'h\x02Ns' * 100_000), 'refused',
     ),
@@ -546,21 +560,13 @@ def with_pickle(file, pickled):
     return made.getvalue()
 
 
-def fuzz(function):
-    """As many examples as FUZZ_EXAMPLES says; no clock, and none kept from another time."""
-    return settings(
-        max_examples=EXAMPLES, deadline=None, database=None,
-        suppress_health_check=[*HealthCheck],
-    )(function)  # fmt: skip
-
-
-@fuzz
+@share(0.5)
 @given(st.sampled_from(ORIGINALS), CHANGES)
 def test_changed_files(read, file, changes):
     check(read, changed(file, changes))
 
 
-@fuzz
+@share(0.5)
 @given(st.sampled_from(ORIGINALS[:2]), CHANGES)
 def test_changed_pickles(read, file, changes):
     with zipfile.ZipFile(io.BytesIO(file)) as archive:
@@ -588,7 +594,7 @@ WORDS = st.one_of(
 )  # fmt: skip
 
 
-@fuzz
+@share(0.5)
 @given(st.lists(WORDS, max_size=30))
 def test_words(read, words):
     check(read, zipped(saved(b''.join(words))))
@@ -635,13 +641,13 @@ THINGS = st.recursive(
 )  # fmt: skip
 
 
-@fuzz
+@share(0.5)
 @given(THINGS)
 def test_programs(read, thing):
     check(read, zipped(saved(thing)))
 
 
-@fuzz
+@share(0.5)
 @given(CHANGES)
 def test_changed_safetensors(read, changes):
     pytest.importorskip('safetensors')

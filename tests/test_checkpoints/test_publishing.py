@@ -139,3 +139,17 @@ def test_metrics_of_a_test(tmp_path):
             read_metrics(path)
     with pytest.raises(UserError, match=r'metrics .*none.json cannot be read'):
         read_metrics(tmp_path / 'none.json')
+
+
+@pytest.mark.parametrize('kind', ['twice in one another', 'in itself'])
+def test_a_record_without_end(kind):
+    """A few bytes of a checkpoint; a copy of it would fill the memory."""
+    thing = []
+    if kind == 'in itself':
+        thing.append(thing)
+    else:
+        for _ in range(60):
+            thing = [thing, thing]
+    content = dict(CONTENT, meta=dict(dataset_meta=thing))
+    with pytest.raises(UserError, match=r'meta .* more than 1,000,000 values, or nests them'):
+        published(content, VERSIONS)

@@ -253,3 +253,14 @@ def test_what_mmengine_writes(tmp_path):
     losses = [go_on.message_hub.get_scalar('train/loss').data[0] for go_on in resumed]
     assert len(losses[0]) == 6  # of three epochs
     assert_same(*losses)
+
+
+def test_names_that_are_no_texts(tmp_path):
+    torch.save({'a': torch.ones(1), 3: torch.ones(1)}, tmp_path / 'a.pth')
+    assert set(read_state_dict(tmp_path / 'a.pth')) == {'a'}
+
+
+def test_torchs_names_of_arguments(tmp_path):
+    torch.save({'a': torch.ones(1)}, tmp_path / 'a.pth')
+    with safe_loading():
+        assert torch.load(f=tmp_path / 'a.pth', map_location='cpu', weights_only=True)['a'] == 1

@@ -127,3 +127,10 @@ def test_a_key_that_is_there_twice_is_not_guessed():
     cfg = Config(dict(a=dict(type='X'), b=dict(type='X')))
     with pytest.raises(UserError, match=r'^c: .*X is not in the'), building_from('c', cfg):
         registry.MODELS.build(cfg.b)
+
+
+def test_what_could_steer_a_terminal(capsys):
+    """A name in a checkpoint, for instance."""
+    with pytest.raises(SystemExit), one_line_errors():
+        raise UserError('the tensor \x1b[2J\x1b]0;title\x07 is of another shape\u2028')
+    assert capsys.readouterr().err == 'error: the tensor [2J ]0;title is of another shape\n'

@@ -346,6 +346,75 @@ def test_data_of_less_than_a_batch(tmp_path):
         runner.train()
 
 
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_sigterm_in_a_validation_that_is_made_up_for(tmp_path, by_epoch):
+    """It comes before any other step of a resumed training."""
+
+    class Kill(Hook):
+        def before_val(self, runner):
+            raise KeyboardInterrupt
+
+    options = dict(by_epoch=by_epoch)
+    stop = dict(type='TerminationHook')
+    make_runner(tmp_path / 'whole', **options).train()
+    with pytest.raises(KeyboardInterrupt):
+        make_runner(tmp_path / 'cut', hooks=[Kill()], **options).train()
+    runner = make_runner(
+        tmp_path / 'cut', resume=str(last(tmp_path / 'cut')), hooks=[stop, SignalInValidation(4)],
+        **options,
+    )  # fmt: skip
+    with pytest.raises(SystemExit) as end:
+        runner.train()
+    assert end.value.code == 143
+    make_runner(tmp_path / 'cut', resume=str(last(tmp_path / 'cut')), **options).train()
+    assert_same(result(tmp_path / 'whole'), result(tmp_path / 'cut'))
+
+
+def test_the_best_checkpoint_of_another_folder_stays(tmp_path):
+    """A checkpoint of a stranger may name anything as the best one so far."""
+    thesis = tmp_path / 'best_thesis'
+    thesis.mkdir()
+    options = dict(checkpoint=dict(save_best='acc', rule='less'))
+    interrupted(tmp_path / 'run', 5, **options)
+    path = last(tmp_path / 'run')
+    content = torch.load(path, weights_only=False)
+    content['message_hub']['runtime_info'].update(best_ckpt=str(thesis), best_score=1e9)
+    torch.save(content, path)
+    make_runner(tmp_path / 'run', resume=str(path), **options).train()
+    assert thesis.exists()
+    assert list((tmp_path / 'run').glob('best_*.pth'))
+
+
+@pytest.mark.parametrize('position', [10**9, 625, -5, 'nothing', None])
+def test_random_states_that_are_none(tmp_path, position):
+    """numpy would take any number, and read outside of its memory."""
+    interrupted(tmp_path, 6, by_epoch=False)
+    content = torch.load(last(tmp_path), weights_only=False)
+    (states,) = content['training_state']['random']
+    kind, keys, _, *rest = states['numpy']
+    states['numpy'] = (kind, keys, position, *rest)
+    torch.save(content, last(tmp_path))
+    with pytest.raises(UserError, match=r'iter_6\.pth: its training_state cannot be restored'):
+        make_runner(tmp_path, by_epoch=False, resume=str(last(tmp_path))).train()
+
+
+def test_the_order_of_a_sampler_that_cannot_be_put_back_is_said(tmp_path):
+    """torch's own shuffling draws the order from a generator whose state is gone by then."""
+    options = dict(checkpoint=EACH_ITERATION, loader=dict(shuffle=True))
+    interrupted(tmp_path, 6, **options)
+    runner = make_runner(tmp_path, resume=str(last(tmp_path)), **options)
+    lines = warnings_of(runner)
+    runner.train()
+    assert 'the order in which RandomSampler draws' in lines[0]
+
+
+def test_what_a_killed_write_has_left_is_removed(tmp_path):
+    interrupted(tmp_path, 6, by_epoch=False)
+    (tmp_path / '.partial-iter_7.pth').write_bytes(b'half')
+    make_runner(tmp_path, by_epoch=False, resume=str(last(tmp_path))).train()
+    assert not list(tmp_path.glob('.partial-*'))
+
+
 def test_what_a_training_forks_ends_by_sigterm(tmp_path):
     """Such as the pool that scores detections."""
 

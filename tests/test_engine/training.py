@@ -76,10 +76,11 @@ def make_runner(work_dir, by_epoch=True, workers=0, ema=False, amp=False, resume
         amp (bool): In bfloat16.
         resume (str): A checkpoint to go on from.
         **more: ``checkpoint`` and ``wrapper``: arguments of the checkpoint hook and the optimizer
-            wrapper; ``hooks``: custom ones; ``sampler``, ``batch_size``, ``drop_last``; ``seed``;
-            ``asked``: of the score; ``val``: whether to validate.
+            wrapper; ``hooks``: custom ones; ``sampler``, ``batch_size``, ``drop_last``;
+            ``loader``: arguments of torch's own; ``seed``; ``asked``: of the score; ``val``:
+            whether to validate.
     """
-    loader = dict(
+    loader = settings = dict(
         batch_size=more.get('batch_size', 3),
         drop_last=more.get('drop_last', False),
         num_workers=workers,
@@ -88,6 +89,8 @@ def make_runner(work_dir, by_epoch=True, workers=0, ema=False, amp=False, resume
         sampler=dict(type=more.get('sampler', 'DefaultSampler'), shuffle=True),
         collate_fn=dict(type='default_collate'),
     )
+    if 'loader' in more:
+        loader = torch.utils.data.DataLoader(Data(), batch_size=3, **more['loader'])
     val = more.get('val', True)
     checkpoint = dict(type='SafeCheckpointHook', interval=1, by_epoch=by_epoch)
     torch.manual_seed(0)
@@ -95,7 +98,7 @@ def make_runner(work_dir, by_epoch=True, workers=0, ema=False, amp=False, resume
         model=Net(),
         work_dir=str(work_dir),
         train_dataloader=loader,
-        val_dataloader={**loader, 'sampler': dict(type='DefaultSampler', shuffle=False)}
+        val_dataloader={**settings, 'sampler': dict(type='DefaultSampler', shuffle=False)}
         if val
         else None,
         val_evaluator=[Score(more.get('asked'))] if val else None,

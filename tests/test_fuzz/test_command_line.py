@@ -16,9 +16,9 @@ from mmengine.registry import DefaultScope
 
 from mmcnnmod.checkpoints import safe_loading
 from mmcnnmod.cli.arguments import train_parser
-from mmcnnmod.cli.config import load_config
 from mmcnnmod.cli.errors import one_line_errors
 from mmcnnmod.cli.model import build_model
+from mmcnnmod.cli.train import training_config
 
 from ..conftest import ROOT
 from .drawing import share
@@ -82,6 +82,13 @@ raise OSError
 1 / 0
 exit()
 custom_imports = 3
+custom_hooks = 3
+default_hooks = 3
+default_hooks = dict(checkpoint=3)
+optim_wrapper = []
+strategy = 3
+train_cfg = 5
+load_from = "nowhere.pth"
 custom_imports = {}
 custom_imports = dict(imports=3)
 custom_imports = dict(imports=["no.such"])
@@ -206,7 +213,7 @@ def check_program(folders, *arguments):
 def program(argv):
     args = train_parser().parse_args(argv)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
-        cfg = load_config(args)
+        cfg = training_config(args)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             return build_model(cfg, args.config)
 

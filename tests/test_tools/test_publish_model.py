@@ -104,3 +104,6 @@ def test_the_config_is_read_and_not_run():
     assert publish.default_scope(text) == 'mmseg'
     assert publish.default_scope('no = python =') is None
     assert publish.default_scope('a = 1') is None
+    # What is named is imported, for its version.
+    for name in ("'this'", "'os'", '3', 'print(1)'):
+        assert publish.default_scope(f'default_scope = {name}\n') is None

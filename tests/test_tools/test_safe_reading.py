@@ -101,15 +101,6 @@ def test_a_text_that_resuming_would_run(fails, options, content, tmp_path):
     assert not mark.exists()
 
 
-def test_a_file_that_training_would_delete(fails, options, content, tmp_path):
-    """mmengine deletes the best checkpoint so far, as the resumed one names it."""
-    path = tmp_path / 'evil.pth'
-    hub = dict(content['message_hub'], runtime_info=dict(best_ckpt=str(tmp_path / 'thesis.tex')))
-    torch.save({**content, 'message_hub': hub}, path)
-    line = fails(training.main, SCENES, '--resume', path, *options)
-    assert f'it names {tmp_path / "thesis.tex"} as the best checkpoint' in line
-
-
 def test_weights_where_mmengine_does_not_look(fails, options, content, tmp_path):
     """It would load nothing and only warn."""
     torch.save({'model': content['state_dict']}, tmp_path / 'a.pth')

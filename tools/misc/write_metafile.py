@@ -25,6 +25,7 @@ from rich.progress import track
 
 import mmcnnmod  # noqa: F401  (registers the backbones)
 from mmcnnmod.analysis.counting import build_model, count_by_mmengine, count_params, input_size
+from mmcnnmod.checkpoints import atomic_write
 from mmcnnmod.cli.errors import building_from, one_line_errors
 from mmcnnmod.errors import UserError
 
@@ -152,7 +153,7 @@ class Indented(yaml.SafeDumper):
 
 
 def write_entries(entries: dict[str, dict]) -> None:
-    """Write each toolbox's file; a file that is there is a whole one."""
+    """Write each toolbox's file."""
     distribution = packages_distributions()['mmengine'][0]
     header = HEADER.format(counter=f'{distribution} {version(distribution)}')
     for toolbox, path in METAFILES.items():
@@ -161,9 +162,8 @@ def write_entries(entries: dict[str, dict]) -> None:
             'Collections': [{'Name': name, 'Paper': dict(PAPER)} for name in COLLECTIONS],
             'Models': [m for m in models if m['Results'][0]['Task'] == TASKS[toolbox]],
         }
-        partial = path.with_name(f'.partial-{path.name}')
-        partial.write_text(header + yaml.dump(content, Dumper=Indented, sort_keys=False))
-        partial.replace(path)
+        with atomic_write(path) as partial:
+            partial.write_text(header + yaml.dump(content, Dumper=Indented, sort_keys=False))
 
 
 if __name__ == '__main__':

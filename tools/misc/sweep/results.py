@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from importlib import import_module
 from pathlib import Path
 
+from mmcnnmod.checkpoints import atomic_write
 from mmcnnmod.errors import UserError
 from mmcnnmod.toolboxes import MINIMUM_VERSIONS, is_absent
 
@@ -65,16 +66,15 @@ class Results:
             self.save()
 
     def save(self) -> None:
-        """Write the file; one that is there is a whole one."""
+        """Write the file."""
         content = {
             'date': datetime.now(timezone.utc).date().isoformat(),
             'versions': self.versions,
             'results': self.known,
             'configs': self.configs,
         }
-        partial = self.path.with_name(f'.partial-{self.path.name}')
-        partial.write_text(dump(content))
-        partial.replace(self.path)
+        with atomic_write(self.path) as partial:
+            partial.write_text(dump(content))
 
 
 def read_results(path: Path) -> dict:
