@@ -120,15 +120,7 @@ class Images:
         cfg = deepcopy(cfg)
         choose_split(cfg, split)
         cfg.test_dataloader.batch_size = int(self.size) if self.size.isdigit() else 1
-        try:
-            data = LabelledData(cfg, cfg.filename)
-        except UserError as problem:
-            if 'at least one array' not in str(problem):  # numpy's words for a list of no images
-                raise
-            raise UserError(
-                f'config {cfg.filename}: {split}_dataloader finds no image; say where the data set '
-                'is with --data-root DIR'
-            ) from problem
+        data = LabelledData(cfg, cfg.filename)
         total = sum(map(len, data.datasets))
         positions = np.linspace(0, total - 1, min(samples, total)).round().astype(int)
         self.loader = data.loader(positions.tolist())

@@ -149,7 +149,7 @@ def test_what_cannot_be_gets_one_line(part, write, run, fails, tmp_path):
         ((file, out, '--data-root', 'nowhere'), 'nowhere is not there'),
         (
             (file, out, setting, 'train_dataloader.dataset.indices=0'),
-            'train_dataloader finds no image; say where the data set is with --data-root DIR',
+            'the data set finds no image to use; look at its ann_file',
         ),
     ):
         assert message in fails(*arguments)
