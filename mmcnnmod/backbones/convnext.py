@@ -33,6 +33,8 @@ class MoDConvNeXt(MoDBackbone):
         ValueError: If the arch is unknown, and as :class:`MoDBackbone` says.
     """
 
+    family = 'ConvNeXt'
+
     def __init__(self, arch: str | dict = 'tiny', **kwargs) -> None:
         if not isinstance(arch, dict):
             check_choice(type(self).__name__, 'arch', arch, self.arch_settings)

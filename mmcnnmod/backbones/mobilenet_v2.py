@@ -34,6 +34,8 @@ class MoDMobileNetV2(MoDBackbone):
         ValueError: If the arch is unknown, and as :class:`MoDBackbone` says.
     """
 
+    family = 'MobileNetV2'
+
     def __init__(self, *args, arch: str = 'standard', **kwargs) -> None:
         check_choice(type(self).__name__, 'arch', arch, WIDTHS)
         self.arch_settings = [

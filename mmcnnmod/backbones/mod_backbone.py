@@ -62,6 +62,9 @@ class MoDBackbone:
             and where no channel is left (C // c = 0 or C // r = 0); it names stage, width and c.
     """
 
+    family: str | None = (
+        None  # which names its tensors have elsewhere, see checkpoints/key_styles.py
+    )
     deploy = False
 
     def __init__(
@@ -165,7 +168,7 @@ class MoDBackbone:
                 f'{type(self).__name__} was switched to deploy and takes no checkpoint any more; '
                 'load it into a network that is built anew, then call switch_to_deploy()'
             )
-        rename_tensors(state_dict, self.state_dict(), prefix)
+        rename_tensors(state_dict, self, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _freeze_stages(self) -> None:

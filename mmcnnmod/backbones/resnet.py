@@ -35,6 +35,8 @@ class MoDResNet(MoDBackbone):
             :class:`MoDBackbone` says.
     """
 
+    family = 'ResNet'
+
     def __init_subclass__(cls, **kwargs) -> None:
         super().__init_subclass__(**kwargs)
         dense = cls.arch_settings

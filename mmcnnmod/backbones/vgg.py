@@ -31,6 +31,8 @@ class MoDVGG(MoDBackbone):
         ValueError: If the depth is unknown, and as :class:`MoDBackbone` says.
     """
 
+    family = 'VGG'
+
     def __init__(
         self,
         depth: int,

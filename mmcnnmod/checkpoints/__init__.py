@@ -1,8 +1,8 @@
 """Reading and writing checkpoints without surprises."""
 
 from .dense import DensePretrained
-from .dense_resnet import leading_prefix
-from .key_styles import resnet_prefixes
+from .dense_network import leading_prefix
+from .key_styles import networks_in
 from .matching import Match, has_mod_blocks, judge, match_state_dicts, mod_backbones
 from .pretrained import describe_contents, load_pretrained
 from .reading import (
@@ -29,12 +29,12 @@ __all__ = [
     'load_pretrained',
     'match_state_dicts',
     'mod_backbones',
+    'networks_in',
     'raw_weights_of',
     'read_checkpoint',
     'read_state_dict',
     'rename_tensors',
     'renames',
-    'resnet_prefixes',
     'safe_loading',
     'start_from_dense',
     'weights_of',

@@ -1,4 +1,4 @@
-"""The ``init_cfg`` that starts a ResNet-MoD from dense weights."""
+"""The ``init_cfg`` that starts an MoD network from dense weights."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class DensePretrained:
 
     Args:
         checkpoint (str): A file, or what mmengine fetches (``torchvision://``, ``open-mmlab://``,
-            ``https://``). It holds a dense ResNet of the same kind of blocks and the same widths,
+            ``https://``). It holds a dense network of the same family, kind of blocks and widths,
             of any depth; with the names of torchvision, timm, mmpretrain, mmseg or mmdet; alone or
             in a whole model.
-        prefix (str, optional): What stands before the ResNet's names, such as 'backbone.'.
+        prefix (str, optional): What stands before the network's names, such as 'backbone.'.
             Defaults to None: found out.
         mapping (str): Which dense block each standard block starts from: 'first', 'same' or
             'spread', see :mod:`mmcnnmod.checkpoints.block_mapping`. Defaults to 'first'.
@@ -42,7 +42,7 @@ class DensePretrained:
         self.options = dict(prefix=prefix, mapping=mapping, strength=strength)
 
     def __call__(self, module: nn.Module) -> None:
-        """Start a ResNet-MoD.
+        """Start an MoD backbone.
 
         Raises:
             UserError: As :func:`start_from_dense` says.

@@ -118,7 +118,7 @@ def judge(model: nn.Module, state_dict: Mapping[str, Tensor], prefix: str = '') 
 
 def judge_backbone(network: nn.Module, given: dict[str, Tensor], prefix: str) -> Match:
     """Compare one MoD backbone with a state dict, see :func:`judge`."""
-    rename_tensors(given, network.state_dict(), prefix)
+    rename_tensors(given, network, prefix)
     inside = [name.removeprefix(prefix) for name in given if name.startswith(prefix)]
     own = network.state_dict()
     if not has_mod_blocks(inside):

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..layers import MoDBlock
-from .dense_resnet import leading_prefix
-from .key_styles import normal_prefix, resnet_prefixes
+from .dense_network import leading_prefix
+from .key_styles import networks_in, normal_prefix
 from .matching import has_mod_blocks, judge
 from .reading import read_state_dict
 
@@ -70,11 +70,11 @@ def find_prefix(network: nn.Module, state_dict: Mapping[str, Tensor]) -> str:
 
 
 def describe_contents(names: Iterable[str]) -> str:
-    """What a state dict holds, for errors: its ResNets, or else how its names begin."""
+    """What a state dict holds, for errors: its networks, or else how its names begin."""
     names = list(names)
-    kind = 'a ResNet-MoD' if has_mod_blocks(names) else 'a dense ResNet'
-    if found := resnet_prefixes(names):
-        return ' and '.join(f'{kind} under {p!r}' if p else kind for p in found)
+    kind = 'a {}-MoD' if has_mod_blocks(names) else 'a dense {}'
+    if found := [(kind.format(family.name), prefix) for family, prefix in networks_in(names)]:
+        return ' and '.join(f'{what} under {p!r}' if p else what for what, p in found)
     first = dict.fromkeys(name.split('.')[0] for name in names)
     shown = ', '.join(list(first)[:SHOWN]) + (', ...' if len(first) > SHOWN else '')
     return f'{len(names)} tensors of {shown}'

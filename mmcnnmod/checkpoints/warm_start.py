@@ -1,4 +1,4 @@
-"""A ResNet-MoD that starts from the weights of a dense ResNet.
+"""An MoD network that starts from the weights of a dense one.
 
 Its standard blocks take the weights of dense blocks. Its MoD blocks have no counterpart there:
 they stay as they were drawn, but add little at first, so that the network starts as the dense one
@@ -7,7 +7,6 @@ without the blocks for which it has no place.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import torch
@@ -16,19 +15,14 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..layers import MoDBlock
 from .block_mapping import MAPPINGS, map_blocks, repeated
-from .dense_resnet import DenseResNet, find_dense_resnet
-from .key_styles import BLOCK, common_names
+from .dense_network import DenseNetwork, find_dense_network
+from .key_styles import BLOCK, FAMILIES, RESNET, VGG, Family
 from .matching import MAX_CLASHES, Match, match_state_dicts
 
 # How strong a block that the dense network lacks is at first, see docs/warm_start.md.
 NEAR_IDENTITY = 0.01
-# Of the tensors that every ResNet has; a checkpoint with fewer is of another network.
+# Of the tensors that every network of the family has; with fewer it is another network.
 MIN_SHARE = 0.9
-# Not so are deformable convolutions' offsets and plugins, which a dense network starts afresh too.
-PLAIN = re.compile(
-    r'(stem\.\d|layer\d\.\d+(\.shortcut)?)?\.?(conv|norm|[bgi]n)\d?'
-    r'\.(weight|bias|running_mean|running_var)'
-)
 
 
 def start_from_dense(
@@ -38,11 +32,12 @@ def start_from_dense(
     mapping: str = 'first',
     strength: float = NEAR_IDENTITY,
 ) -> str:
-    """Give a ResNet-MoD the weights of a dense ResNet; its MoD blocks start near identity.
+    """Give an MoD network the weights of a dense one; its MoD blocks start near identity.
 
     Args:
-        network (nn.Module): A ResNet-MoD, initialised; changed in place.
-        state_dict (Mapping[str, Tensor]): Of a dense ResNet, alone or in a whole model.
+        network (nn.Module): An MoD backbone, initialised; changed in place.
+        state_dict (Mapping[str, Tensor]): Of a dense network of its family, alone or in a whole
+            model.
         prefix (str, optional): See :class:`DensePretrained`. Defaults to None.
         mapping (str): See :class:`DensePretrained`. Defaults to 'first'.
         strength (float): See :class:`DensePretrained`. Defaults to 0.01.
@@ -51,35 +46,49 @@ def start_from_dense(
         str: One line that says what was done.
 
     Raises:
-        UserError: If ``network`` has no MoD blocks, if no dense ResNet is found, or if it is not
-            of the network's kind; then nothing has been changed.
+        UserError: If ``network`` has no MoD blocks or is of a family whose names are not known, if
+            no dense network of the family is found, or if it differs in more than its depth; then
+            nothing has been changed.
     """
-    check_options(network, mapping, strength)
-    dense = find_dense_resnet(state_dict, prefix)
+    family = check_options(network, mapping, strength)
+    dense = find_dense_network(state_dict, family, prefix)
     plan = map_blocks(standard_places(network), dense.stages, mapping)
     own = network.state_dict()
-    names = common_names(own)
-    check_kind(network, names, dense)
+    names = family.common(own)
+    check_kind(network, names, dense, plan)
 
     partners = {name: partner(common, plan) for common, name in names.items()}
-    start = {name: dense.tensors[p] for name, p in partners.items() if p in dense.tensors}
-    plain = {name: own[name] for common, name in names.items() if PLAIN.fullmatch(common)}
+    start = {
+        name: in_shape_of(own[name], dense.tensors[p])
+        for name, p in partners.items()
+        if p in dense.tensors
+    }
+    fresh = tuple(f'{n}.' for n, m in network.named_modules() if isinstance(m, MoDBlock))
+    plain = {
+        name: own[name]
+        for common, name in names.items()
+        if family.plain.fullmatch(common) and not name.startswith(fresh)
+    }
     match = match_state_dicts(plain, start)
     check_match(network, dense, match, plain, start)
 
     fitting = {name: t for name, t in start.items() if t.shape == own[name].shape}
-    network.load_state_dict(fitting, strict=False)
+    network.load_state_dict({**own, **fitting})
     weaken_new_blocks(network, plan, strength)
     return summary(network, dense, plan, mapping, match)
 
 
 def standard_places(network: nn.Module) -> list[list[int]]:
     """For each stage the places of the blocks that are no MoD blocks."""
-    stages = [getattr(network, name) for name in network.res_layers]
     return [
-        [place for place, block in enumerate(stage) if not isinstance(block, MoDBlock)]
-        for stage in stages
+        [place for place, name in enumerate(names) if not is_mod_block(network, name)]
+        for names in network.blocks_of_stages()
     ]
+
+
+def is_mod_block(network: nn.Module, name: str) -> bool:
+    """Whether the block of this name is an MoD block."""
+    return isinstance(network.get_submodule(name), MoDBlock)
 
 
 def partner(name: str, plan: Mapping[tuple[int, int], int]) -> str | None:
@@ -92,6 +101,15 @@ def partner(name: str, plan: Mapping[tuple[int, int], int]) -> str | None:
     return None if block is None else f'layer{stage}.{block}.{rest}'
 
 
+def in_shape_of(own: Tensor, tensor: Tensor) -> Tensor:
+    """A tensor in another's shape, where these differ in dimensions of one element only.
+
+    A linear layer on channels is a 1x1 convolution, and torchvision's layer scale is a map.
+    """
+    same = [n for n in own.shape if n != 1] == [n for n in tensor.shape if n != 1]
+    return tensor.reshape(own.shape) if same else tensor
+
+
 @torch.no_grad()
 def weaken_new_blocks(
     network: nn.Module, plan: Mapping[tuple[int, int], int], strength: float
@@ -100,31 +118,57 @@ def weaken_new_blocks(
 
     These are the MoD blocks, and standard blocks whose dense block stands in the network already.
     """
+    names = network.blocks_of_stages()
     for module in network.modules():
         if isinstance(module, MoDBlock):
             module.start_near_identity(strength)
     for stage, place in repeated(plan):
-        block = getattr(network, network.res_layers[stage - 1])[place]
-        last_norm = block.norm3 if hasattr(block, 'norm3') else block.norm2
-        for parameter in last_norm.parameters():
+        for parameter in end_of_branch(network.get_submodule(names[stage - 1][place])):
             parameter.mul_(strength)
 
 
-def check_options(network: nn.Module, mapping: str, strength: float) -> None:
-    """Refuse what is no ResNet-MoD, and unknown options."""
-    if not hasattr(network, 'res_layers'):
-        raise UserError(f'{type(network).__name__} is no ResNet; only those start from dense ones')
+def end_of_branch(block: nn.Module) -> list[nn.Parameter]:
+    """The parameters that scale what a standard block adds to its shortcut."""
+    if getattr(block, 'gamma', None) is not None:  # ConvNeXt's layer scale
+        return [block.gamma]
+    # The last norm of a bottleneck, of a basic block; ConvNeXt V2 ends with a convolution.
+    last = next(name for name in ('norm3', 'norm2', 'pointwise_conv2') if hasattr(block, name))
+    return list(getattr(block, last).parameters())
+
+
+def check_options(network: nn.Module, mapping: str, strength: float) -> Family:
+    """Refuse what cannot start from dense weights, and unknown options; gives the family."""
+    name = type(network).__name__
     if not any(isinstance(module, MoDBlock) for module in network.modules()):
-        name = type(network).__name__
         raise UserError(f"{name} has no MoD blocks; start it with type='Pretrained'")
+    family = FAMILIES.get(getattr(network, 'family', None))
+    if family is None:
+        raise UserError(
+            f'{name} cannot start from dense weights: that is known of the MoD versions of '
+            f'{", ".join(FAMILIES)}'
+        )
     if mapping not in MAPPINGS:
         raise UserError(f'unknown mapping {mapping!r}; choose from {", ".join(MAPPINGS)}')
     if not strength > 0:
-        raise UserError(f'strength must be positive, or the MoD blocks never learn; got {strength}')
+        raise UserError(f'strength must be positive, got {strength}')
+    return family
 
 
-def check_kind(network: nn.Module, names: Mapping[str, str], dense: DenseResNet) -> None:
-    """Refuse a checkpoint with other blocks, or with another form of stem."""
+def check_kind(
+    network: nn.Module,
+    names: Mapping[str, str],
+    dense: DenseNetwork,
+    plan: Mapping[tuple[int, int], int],
+) -> None:
+    """Refuse a checkpoint with other blocks, with another form of stem, or with too few layers."""
+    if dense.family is VGG and (again := repeated(plan)):
+        stage, _ = again[0]
+        raise UserError(
+            f'stage {stage - 1} of {describe(network)} has more standard convolutions than this '
+            f'{dense}, and VGG no shortcuts past one that stands there twice; give a deeper VGG'
+        )
+    if dense.family is not RESNET:
+        return
     bottlenecks = any(name.endswith('conv3.weight') for name in names)
     if bottlenecks != dense.bottlenecks:
         depths = '50, 101 or 152' if bottlenecks else '18 or 34'
@@ -139,9 +183,9 @@ def check_kind(network: nn.Module, names: Mapping[str, str], dense: DenseResNet)
 
 
 def check_match(
-    network: nn.Module, dense: DenseResNet, match: Match, own: Mapping, start: Mapping
+    network: nn.Module, dense: DenseNetwork, match: Match, own: Mapping, start: Mapping
 ) -> None:
-    """Refuse a checkpoint that fills little of what is a plain ResNet in the network."""
+    """Refuse a checkpoint that fills little of what all networks of the family have."""
     if (
         match.matched >= MIN_SHARE * match.total
         and len(match.clashing) <= MAX_CLASHES * match.total
@@ -157,12 +201,12 @@ def check_match(
 
 def describe(network: nn.Module) -> str:
     """How errors and the log call a network."""
-    return f'{type(network).__name__} {network.depth}'
+    return ' '.join(map(str, filter(None, [type(network).__name__, getattr(network, 'depth', '')])))
 
 
 def summary(
     network: nn.Module,
-    dense: DenseResNet,
+    dense: DenseNetwork,
     plan: Mapping[tuple[int, int], int],
     mapping: str,
     match: Match,

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..layers import MoDBlock
-from .key_styles import resnet_prefixes
-from .matching import Match, match_state_dicts
+from .key_styles import networks_in
+from .matching import Match, match_state_dicts, mod_backbones
 from .warm_start import start_from_dense
 
 
@@ -19,7 +18,7 @@ def start_model_from_dense(
     prefix: str | None = None,
     **options,
 ) -> list[str]:
-    """Give a model with ResNet-MoD backbones the weights of a dense one.
+    """Give a model with MoD backbones the weights of a dense one.
 
     Args:
         model (nn.Module): A classifier, segmentor or detector, initialised; changed in place.
@@ -32,30 +31,18 @@ def start_model_from_dense(
         list[str]: What was done, a line for each backbone and for the rest.
 
     Raises:
-        UserError: If there is no ResNet-MoD in ``model``, and as :func:`start_from_dense` says.
+        UserError: If there is no MoD backbone in ``model``, and as :func:`start_from_dense` says.
     """
-    backbones = mod_resnets(model)
-    there = resnet_prefixes(state_dict)
+    backbones = mod_backbones(model)
+    if not backbones:
+        raise UserError(f'{type(model).__name__} has no MoD backbone to start')
+    there = [prefix for _, prefix in networks_in(state_dict)]
     lines = []
     for name, backbone in backbones.items():
         own = f'{name}.'
         chosen = own if prefix is None and own in there else prefix
         lines.append(f'{name}: {start_from_dense(backbone, state_dict, chosen, **options)}')
     return [*lines, keep_the_rest(model, state_dict, tuple(f'{name}.' for name in backbones))]
-
-
-def mod_resnets(model: nn.Module) -> dict[str, nn.Module]:
-    """The ResNets with MoD blocks in a model, by name."""
-    found = {
-        name: module
-        for name, module in model.named_modules()
-        if name
-        and hasattr(module, 'res_layers')
-        and any(isinstance(part, MoDBlock) for part in module.modules())
-    }
-    if not found:
-        raise UserError(f'{type(model).__name__} has no ResNet with MoD blocks to start')
-    return found
 
 
 def keep_the_rest(

@@ -14,6 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from rich.progress import track
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..checkpoints import atomic_write, read_checkpoint, weights_of
 from ..checkpoints.block_mapping import MAPPINGS
@@ -25,10 +26,11 @@ from ..errors import UserError
 from ..swap import swap_with
 from . import preflight
 from .arguments import add_cfg_options
-from .config import map_tree, read_config, set_data_root, set_loader_defaults
+from .config import map_tree, read_config, require_keys, set_data_root, set_loader_defaults
 from .errors import building_from, one_line_errors
 
 LOADING = (*PRETRAINED, 'DensePretrained')
+BATCHES = 50  # as ReestimateNormsHook takes
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -49,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
             model = build_model(cfg, args)
             lines = start(model, weights, args)
             if args.calibrate:
-                calibrate(model, cfg, args)
+                lines.append(calibrate(model, cfg, args))
         meta = dict(cfg=cfg.pretty_text, started_from=Path(args.checkpoint).name)
         # The names of the classes, by which mmseg and mmdet label what they find.
         old_meta = content.get('meta') or {}
@@ -65,7 +67,10 @@ def dense_to_mod_parser() -> argparse.ArgumentParser:
         'its backbone and all its other parts get them, its MoD blocks start near identity.'
     )
     parser.add_argument('config', help='config of the MoD model, or of the dense one with --mod')
-    parser.add_argument('checkpoint', help='of a dense ResNet, or of a whole model that has one')
+    parser.add_argument(
+        'checkpoint',
+        help='of a dense backbone of the same family, or of a whole model that has one',
+    )
     parser.add_argument('out', help='the checkpoint of the whole MoD model to be written')
     parser.add_argument(
         '--prefix',
@@ -87,8 +92,10 @@ def dense_to_mod_parser() -> argparse.ArgumentParser:
         '--calibrate',
         type=int,
         metavar='N',
-        help="estimate the norms' statistics from N batches of the config's training data; without "
-        'it they are those of the dense network, which do not fit',
+        default=BATCHES,
+        help="estimate the statistics of the backbone's batch norms from N batches of the config's "
+        f'training data; default: {BATCHES}. With 0 they stay those of the dense network, which do '
+        'not fit',
     )
     parser.add_argument('--data-root', metavar='DIR', help='where those data are')
     parser.add_argument('--seed', type=int, default=0, help='for what is drawn: the MoD blocks')
@@ -128,16 +135,25 @@ def start(model: nn.Module, weights: dict, args: argparse.Namespace) -> list[str
         raise UserError(f'checkpoint {args.checkpoint}: {problem}') from problem
 
 
-def calibrate(model: nn.Module, cfg: Config, args: argparse.Namespace) -> None:
-    """Let the backbone's norms see training data."""
+def calibrate(model: nn.Module, cfg: Config, args: argparse.Namespace) -> str:
+    """Let the backbones' norms see training data; says what was done."""
+    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return 'no batch norms, whose statistics would have to be estimated'
     if args.data_root:
         set_data_root(cfg, args.data_root)
     set_loader_defaults(cfg, argparse.Namespace(no_pin_memory=True, no_persistent_workers=True))
-    preflight.check_data(cfg, ('train_dataloader',))
+    try:
+        require_keys(cfg, args.config, "estimating the norms' statistics", 'train_dataloader')
+        preflight.check_data(cfg, ('train_dataloader',))
+    except UserError as problem:
+        raise UserError(
+            f"{problem}; --calibrate 0 does without, but the norms' statistics do not fit then"
+        ) from problem
     with building_from(f'config {args.config}', cfg):
         loader = Runner.build_dataloader(cfg.train_dataloader, seed=args.seed)
     batches = islice(loader, args.calibrate)
-    reestimate_norms(model, track(batches, 'Calibrating', args.calibrate))
+    done = reestimate_norms(model, track(batches, 'Calibrating', args.calibrate))
+    return f'statistics estimated from {args.calibrate} batches: {done}'
 
 
 def without_weights(node):

@@ -10,9 +10,9 @@ from mmengine.config import Config, ConfigDict
 from ..checkpoints import (
     has_mod_blocks,
     leading_prefix,
+    networks_in,
     raw_weights_of,
     read_checkpoint,
-    resnet_prefixes,
     safe_loading,
 )
 from ..config_types import type_name
@@ -133,7 +133,8 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
 
 def backbone_prefix(names: list[str], checkpoint: str) -> str:
     """What stands before a backbone's names in a checkpoint."""
-    found = resnet_prefixes(names) or sorted({m[0] for m in map(BACKBONE.match, names) if m})
+    found = [prefix for _, prefix in networks_in(names)]
+    found = found or sorted({m[0] for m in map(BACKBONE.match, names) if m})
     chosen = leading_prefix(found) if found else ''
     if chosen is None:
         raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from mmcv.cnn import is_norm
+from mmcv.cnn.bricks import LayerScale
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -103,13 +103,18 @@ class MoDBlock(nn.Module):
         With ``fusion='replace'`` nothing is done: there a weak block would erase channels.
 
         Args:
-            factor (float): For the last norm's weight and bias. Not 0: no gradient would pass the
-                ReLU behind the norm.
+            factor (float): For the weight and bias of the last layer, which is a norm where there
+                are norms. A layer scale, which starts at 1e-6, is set to it instead. Not 0: no
+                gradient would pass the ReLU behind a norm.
         """
         if self.fusion.mode == 'add':
-            last_norm = [layer for layer in self.conv_block.modules() if is_norm(layer)][-1]
-            for parameter in last_norm.parameters():
-                parameter.mul_(factor)
+            layers = [m for m in self.conv_block.modules() if list(m.parameters(recurse=False))]
+            last = layers[-1]
+            for parameter in last.parameters():
+                if isinstance(last, LayerScale):
+                    parameter.fill_(factor)
+                else:
+                    parameter.mul_(factor)
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine k channels of the map.

@@ -44,8 +44,8 @@ def swap_weights(cfg: Node, place: Place, trained: bool, log: Callable[[str], No
 
     They are its own (``pretrained``, or a ``Pretrained`` in ``init_cfg``) or part of a whole dense
     model's (in an ``init_cfg`` around it, or ``load_from``), which stay for the model's other
-    parts. A family without a warm start loses its own, and then nothing of it stays frozen. Norms
-    that do not learn get a hook that fits their statistics to what is left of the dense network.
+    parts. Norms that do not learn get a hook that fits their statistics to what is left of the
+    dense network.
 
     Args:
         cfg (Config): The config.
@@ -55,11 +55,7 @@ def swap_weights(cfg: Node, place: Place, trained: bool, log: Callable[[str], No
     """
     own = take_own_weights(place)
     whole = whole_model_weights(cfg, place, trained)
-    if not has_warm_start(place):
-        if own:
-            log(f'warning: {own} removed: there is no warm start for {place.new.__name__} yet')
-            thaw(place, log)
-    elif whole:
+    if whole:
         log(f'{whole} stays: it fills the other parts, and the tensors of equal names')
         # Those are the blocks in the same places, so the warm start goes by places too.
         start_warm(place, whole, dict(checkpoint=whole.settings['checkpoint'], mapping='same'), log)
@@ -67,7 +63,7 @@ def swap_weights(cfg: Node, place: Place, trained: bool, log: Callable[[str], No
         start_warm(place, own, own.settings, log)
     if trained:
         return
-    if (whole or own) and has_warm_start(place):
+    if whole or own:
         fit_norms(cfg, place, log)
     elif place.node.get('frozen_stages', -1) >= 0:
         log(f'warning: {place.path} starts at random with frozen stages; set frozen_stages=-1')
@@ -76,16 +72,9 @@ def swap_weights(cfg: Node, place: Place, trained: bool, log: Callable[[str], No
 def takes_warm_start(cfg: Node, path: str) -> bool:
     """Whether a node of the config builds an MoD backbone that can start from dense weights."""
     return any(
-        place.path == path and place.new is None and has_warm_start(place)
+        place.path == path and place.new is None and getattr(place.old, 'family', None)
         for place in find_places(cfg)
     )
-
-
-def has_warm_start(place: Place) -> bool:
-    """Whether ``DensePretrained`` knows the backbone's family."""
-    from ..backbones import MoDResNet  # not above: it needs mmcv
-
-    return issubclass(place.new or place.old, MoDResNet)
 
 
 def start_warm(place: Place, weights: Weights, settings: dict, log: Callable[[str], None]) -> None:
@@ -106,9 +95,12 @@ def fit_norms(cfg: Node, place: Place, log: Callable[[str], None]) -> None:
 
 
 def default_of(cls: type, argument: str):
-    """The default of a constructor's argument; classes that hand it on do not name it."""
+    """The default of a constructor's argument; classes that hand it on do not name it.
+
+    None if there is no such argument.
+    """
     signatures = (inspect.signature(base.__init__).parameters for base in cls.__mro__)
-    return next(names[argument].default for names in signatures if argument in names)
+    return next((names[argument].default for names in signatures if argument in names), None)
 
 
 def take_own_weights(place: Place) -> Weights | None:
@@ -151,16 +143,3 @@ def pretrained_init(node: Node, path: str) -> Weights | None:
 def loads_all_from_pretrained(place: Place) -> bool:
     """Whether ``pretrained`` beside a backbone fills the whole model, as mmpretrain's models do."""
     return place.new.__module__.endswith('mmpretrain')
-
-
-def thaw(place: Place, log: Callable[[str], None]) -> None:
-    """With random weights nothing may be frozen."""
-    free = {'frozen_stages': -1, 'norm_eval': False}
-    for key, value in free.items():
-        if place.node.get(key, value) != value:
-            log(f'{place.path}.{key}: {place.node[key]} -> {value}')
-            place.node[key] = value
-    norm = place.node.get('norm_cfg') or {}
-    if norm.get('requires_grad') is False:
-        log(f'{place.path}.norm_cfg.requires_grad: False -> True')
-        norm['requires_grad'] = True

@@ -69,7 +69,7 @@ PREFIXES = ['module.', 'module.backbone.', 'student.backbone.', 'online_encoder.
 @pytest.mark.parametrize('mod', [True, False])
 @pytest.mark.parametrize('prefix', PREFIXES)
 def test_a_prefix_is_found(backbones, tmp_path, prefix, mod):
-    """Of any family: MobileNetV2 has no warm start."""
+    """Of any family."""
     kinds = (backbones.ResNetMoD, backbones.MobileNetV2MoD)
     for kind, options in zip(kinds, (dict(depth=18, **SMALL), {}), strict=True):
         dense = kind.__bases__[-1]

@@ -8,6 +8,7 @@ from mmcnnmod.cli.train import start_backbone_from
 from mmcnnmod.errors import UserError
 
 DENSE = ['layer1.0.conv1.weight']
+INVERTED = ['features.1.conv.0.0.weight']
 MOD = [*DENSE, 'layer1.1.conv_block.0.conv.weight']
 
 
@@ -19,7 +20,8 @@ MOD = [*DENSE, 'layer1.1.conv_block.0.conv.weight']
         ('ResNetMoD', MOD, '', dict(type='Pretrained')),
         ('ResNetMoD', MOD, 'backbone.', dict(type='Pretrained', prefix='backbone.')),
         ('ResNet', DENSE, 'backbone.', dict(type='Pretrained', prefix='backbone.')),
-        ('MobileNetV2MoD', DENSE, '', dict(type='Pretrained')),
+        ('MobileNetV2MoD', INVERTED, '', dict(type='DensePretrained')),
+        ('MobileNetV2', INVERTED, 'a.', dict(type='Pretrained', prefix='a.')),
     ],
 )
 def test_the_backbone_starts_from_a_checkpoint(backbone, names, prefix, expected, tmp_path):

@@ -227,19 +227,29 @@ def test_mmpretrains_pretrained_is_of_the_whole_model():
     assert cfg.model.backbone.init_cfg.type == 'DensePretrained'
 
 
-def test_a_family_without_warm_start_says_so_and_freezes_nothing():
+def test_every_family_gets_a_warm_start():
     cfg = upstream('mmseg/mobilenet_v2/mobilenet-v2-d8_fcn_4xb2-80k_cityscapes-512x1024.py')
-    cfg.model.backbone.update(
-        frozen_stages=1, norm_eval=True, norm_cfg=dict(type='BN', requires_grad=False)
-    )
-    _, said = changes(cfg)
+    checkpoint = cfg.model.pretrained
+    cfg.model.backbone.update(norm_eval=True)
+    changed, _ = changes(cfg)
+    assert checkpoint
+    assert changed == {
+        'model.backbone.type': 'MobileNetV2MoD',
+        'model.pretrained': None,
+        'model.backbone.init_cfg.type': 'DensePretrained',
+        'model.backbone.init_cfg.checkpoint': checkpoint,
+        'custom_hooks.0.type': 'ReestimateNormsHook',
+    }
+    cfg = upstream('mmseg/convnext/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py')
+    checkpoint = cfg.model.backbone.init_cfg.checkpoint
+    said = []
+    swap_backbone(cfg, log=said.append)
     backbone = cfg.model.backbone
-    assert backbone.type == 'MobileNetV2MoD'
-    assert cfg.model.pretrained is None
-    assert 'init_cfg' not in backbone
-    assert (backbone.frozen_stages, backbone.norm_eval) == (-1, False)
-    assert backbone.norm_cfg == dict(type='BN', requires_grad=True)
-    assert [line for line in said if line.startswith('warning: model.pretrained')]
+    assert backbone.type == 'mmpretrain.ConvNeXtMoD'
+    assert backbone.init_cfg == dict(
+        type='DensePretrained', checkpoint=checkpoint, prefix='backbone.'
+    )
+    assert not any('custom_hooks' in line for line in said)  # it has no batch norms
 
 
 def test_the_hook_for_norms_joins_others_once():

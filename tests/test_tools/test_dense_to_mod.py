@@ -32,7 +32,8 @@ def closed_streams(monkeypatch):
 def arguments(toolbox, checkpoint, out, *options):
     cfg_options = [*(SMALL_DETECTOR if toolbox == 'mmdet' else []), *options]
     more = ['--cfg-options', *cfg_options] if cfg_options else []
-    return [str(arg) for arg in (ROOT / TASKS[toolbox][0], checkpoint, out, *more)]
+    plain = ['--calibrate', '0']
+    return [str(arg) for arg in (ROOT / TASKS[toolbox][0], checkpoint, out, *plain, *more)]
 
 
 def build(toolbox, *options):
@@ -139,7 +140,8 @@ def test_calibration(toolbox, data, tmp_path):
     name = TASKS[toolbox][1]
     dense = save(build(toolbox, 'model.backbone.type=ResNet'), tmp_path / 'a.pth')
     args = arguments(toolbox, dense, tmp_path / 'b.pth', *shrink(toolbox))
-    dense_to_mod.main([*args[:3], '--calibrate', '2', '--data-root', str(data / name), *args[3:]])
+    args[4] = '2'
+    dense_to_mod.main([*args[:5], '--data-root', str(data / name), *args[5:]])
     weights = torch.load(tmp_path / 'b.pth', weights_only=True)['state_dict']
     means = [
         tensor
@@ -177,12 +179,16 @@ def test_errors(tmp_path, capsys):
     for args, words in [
         ((config, 'no.pth', out), ['checkpoint no.pth is not there']),
         (('no.py', tmp_path / 'a.pth', out), ['config no.py is not there']),
-        ((ROOT / 'configs/resnet18_in1k.py', tmp_path / 'a.pth', out), ['no ResNet with MoD']),
+        ((ROOT / 'configs/resnet18_in1k.py', tmp_path / 'a.pth', out), ['no MoD backbone']),
         ((config, tmp_path / 'r50.pth', out), ['r50.pth: ResNetMoD 18 needs', 'is a ResNet-50']),
         ((config, tmp_path / 'a.pth', tmp_path / 'no' / 'b.pth'), ['its folder is not there']),
         ((config, tmp_path / 'a.pth', tmp_path), ['is a folder']),
         ((config, tmp_path / 'a.pth', out, '--prefix', 'x'), ["under the prefix 'x.'"]),
-        ((config, tmp_path / 'a.pth', out, '--calibrate', '1'), ['is not there', '--data-root']),
+        # The norms are estimated unless it is said otherwise.
+        (
+            (config, tmp_path / 'a.pth', out),
+            ['is not there', '--data-root', '--calibrate 0 does without'],
+        ),
     ]:
         line = fails(capsys, *args)
         assert all(word in line for word in words), line

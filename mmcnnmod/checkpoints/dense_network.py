@@ -1,4 +1,4 @@
-"""The dense ResNet in a checkpoint."""
+"""The dense network in a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..errors import UserError
-from .key_styles import BLOCK, common_names, normal_prefix, resnet_prefixes
+from .key_styles import BLOCK, RESNET, VGG, Family, networks_in, normal_prefix
 from .matching import has_mod_blocks
 
 # What copies another network or is copied by it, by the names that MoCo, BYOL, DINO, EMA and
@@ -18,73 +18,87 @@ FOLLOWER = re.compile(r'(^|[._])(encoder_k|key|momentum|target|teacher|ema)([._]
 
 
 @dataclass(frozen=True)
-class DenseResNet:
-    """A dense ResNet, whoever wrote it.
+class DenseNetwork:
+    """A dense network, whoever wrote it.
 
     Attributes:
+        family (Family): Of which it is.
         tensors (Mapping[str, Tensor]): By their common names, see :mod:`.key_styles`.
         stages (tuple[int, ...]): Blocks per stage.
     """
 
+    family: Family
     tensors: Mapping[str, Tensor]
     stages: tuple[int, ...]
 
     @property
     def bottlenecks(self) -> bool:
-        """Whether its blocks have three convolutions; basic blocks have two."""
+        """Whether a ResNet's blocks have three convolutions; basic blocks have two."""
         return 'layer1.0.conv3.weight' in self.tensors
 
     @property
     def deep_stem(self) -> bool:
-        """Whether three convolutions make up its stem, as in V1c and V1d."""
+        """Whether three convolutions make up a ResNet's stem, as in V1c and V1d."""
         return 'stem.0.conv.weight' in self.tensors
 
     def __str__(self) -> str:
-        layers = sum(self.stages) * (3 if self.bottlenecks else 2) + 2
-        return f'ResNet-{layers} of {"+".join(map(str, self.stages))} blocks'
+        name = self.family.name
+        if self.family is RESNET:
+            name += f'-{sum(self.stages) * (3 if self.bottlenecks else 2) + 2}'
+        elif self.family is VGG:
+            name += f'-{sum(self.stages) + 3}'
+        return f'{name} of {"+".join(map(str, self.stages))} blocks'
 
 
-def find_dense_resnet(state_dict: Mapping[str, Tensor], prefix: str | None = None) -> DenseResNet:
-    """Find a dense ResNet in a state dict.
+def find_dense_network(
+    state_dict: Mapping[str, Tensor], family: Family, prefix: str | None = None
+) -> DenseNetwork:
+    """Find a dense network in a state dict.
 
     Args:
         state_dict (Mapping[str, Tensor]): Of a backbone or of a whole model.
+        family (Family): Of which it has to be.
         prefix (str, optional): What stands before its names. Defaults to None: found out.
 
     Returns:
-        DenseResNet: With all that stands under the prefix.
+        DenseNetwork: With all that stands under the prefix.
 
     Raises:
         UserError: If there is none or more than one, or if it has MoD blocks already.
     """
-    prefix = choose_prefix(state_dict, prefix)
+    prefix = choose_prefix(state_dict, family, prefix)
     inside = {
         name.removeprefix(prefix): tensor
         for name, tensor in state_dict.items()
         if name.startswith(prefix)
     }
     if has_mod_blocks(inside):
-        raise UserError("it holds a ResNet-MoD already: load it with type='Pretrained'")
-    tensors = {common: inside[name] for common, name in common_names(inside).items()}
-    return DenseResNet(tensors, blocks_per_stage(tensors))
+        raise UserError(f"it holds a {family.name}-MoD already: load it with type='Pretrained'")
+    tensors = {common: inside[name] for common, name in family.common(inside).items()}
+    return DenseNetwork(family, tensors, blocks_per_stage(tensors))
 
 
-def choose_prefix(names: Iterable[str], prefix: str | None) -> str:
-    """The prefix of the one ResNet among the names, or the given one if there is a ResNet."""
+def choose_prefix(names: Iterable[str], family: Family, prefix: str | None) -> str:
+    """The prefix of the one network of a family, or the given one if there is a network."""
     names = list(names)
-    found = resnet_prefixes(names)
+    found = family.prefixes(names)
     shown = ', '.join(map(repr, found))
     if not found:
-        raise UserError(f'it holds no ResNet: none of its {len(names)} tensors is layer1.0.conv1')
+        others = ' and '.join(f'a {other.name}' for other, _ in networks_in(names))
+        raise UserError(
+            f'it holds no {family.name}, but {others or f"{len(names)} tensors of something else"}'
+        )
     if prefix is not None:
         prefix = normal_prefix(prefix)
         if prefix not in found:
-            raise UserError(f'it holds no ResNet under the prefix {prefix!r}, but under {shown}')
+            raise UserError(
+                f'it holds no {family.name} under the prefix {prefix!r}, but under {shown}'
+            )
         return prefix
     chosen = leading_prefix(found)
     if chosen is not None:
         return chosen
-    raise UserError(f'it holds {len(found)} ResNets: choose one by prefix, of {shown}')
+    raise UserError(f'it holds {len(found)} {family.name}s: choose one by prefix, of {shown}')
 
 
 def leading_prefix(prefixes: Sequence[str]) -> str | None:
