@@ -34,31 +34,31 @@ MAPPINGS: dict[str, Callable[[Sequence[int], int], list[int]]] = {
 
 
 def map_blocks(
-    places: Sequence[Sequence[int]], blocks: Sequence[int], mapping: str
-) -> dict[tuple[int, int], int]:
+    own: Sequence[Sequence[tuple[int, str]]], dense: Sequence[Sequence[str]], mapping: str
+) -> dict[str, str]:
     """Map all stages.
 
     Args:
-        places (Sequence[Sequence[int]]): For each stage where its standard blocks stand.
-        blocks (Sequence[int]): For each stage of the dense network how many blocks it has.
+        own (Sequence[Sequence[tuple[int, str]]]): For each stage the places and names of its
+            standard blocks.
+        dense (Sequence[Sequence[str]]): For each stage of the dense network the names of its
+            blocks.
         mapping (str): A key of ``MAPPINGS``.
 
     Returns:
-        dict[tuple[int, int], int]: Stage (from 1) and place to the block of the same stage. Stages
-        that the dense network does not have are left out.
+        dict[str, str]: The name of each standard block to that of the dense block from which it
+        starts. Stages that the dense network does not have are left out.
     """
     return {
-        (stage, place): block
-        for stage, (own, count) in enumerate(zip(places, blocks, strict=False), start=1)
-        for place, block in zip(own, MAPPINGS[mapping](own, count), strict=True)
+        name: blocks[block]
+        for standard, blocks in zip(own, dense, strict=False)
+        for (_, name), block in zip(
+            standard, MAPPINGS[mapping]([place for place, _ in standard], len(blocks)), strict=True
+        )
     }
 
 
-def repeated(plan: dict[tuple[int, int], int]) -> list[tuple[int, int]]:
+def repeated(plan: dict[str, str]) -> list[str]:
     """The standard blocks whose dense block has started an earlier one already."""
     seen = set()
-    return [
-        (stage, place)
-        for (stage, place), block in plan.items()
-        if (stage, block) in seen or seen.add((stage, block))
-    ]
+    return [name for name, block in plan.items() if block in seen or seen.add(block)]

@@ -21,8 +21,8 @@ class DensePretrained:
     Args:
         checkpoint (str): A file, or what mmengine fetches (``torchvision://``, ``open-mmlab://``,
             ``https://``). It holds a dense network of the same family, kind of blocks and widths,
-            of any depth; with the names of torchvision, timm, mmpretrain, mmseg or mmdet; alone or
-            in a whole model.
+            alone or in a whole model; docs/warm_start.md says of which depth, and with whose names
+            of tensors.
         prefix (str, optional): What stands before the network's names, such as 'backbone.'.
             Defaults to None: found out.
         mapping (str): Which dense block each standard block starts from: 'first', 'same' or

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..errors import UserError
-from .key_styles import BLOCK, RESNET, VGG, Family, networks_in, normal_prefix
+from .key_styles import RESNET, VGG, Family, blocks_of_stages, networks_in, normal_prefix
 from .matching import has_mod_blocks
 
 # What copies another network or is copied by it, by the names that MoCo, BYOL, DINO, EMA and
@@ -24,12 +24,17 @@ class DenseNetwork:
     Attributes:
         family (Family): Of which it is.
         tensors (Mapping[str, Tensor]): By their common names, see :mod:`.key_styles`.
-        stages (tuple[int, ...]): Blocks per stage.
+        blocks (list[list[str]]): The common names of its blocks, stage by stage.
     """
 
     family: Family
     tensors: Mapping[str, Tensor]
-    stages: tuple[int, ...]
+    blocks: list[list[str]]
+
+    @property
+    def depths(self) -> list[int]:
+        """Blocks per stage."""
+        return [len(names) for names in self.blocks]
 
     @property
     def bottlenecks(self) -> bool:
@@ -44,10 +49,10 @@ class DenseNetwork:
     def __str__(self) -> str:
         name = self.family.name
         if self.family is RESNET:
-            name += f'-{sum(self.stages) * (3 if self.bottlenecks else 2) + 2}'
+            name += f'-{sum(self.depths) * (3 if self.bottlenecks else 2) + 2}'
         elif self.family is VGG:
-            name += f'-{sum(self.stages) + 3}'
-        return f'{name} of {"+".join(map(str, self.stages))} blocks'
+            name += f'-{sum(self.depths) + 3}'
+        return f'{name} of {"+".join(map(str, self.depths))} blocks'
 
 
 def find_dense_network(
@@ -75,7 +80,7 @@ def find_dense_network(
     if has_mod_blocks(inside):
         raise UserError(f"it holds a {family.name}-MoD already: load it with type='Pretrained'")
     tensors = {common: inside[name] for common, name in family.common(inside).items()}
-    return DenseNetwork(family, tensors, blocks_per_stage(tensors))
+    return DenseNetwork(family, tensors, blocks_of_stages(tensors))
 
 
 def choose_prefix(names: Iterable[str], family: Family, prefix: str | None) -> str:
@@ -84,7 +89,7 @@ def choose_prefix(names: Iterable[str], family: Family, prefix: str | None) -> s
     found = family.prefixes(names)
     shown = ', '.join(map(repr, found))
     if not found:
-        others = ' and '.join(f'a {other.name}' for other, _ in networks_in(names))
+        others = ' and '.join(f'names as in a {other.name}' for other, _ in networks_in(names))
         raise UserError(
             f'it holds no {family.name}, but {others or f"{len(names)} tensors of something else"}'
         )
@@ -109,10 +114,3 @@ def leading_prefix(prefixes: Sequence[str]) -> str | None:
         if own in leading:
             return own
     return leading[0] if len(leading) == 1 else None
-
-
-def blocks_per_stage(names: Iterable[str]) -> tuple[int, ...]:
-    """How many blocks each stage has, by the tensors' names."""
-    blocks = {match.groups()[:2] for match in map(BLOCK.fullmatch, names) if match}
-    stages = [int(stage) for stage, _ in blocks]
-    return tuple(stages.count(stage) for stage in range(1, max(stages) + 1))

@@ -1,47 +1,53 @@
 """One set of names for the tensors of each family, whoever wrote them.
 
-Here the blocks of all families are called ``layer1.0``, ``layer1.1`` and so on, with the stages
-counted from 1 and the blocks of each from 0. Of ResNets, V1c and V1d have a stem of three
-convolutions, and V1d has average pooling in shortcuts, which takes up a number.
+The common names are those of mmpretrain, except for the parts of ResNets whose names depend on
+settings (``stem`` and ``shortcut``):
 
-============  ===========  ==========  ===============  ===========
-ResNet        torchvision  timm        mmpretrain       mmseg, mmdet
-============  ===========  ==========  ===============  ===========
-stem.0.conv                conv1.0     stem.0.conv      stem.0
-stem.0.norm                conv1.1     stem.0.bn        stem.1
-stem.1.conv                conv1.3     stem.1.conv      stem.3
-stem.2.norm                bn1         stem.2.bn        stem.7
-shortcut.conv downsample.0 0, V1d 1    0, V1d 1 but     0, V1d 1
-                                       0 in layer1
-============  ===========  ==========  ===============  ===========
+=============  ============  ==========  ===============  ===========
+ResNet         torchvision   timm        mmpretrain       mmseg, mmdet
+=============  ============  ==========  ===============  ===========
+stem.0.conv                  conv1.0     stem.0.conv      stem.0
+stem.0.norm                  conv1.1     stem.0.bn        stem.1
+stem.1.conv                  conv1.3     stem.1.conv      stem.3
+stem.2.norm                  bn1         stem.2.bn        stem.7
+shortcut.conv  downsample.0  0, V1d 1    0, V1d 1 but     0, V1d 1
+                                         0 in layer1
+=============  ============  ==========  ===============  ===========
 
-===========  ==================  =============  ===========  ================
-MobileNetV2  torchvision         timm           mmpretrain,  mmdet
-                                                mmseg
-===========  ==================  =============  ===========  ================
-conv1        features.0          conv_stem      conv1        conv1
-layer2.0     features.2          blocks.1.0     layer2.0     layer2.0
-expand       conv.0              conv_pw        conv.0       expand_conv       not in layer1
-depthwise    conv.1              conv_dw        conv.1       depthwise_conv
-project      conv.2 and conv.3   conv_pwl       conv.2       linear_conv
-conv2        features.18         conv_head      conv2        conv2
-===========  ==================  =============  ===========  ================
+V1c and V1d have a stem of three convolutions, and V1d has average pooling in shortcuts, which
+takes up a number.
 
-VGG counts convolutions and poolings in mmpretrain (``features.3.conv``), in torchvision and timm
-also activations and norms (``features.7``).
+=================  =============  ===============  ==========  ===================
+MobileNetV2        torchvision    implementations  timm        mmdet
+                                  before it
+=================  =============  ===============  ==========  ===================
+conv1.conv         features.0.0   features.0.0     conv_stem   conv1.conv
+layer2.0           features.2     features.2       blocks.1.0  layer2.0
+conv.0.conv        conv.0.0       conv.0           conv_pw     expand_conv.conv
+conv.1.conv        conv.1.0       conv.3           conv_dw     depthwise_conv.conv
+conv.2.conv        conv.2         conv.6           conv_pwl    linear_conv.conv
+conv.2.bn          conv.3         conv.7           bn3         linear_conv.bn
+conv2.conv         features.18.0  features.18.0    conv_head   conv2.conv
+=================  =============  ===============  ==========  ===================
 
-===========  ==================  =============  ================  ================
-ConvNeXt     torchvision         timm           mmpretrain        its authors'
-===========  ==================  =============  ================  ================
-down.0.conv  features.0.0        stem.0         downsample_layers.0.0
-down.1.norm  features.2.0        stages.1.down- downsample_layers.1.0
-                                 sample.0
-layer1.0     features.1.0        stages.0.      stages.0.0        stages.0.0
-                                 blocks.0
-depthwise    block.0             conv_dw        depthwise_conv    dwconv
-pointwise1   block.3             mlp.fc1        pointwise_conv1   pwconv1
-gamma        layer_scale         gamma          gamma             gamma
-===========  ==================  =============  ================  ================
+The first stage expands nothing, so that its blocks lack the first convolution. Of VGG mmpretrain
+counts convolutions and poolings (``features.3.conv``), torchvision and timm count activations and
+norms as well (``features.5``).
+
+===================  ============  =====================  ===================
+ConvNeXt             torchvision   timm                   its authors'
+===================  ============  =====================  ===================
+downsample_layers.0  features.0    stem                   downsample_layers.0
+downsample_layers.1  features.2    stages.1.downsample    downsample_layers.1
+stages.0.0           features.1.0  stages.0.blocks.0      stages.0.0
+depthwise_conv       block.0       conv_dw                dwconv
+norm                 block.2       norm                   norm
+pointwise_conv1      block.3       mlp.fc1                pwconv1
+grn.gamma                          mlp.grn.weight         grn.gamma
+pointwise_conv2      block.5       mlp.fc2                pwconv2
+gamma                layer_scale   gamma                  gamma
+norm3                classifier.0  head.norm or norm_pre  norm
+===================  ============  =====================  ===================
 """
 
 from __future__ import annotations
@@ -53,10 +59,8 @@ from itertools import accumulate
 
 from torch import Tensor
 
-# Stage from 1, block from 0, and the name inside the block.
-BLOCK = re.compile(r'layer(\d+)\.(\d+)\.(.+)')
-# In OpenMMLab's layers: the name that mmcv gives a norm depends on its kind.
-NORM = '(?:bn|gn|in|ln)'
+# A block by its common name, which begins with its stage; and the name inside the block.
+BLOCK = re.compile(r'((layer\d+|stages\.\d+|features)\.(\d+))\.(.+)')
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,20 @@ class Family:
         return [match[1] for match in map(self.first.fullmatch, names) if match]
 
 
-DEEP_STEM = re.compile(rf'(?:stem|conv1)\.(\d)\.(?:(conv|{NORM})\.)?(\w+)')
+def blocks_of_stages(names: Iterable[str]) -> list[list[str]]:
+    """The blocks of a dense network by the common names of its tensors, stage by stage."""
+    found = {match[1]: match for match in map(BLOCK.fullmatch, names) if match}
+    stages: dict[str, list[str]] = {}
+    for block in sorted(found, key=lambda name: [int(n) for n in re.findall(r'\d+', name)]):
+        stage, number = found[block][2], int(found[block][3])
+        # VGG's stages have no numbers; between two of them stands a pooling.
+        if stage == 'features':
+            stage = f'{stage} {number - sum(map(len, stages.values()))}'
+        stages.setdefault(stage, []).append(block)
+    return list(stages.values())
+
+
+DEEP_STEM = re.compile(r'(?:stem|conv1)\.(\d)\.(?:(conv|bn|gn|in)\.)?(\w+)')
 LAST_STEM_NORM = re.compile(r'bn1\.(\w+)')
 SHORTCUT = re.compile(r'(layer\d+\.\d+)\.downsample\.\d\.(\w+)')
 
@@ -109,114 +126,104 @@ def resnet_names(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
     }
 
 
-INVERTED = re.compile(r'layer(\d+)\.(\d+)\.(?:conv\.(\d)|(expand|depthwise|linear)_conv)\.(.+)')
+INVERTED = re.compile(r'(layer(\d+)\.\d+)\.(expand|depthwise|linear)_conv\.(.+)')
 TORCHVISION_INVERTED = re.compile(r'features\.(\d+)\.conv\.(\d)\.(?:([01])\.)?(\w+)')
 TIMM_INVERTED = re.compile(r'blocks\.(\d)\.(\d)\.(conv_pw|conv_dw|conv_pwl|bn\d)\.(\w+)')
 OUTSIDE = {
     'features.0.0': 'conv1.conv',
-    'features.0.1': 'conv1.norm',
+    'features.0.1': 'conv1.bn',
     'features.18.0': 'conv2.conv',
-    'features.18.1': 'conv2.norm',
+    'features.18.1': 'conv2.bn',
     'conv_stem': 'conv1.conv',
-    'bn1': 'conv1.norm',
+    'bn1': 'conv1.bn',
     'conv_head': 'conv2.conv',
-    'bn2': 'conv2.norm',
-    'conv1.bn': 'conv1.norm',
-    'conv2.bn': 'conv2.norm',
+    'bn2': 'conv2.bn',
 }
-# MobileNetV2's stages, and where torchvision counts their first blocks.
+# Where torchvision counts the first blocks of the seven stages.
 STARTS = list(accumulate((1, 2, 3, 4, 3, 3), initial=1))
-EXPANDED = ('expand', 'depthwise', 'project')
-TIMM_WORDS = {
-    2: {'conv_dw': 'depthwise', 'conv_pw': 'project'},
-    3: {'conv_pw': 'expand', 'conv_dw': 'depthwise', 'conv_pwl': 'project'},
-}
+EXPANDING = ('expand', 'depthwise', 'linear'), ('conv_pw', 'conv_dw', 'conv_pwl')
+NOT_EXPANDING = ('depthwise', 'linear'), ('conv_dw', 'conv_pw')
 
 
 def mobilenet_v2_names(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
     """The names of a MobileNetV2."""
-    return {mobilenet_v2_name(name): name for name in state_dict}
+    flat = 'features.1.conv.0.weight' in state_dict
+    return {mobilenet_v2_name(name, flat): name for name in state_dict}
 
 
-def mobilenet_v2_name(name: str) -> str:
-    """The common name of a tensor of a MobileNetV2."""
+def mobilenet_v2_name(name: str, flat: bool) -> str:
+    """The common name of a tensor of a MobileNetV2.
+
+    Args:
+        name (str): Its name.
+        flat (bool): Whether a block counts its convolutions, norms and activations one by one.
+    """
     if match := INVERTED.fullmatch(name):
-        stage, block, number, word, rest = match.groups()
-        if number:
-            word = layers_of(int(stage))[int(number)]
-        rest = re.sub(rf'^{NORM}\.', 'norm.', rest)
-        return f'layer{stage}.{block}.{word.replace("linear", "project")}.{rest}'
+        block, stage, word, rest = match.groups()
+        words, _ = layers_of(int(stage))
+        return f'{block}.conv.{words.index(word)}.{rest}'
     if match := TORCHVISION_INVERTED.fullmatch(name):
         index, number, part, leaf = match.groups()
         stage = sum(start <= int(index) for start in STARTS)
-        layers = layers_of(stage)
-        # The last convolution and its norm are counted one by one.
-        last = int(number) - (len(layers) - 1)
-        word, kind = (layers[int(number)], int(part)) if part else ('project', last)
-        block = int(index) - STARTS[stage - 1]
-        return f'layer{stage}.{block}.{word}.{("conv", "norm")[kind]}.{leaf}'
+        last = len(layers_of(stage)[0]) - 1
+        if flat:
+            layer, kind = divmod(int(number), 3)
+        elif part:
+            layer, kind = int(number), int(part)
+        else:  # the last convolution and its norm are counted one by one
+            layer, kind = last, int(number) - last
+        block = f'layer{stage}.{int(index) - STARTS[stage - 1]}'
+        return f'{block}.conv.{layer}.{("conv", "bn")[kind]}.{leaf}'
     if match := TIMM_INVERTED.fullmatch(name):
-        stage, block, layer, leaf = match.groups()
-        layers = layers_of(int(stage) + 1)
-        if layer.startswith('bn'):
-            word, kind = layers[int(layer[2]) - 1], 'norm'
-        else:
-            order = (
-                ('conv_pw', 'conv_dw', 'conv_pwl') if len(layers) == 3 else ('conv_dw', 'conv_pw')
-            )
-            word, kind = layers[order.index(layer)], 'conv'
-        return f'layer{int(stage) + 1}.{block}.{word}.{kind}.{leaf}'
+        stage, block, word, leaf = match.groups()
+        _, words = layers_of(int(stage) + 1)
+        layer, kind = (words.index(word), 'conv') if word in words else (int(word[2]) - 1, 'bn')
+        return f'layer{int(stage) + 1}.{block}.conv.{layer}.{kind}.{leaf}'
     head, _, leaf = name.rpartition('.')
     return f'{OUTSIDE[head]}.{leaf}' if head in OUTSIDE else name
 
 
-def layers_of(stage: int) -> tuple[str, ...]:
-    """The convolutions in the blocks of a stage; the first does not expand."""
-    return EXPANDED[1:] if stage == 1 else EXPANDED
+def layers_of(stage: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The convolutions in the blocks of a stage, counted from 1, as mmdet and timm call them."""
+    return NOT_EXPANDING if stage == 1 else EXPANDING
 
 
-FEATURE = re.compile(r'features\.(\d+)\.(.+)')
+FEATURE = re.compile(r'features\.(\d+)\.(weight|bias|running_mean|running_var|num_batches_tracked)')
 
 
 def vgg_names(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
     """The names of a VGG."""
-    parts = {name: match.groups() for name in state_dict if (match := FEATURE.fullmatch(name))}
-    modules = any('.' in rest for _, rest in parts.values())  # mmpretrain's
-    norms = {int(number) for number, rest in parts.values() if rest == 'running_mean'}
-    convs = sorted({int(number) for number, _ in parts.values()} - norms)
-    # A pooling makes a larger step.
-    step = 1 if modules else 3 if norms else 2
-    places, stage, block = {}, 1, 0
-    for conv, following in zip(convs, [*convs[1:], None], strict=True):
-        places[conv] = f'layer{stage}.{block}'
-        stage, block = (stage, block + 1) if following == conv + step else (stage + 1, 0)
+    parts = {name: match for name in state_dict if (match := FEATURE.fullmatch(name))}
+    norms = {int(match[1]) for match in parts.values() if match[2] == 'running_mean'}
+    convs = sorted({int(match[1]) for match in parts.values()} - norms)
+    step = 3 if norms else 2  # a pooling makes a larger one
+    places, place = {}, 0
+    for conv, previous in zip(convs, [None, *convs], strict=False):
+        place += 0 if previous is None else 1 if conv == previous + step else 2
+        places[conv] = place
 
     def common(name: str) -> str:
         if name not in parts:
             return name
-        number, rest = int(parts[name][0]), parts[name][1]
-        if modules:
-            return f'{places[number]}.{re.sub(rf"^{NORM}[.]", "norm.", rest)}'
+        number, leaf = int(parts[name][1]), parts[name][2]
         if number in norms:
-            return f'{places[number - 1]}.norm.{rest}'
-        return f'{places[number]}.conv.{rest}'
+            return f'features.{places[number - 1]}.bn.{leaf}'
+        return f'features.{places[number]}.conv.{leaf}'
 
     return {common(name): name for name in state_dict}
 
 
-CONVNEXT_BLOCK = re.compile(r'(?:(stages)\.(\d)\.(?:blocks\.)?|features\.([1357])\.)(\d+)\.(.+)')
-CONVNEXT_DOWN = re.compile(
-    r'(?:downsample_layers\.(\d)|stages\.(\d)\.downsample|(stem)|features\.([0246]))\.([01])\.(\w+)'
-)
+CONVNEXT_BLOCK = re.compile(r'(?:stages\.(\d)\.(?:blocks\.)?|features\.([1357])\.)(\d+)\.(.+)')
+CONVNEXT_DOWN = re.compile(r'(?:stages\.(\d)\.downsample|(stem)|features\.([0246]))\.([01]\.\w+)')
 CONVNEXT_LAYERS = {
-    'depthwise': ('depthwise_conv', 'dwconv', 'conv_dw', 'block.0'),
-    'norm': ('norm', 'block.2'),
-    'pointwise1': ('pointwise_conv1', 'pwconv1', 'mlp.fc1', 'block.3'),
-    'pointwise2': ('pointwise_conv2', 'pwconv2', 'mlp.fc2', 'block.5'),
-    'grn': ('grn', 'mlp.grn'),
+    'depthwise_conv': ('dwconv', 'conv_dw', 'block.0'),
+    'norm': ('block.2',),
+    'pointwise_conv1': ('pwconv1', 'mlp.fc1', 'block.3'),
+    'pointwise_conv2': ('pwconv2', 'mlp.fc2', 'block.5'),
+    'grn': ('mlp.grn',),
 }
 CONVNEXT_WORDS = {other: word for word, others in CONVNEXT_LAYERS.items() for other in others}
-LAST_NORMS = ('norm', 'head.norm', 'classifier.0')
+LAST_NORMS = ('norm', 'norm_pre', 'head.norm', 'classifier.0')
 GRN_LEAVES = {'weight': 'gamma', 'bias': 'beta'}  # timm's
 
 
@@ -227,48 +234,46 @@ def convnext_names(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
 
 def convnext_name(name: str) -> str:
     """The common name of a tensor of a ConvNeXt."""
-    head, _, leaf = name.rpartition('.')
     if match := CONVNEXT_DOWN.fullmatch(name):
-        here, timm, stem, torchvision, layer, leaf = match.groups()
-        stage = 0 if stem else int(here or timm or 0) if not torchvision else int(torchvision) // 2
-        kinds = ('norm', 'conv') if stage else ('conv', 'norm')
-        return f'down.{stage}.{kinds[int(layer)]}.{leaf}'
+        timm, stem, torchvision, rest = match.groups()
+        stage = 0 if stem else timm or int(torchvision) // 2
+        return f'downsample_layers.{stage}.{rest}'
     if match := CONVNEXT_BLOCK.fullmatch(name):
-        _, stage, torchvision, block, rest = match.groups()
-        stage = int(stage) + 1 if stage else (int(torchvision) + 1) // 2
+        stage, torchvision, block, rest = match.groups()
+        stage = stage or int(torchvision) // 2
         layer, _, leaf = rest.rpartition('.')
-        word = CONVNEXT_WORDS.get(layer)
-        if word == 'grn':
+        layer = CONVNEXT_WORDS.get(layer, layer)
+        if layer == 'grn':
             leaf = GRN_LEAVES.get(leaf, leaf)
-        if rest == 'layer_scale':
-            rest = 'gamma'
-        return f'layer{stage}.{block}.{f"{word}.{leaf}" if word else rest}'
+        rest = f'{layer}.{leaf}' if layer else leaf.replace('layer_scale', 'gamma')
+        return f'stages.{stage}.{block}.{rest}'
+    head, _, leaf = name.rpartition('.')
     return f'norm3.{leaf}' if head in LAST_NORMS else name
 
 
 RESNET = Family(
     'ResNet',
-    re.compile(r'(.*?)layer1\.0\.conv1\.weight'),
+    re.compile(r'(|.*?\.)layer1\.0\.conv1\.weight'),
     resnet_names,
     # Not so are deformable convolutions' offsets and plugins, which a dense one starts afresh too.
     re.compile(
-        rf'(stem\.\d|layer\d\.\d+(\.shortcut)?)?\.?(conv|norm|{NORM})\d?'
+        r'(stem\.\d|layer\d\.\d+(\.shortcut)?)?\.?(conv|norm|bn|gn|in)\d?'
         r'\.(weight|bias|running_mean|running_var)'
     ),
 )
 MOBILENET_V2 = Family(
     'MobileNetV2',
     re.compile(
-        r'(.*?)(?:layer1\.0\.(?:conv\.0|depthwise_conv)\.conv|features\.1\.conv\.0\.0'
+        r'(|.*?\.)(?:layer1\.0\.(?:conv\.0|depthwise_conv)\.conv|features\.1\.conv\.0(?:\.0)?'
         r'|blocks\.0\.0\.conv_dw)\.weight'
     ),
     mobilenet_v2_names,
 )
-VGG = Family('VGG', re.compile(r'(.*?)features\.0\.(?:conv\.)?weight'), vgg_names)
+VGG = Family('VGG', re.compile(r'(|.*?\.)features\.0\.(?:conv\.)?weight'), vgg_names)
 CONVNEXT = Family(
     'ConvNeXt',
     re.compile(
-        r'(.*?)(?:stages\.0\.0\.(?:depthwise_conv|dwconv)|stages\.0\.blocks\.0\.conv_dw'
+        r'(|.*?\.)(?:stages\.0\.0\.(?:depthwise_conv|dwconv)|stages\.0\.blocks\.0\.conv_dw'
         r'|features\.1\.0\.block\.0)\.weight'
     ),
     convnext_names,

@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..layers import MoDBlock
 from .block_mapping import MAPPINGS, map_blocks, repeated
 from .dense_network import DenseNetwork, find_dense_network
-from .key_styles import BLOCK, FAMILIES, RESNET, VGG, Family
+from .key_styles import BLOCK, FAMILIES, MOBILENET_V2, RESNET, VGG, Family
 from .matching import MAX_CLASHES, Match, match_state_dicts
 
 # How strong a block that the dense network lacks is at first, see docs/warm_start.md.
@@ -47,12 +47,12 @@ def start_from_dense(
 
     Raises:
         UserError: If ``network`` has no MoD blocks or is of a family whose names are not known, if
-            no dense network of the family is found, or if it differs in more than its depth; then
-            nothing has been changed.
+            no dense network of the family is found, or if its blocks are of another kind or width;
+            then nothing has been changed.
     """
     family = check_options(network, mapping, strength)
     dense = find_dense_network(state_dict, family, prefix)
-    plan = map_blocks(standard_places(network), dense.stages, mapping)
+    plan = map_blocks(standard_blocks(network), dense.blocks, mapping)
     own = network.state_dict()
     names = family.common(own)
     check_kind(network, names, dense, plan)
@@ -71,34 +71,34 @@ def start_from_dense(
     }
     match = match_state_dicts(plain, start)
     check_match(network, dense, match, plain, start)
+    check_all_is_used(network, dense, plan, set(partners.values()))
 
-    fitting = {name: t for name, t in start.items() if t.shape == own[name].shape}
-    network.load_state_dict({**own, **fitting})
+    network.load_state_dict(
+        {name: t for name, t in start.items() if t.shape == own[name].shape}, strict=False
+    )
     weaken_new_blocks(network, plan, strength)
     return summary(network, dense, plan, mapping, match)
 
 
-def standard_places(network: nn.Module) -> list[list[int]]:
-    """For each stage the places of the blocks that are no MoD blocks."""
+def standard_blocks(network: nn.Module) -> list[list[tuple[int, str]]]:
+    """For each stage the places and names of the blocks that are neither MoD nor skipped."""
     return [
-        [place for place, name in enumerate(names) if not is_mod_block(network, name)]
+        [
+            (place, name)
+            for place, name in enumerate(names)
+            if not isinstance(network.get_submodule(name), (MoDBlock, nn.Identity))
+        ]
         for names in network.blocks_of_stages()
     ]
 
 
-def is_mod_block(network: nn.Module, name: str) -> bool:
-    """Whether the block of this name is an MoD block."""
-    return isinstance(network.get_submodule(name), MoDBlock)
-
-
-def partner(name: str, plan: Mapping[tuple[int, int], int]) -> str | None:
+def partner(name: str, plan: Mapping[str, str]) -> str | None:
     """The common name that a tensor's counterpart has in the dense network, if it has one."""
     match = BLOCK.fullmatch(name)
     if match is None:
         return name
-    stage, place, rest = int(match[1]), int(match[2]), match[3]
-    block = plan.get((stage, place))
-    return None if block is None else f'layer{stage}.{block}.{rest}'
+    block = plan.get(match[1])
+    return None if block is None else f'{block}.{match[4]}'
 
 
 def in_shape_of(own: Tensor, tensor: Tensor) -> Tensor:
@@ -111,19 +111,16 @@ def in_shape_of(own: Tensor, tensor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def weaken_new_blocks(
-    network: nn.Module, plan: Mapping[tuple[int, int], int], strength: float
-) -> None:
+def weaken_new_blocks(network: nn.Module, plan: Mapping[str, str], strength: float) -> None:
     """Let the blocks that the dense network does not have add little.
 
     These are the MoD blocks, and standard blocks whose dense block stands in the network already.
     """
-    names = network.blocks_of_stages()
     for module in network.modules():
         if isinstance(module, MoDBlock):
             module.start_near_identity(strength)
-    for stage, place in repeated(plan):
-        for parameter in end_of_branch(network.get_submodule(names[stage - 1][place])):
+    for name in repeated(plan):
+        for parameter in end_of_branch(network.get_submodule(name)):
             parameter.mul_(strength)
 
 
@@ -139,7 +136,8 @@ def end_of_branch(block: nn.Module) -> list[nn.Parameter]:
 def check_options(network: nn.Module, mapping: str, strength: float) -> Family:
     """Refuse what cannot start from dense weights, and unknown options; gives the family."""
     name = type(network).__name__
-    if not any(isinstance(module, MoDBlock) for module in network.modules()):
+    skips = getattr(network, 'skip_bound', False)
+    if not skips and not any(isinstance(module, MoDBlock) for module in network.modules()):
         raise UserError(f"{name} has no MoD blocks; start it with type='Pretrained'")
     family = FAMILIES.get(getattr(network, 'family', None))
     if family is None:
@@ -158,14 +156,13 @@ def check_kind(
     network: nn.Module,
     names: Mapping[str, str],
     dense: DenseNetwork,
-    plan: Mapping[tuple[int, int], int],
+    plan: Mapping[str, str],
 ) -> None:
     """Refuse a checkpoint with other blocks, with another form of stem, or with too few layers."""
-    if dense.family is VGG and (again := repeated(plan)):
-        stage, _ = again[0]
+    if dense.family in (VGG, MOBILENET_V2) and repeated(plan):
         raise UserError(
-            f'stage {stage - 1} of {describe(network)} has more standard convolutions than this '
-            f'{dense}, and VGG no shortcuts past one that stands there twice; give a deeper VGG'
+            f'{describe(network)} has more standard blocks in a stage than this {dense}; give the '
+            'weights of one as deep, or placement and mod_stages with fewer standard blocks'
         )
     if dense.family is not RESNET:
         return
@@ -199,6 +196,27 @@ def check_match(
     raise UserError(f'{text}; give a checkpoint of the same widths and norms')
 
 
+def check_all_is_used(
+    network: nn.Module, dense: DenseNetwork, plan: Mapping[str, str], used: set[str | None]
+) -> None:
+    """Refuse a checkpoint of which a block has layers, such as norms, that the network has not."""
+    starting = set(plan.values())
+    left = [
+        name
+        for name in dense.tensors
+        if (match := BLOCK.fullmatch(name))
+        and match[1] in starting
+        and dense.family.plain.fullmatch(name)
+        and name not in used
+        and not name.endswith('num_batches_tracked')
+    ]
+    if left:
+        raise UserError(
+            f'this {dense} has {len(left)} tensors in its blocks, such as {left[0]}, for which '
+            f'{describe(network)} has no place; give a checkpoint of the same kind of blocks'
+        )
+
+
 def describe(network: nn.Module) -> str:
     """How errors and the log call a network."""
     return ' '.join(map(str, filter(None, [type(network).__name__, getattr(network, 'depth', '')])))
@@ -207,21 +225,22 @@ def describe(network: nn.Module) -> str:
 def summary(
     network: nn.Module,
     dense: DenseNetwork,
-    plan: Mapping[tuple[int, int], int],
+    plan: Mapping[str, str],
     mapping: str,
     match: Match,
 ) -> str:
     """One line on what came from where and what is fresh."""
     blocks = [
-        ' '.join(str(block) for (stage, _), block in plan.items() if stage == number)
-        for number in sorted({stage for stage, _ in plan})
+        ' '.join(str(stage.index(block)) for block in plan.values() if block in stage)
+        for stage in dense.blocks
     ]
+    shown = ' | '.join(filter(None, blocks))
     again = len(repeated(plan))
     near = f', {again} of them near identity' if again else ''
     fresh = sum(isinstance(module, MoDBlock) for module in network.modules())
     text = (
         f'{match.matched} tensors of a {dense} start {describe(network)}; its standard blocks are '
-        f'dense blocks {" | ".join(blocks)} ({mapping!r}){near}; {fresh} MoD blocks are fresh'
+        f'dense blocks {shown} ({mapping!r}){near}; {fresh} MoD blocks are fresh'
     )
     if not match.complete:
         names = (*match.missing, *match.clashing)

@@ -16,7 +16,7 @@ from rich.progress import track
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..checkpoints import atomic_write, read_checkpoint, weights_of
+from ..checkpoints import atomic_write, mod_backbones, read_checkpoint, weights_of
 from ..checkpoints.block_mapping import MAPPINGS
 from ..checkpoints.warm_start import NEAR_IDENTITY
 from ..checkpoints.whole_model import start_model_from_dense
@@ -137,8 +137,9 @@ def start(model: nn.Module, weights: dict, args: argparse.Namespace) -> list[str
 
 def calibrate(model: nn.Module, cfg: Config, args: argparse.Namespace) -> str:
     """Let the backbones' norms see training data; says what was done."""
-    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
-        return 'no batch norms, whose statistics would have to be estimated'
+    backbones = mod_backbones(model).values()
+    if not any(isinstance(part, _BatchNorm) for network in backbones for part in network.modules()):
+        return 'no batch norms in the backbone, whose statistics would have to be estimated'
     if args.data_root:
         set_data_root(cfg, args.data_root)
     set_loader_defaults(cfg, argparse.Namespace(no_pin_memory=True, no_persistent_workers=True))

@@ -133,8 +133,10 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
 
 def backbone_prefix(names: list[str], checkpoint: str) -> str:
     """What stands before a backbone's names in a checkpoint."""
+    backbones = sorted({m[0] for m in map(BACKBONE.match, names) if m})
     found = [prefix for _, prefix in networks_in(names)]
-    found = found or sorted({m[0] for m in map(BACKBONE.match, names) if m})
+    if backbones:  # a head may have names as in a VGG
+        found = [prefix for prefix in found if prefix.startswith(tuple(backbones))] or backbones
     chosen = leading_prefix(found) if found else ''
     if chosen is None:
         raise UserError(

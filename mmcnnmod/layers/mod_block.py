@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from mmcv.cnn import is_norm
 from mmcv.cnn.bricks import LayerScale
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -103,12 +104,13 @@ class MoDBlock(nn.Module):
         With ``fusion='replace'`` nothing is done: there a weak block would erase channels.
 
         Args:
-            factor (float): For the weight and bias of the last layer, which is a norm where there
-                are norms. A layer scale, which starts at 1e-6, is set to it instead. Not 0: no
-                gradient would pass the ReLU behind a norm.
+            factor (float): For the weight and bias of the last norm, or of the last convolution if
+                that comes later. A layer scale, which starts at 1e-6, is set to it instead. Not 0:
+                no gradient would pass the ReLU behind a norm.
         """
         if self.fusion.mode == 'add':
-            layers = [m for m in self.conv_block.modules() if list(m.parameters(recurse=False))]
+            kinds = (nn.Conv2d, LayerScale)
+            layers = [m for m in self.conv_block.modules() if isinstance(m, kinds) or is_norm(m)]
             last = layers[-1]
             for parameter in last.parameters():
                 if isinstance(last, LayerScale):

@@ -10,6 +10,7 @@ from torch import nn
 
 from mmcnnmod.backbones import MoDBackbone, switch_to_deploy
 from mmcnnmod.checkpoints import start_from_dense
+from mmcnnmod.checkpoints.whole_model import start_model_from_dense
 from mmcnnmod.errors import UserError
 from mmcnnmod.layers import MoDBlock
 
@@ -17,6 +18,7 @@ from .test_dense import drawn, save
 
 models = pytest.importorskip('mmcnnmod.toolboxes.mmpretrain')
 BN = dict(type='BN')
+GN = dict(type='GN', num_groups=2)
 V2 = dict(use_grn=True, layer_scale_init_value=0.0)
 # A class of mmpretrain's, and options of its dense and its MoD network.
 NETWORKS = {
@@ -140,25 +142,26 @@ def test_a_deeper_convnext(name):
 
 MOBILENET_STAGES = (1, 2, 3, 4, 3, 3, 1)
 MOBILENET = {
-    # mmpretrain's place in a block that expands, the same in torchvision, timm, mmdet
-    'conv.0.conv': ('conv.0.0', 'conv_pw', 'expand_conv.conv'),
-    'conv.0.bn': ('conv.0.1', 'bn1', 'expand_conv.bn'),
-    'conv.1.conv': ('conv.1.0', 'conv_dw', 'depthwise_conv.conv'),
-    'conv.1.bn': ('conv.1.1', 'bn2', 'depthwise_conv.bn'),
-    'conv.2.conv': ('conv.2', 'conv_pwl', 'linear_conv.conv'),
-    'conv.2.bn': ('conv.3', 'bn3', 'linear_conv.bn'),
+    # mmpretrain's place in a block that expands, the same in torchvision, timm, mmdet, and in the
+    # implementations before torchvision's
+    'conv.0.conv': ('conv.0.0', 'conv_pw', 'expand_conv.conv', 'conv.0'),
+    'conv.0.bn': ('conv.0.1', 'bn1', 'expand_conv.bn', 'conv.1'),
+    'conv.1.conv': ('conv.1.0', 'conv_dw', 'depthwise_conv.conv', 'conv.3'),
+    'conv.1.bn': ('conv.1.1', 'bn2', 'depthwise_conv.bn', 'conv.4'),
+    'conv.2.conv': ('conv.2', 'conv_pwl', 'linear_conv.conv', 'conv.6'),
+    'conv.2.bn': ('conv.3', 'bn3', 'linear_conv.bn', 'conv.7'),
 }
 MOBILENET_FIRST = {
-    'conv.0.conv': ('conv.0.0', 'conv_dw', 'depthwise_conv.conv'),
-    'conv.0.bn': ('conv.0.1', 'bn1', 'depthwise_conv.bn'),
-    'conv.1.conv': ('conv.1', 'conv_pw', 'linear_conv.conv'),
-    'conv.1.bn': ('conv.2', 'bn2', 'linear_conv.bn'),
+    'conv.0.conv': ('conv.0.0', 'conv_dw', 'depthwise_conv.conv', 'conv.0'),
+    'conv.0.bn': ('conv.0.1', 'bn1', 'depthwise_conv.bn', 'conv.1'),
+    'conv.1.conv': ('conv.1', 'conv_pw', 'linear_conv.conv', 'conv.3'),
+    'conv.1.bn': ('conv.2', 'bn2', 'linear_conv.bn', 'conv.4'),
 }
 MOBILENET_OUTSIDE = {
-    'conv1.conv': ('features.0.0', 'conv_stem', 'conv1.conv'),
-    'conv1.bn': ('features.0.1', 'bn1', 'conv1.bn'),
-    'conv2.conv': ('features.18.0', 'conv_head', 'conv2.conv'),
-    'conv2.bn': ('features.18.1', 'bn2', 'conv2.bn'),
+    'conv1.conv': ('features.0.0', 'conv_stem', 'conv1.conv', 'features.0.0'),
+    'conv1.bn': ('features.0.1', 'bn1', 'conv1.bn', 'features.0.1'),
+    'conv2.conv': ('features.18.0', 'conv_head', 'conv2.conv', 'features.18.0'),
+    'conv2.bn': ('features.18.1', 'bn2', 'conv2.bn', 'features.18.1'),
 }
 
 
@@ -169,8 +172,8 @@ def mobilenet_in_style(name, style):
     stage, block, rest = re.fullmatch(r'layer(\d)\.(\d)\.(.+)', head).groups()
     table = MOBILENET_FIRST if stage == '1' else MOBILENET
     index = 1 + sum(MOBILENET_STAGES[: int(stage) - 1]) + int(block)
-    start = (f'features.{index}', f'blocks.{int(stage) - 1}.{block}', f'layer{stage}.{block}')
-    return f'{start[style]}.{table[rest][style]}.{leaf}'
+    start = [f'features.{index}', f'blocks.{int(stage) - 1}.{block}', f'layer{stage}.{block}']
+    return f'{[*start, start[0]][style]}.{table[rest][style]}.{leaf}'
 
 
 CONVNEXT = {
@@ -200,29 +203,29 @@ def convnext_in_style(name, style):
 
 STYLES = {
     'MobileNetV2': (
-        dict(out_indices=(7,)), mobilenet_in_style, torchvision.models.mobilenet_v2, 170
+        dict(out_indices=(7,)), mobilenet_in_style, torchvision.models.mobilenet_v2, 170, 4
     ),
-    'ConvNeXt': (dict(arch='tiny'), convnext_in_style, torchvision.models.convnext_tiny, 117),
+    'ConvNeXt': (dict(arch='tiny'), convnext_in_style, torchvision.models.convnext_tiny, 117, 3),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize('family', STYLES)
 def test_all_styles_of_names_give_the_same_network(family):
     """timm's names were compared with those of timm 1.0, the others' with the packages."""
-    options, in_style, torchvisions, count = STYLES[family]
+    options, in_style, torchvisions, count, styles = STYLES[family]
     weights = drawn(getattr(models, family)(**options)).state_dict()
     torch.manual_seed(0)
     network = getattr(models, f'{family}MoD')(**options)
     start_from_dense(network, weights)
     expected = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     theirs = torchvisions().state_dict()
-    for style in range(3):
+    for style in range(styles):
         renamed = {in_style(name, style): tensor for name, tensor in weights.items()}
         if style == 0:
             assert {n for n in theirs if n.split('.')[0] != 'classifier'} <= set(renamed)
             # torchvision's layer scale is a map of one pixel.
             renamed = {n: t.reshape(theirs[n].shape) for n, t in renamed.items()}
-        for prefix in ('', 'backbone.', 'model.encoder.'):
+        for prefix in ('', 'model.encoder.') if style == 0 else ('backbone.',):
             torch.manual_seed(0)
             network = getattr(models, f'{family}MoD')(**options)
             line = start_from_dense(network, {prefix + n: t for n, t in renamed.items()})
@@ -278,11 +281,24 @@ def test_through_a_config(name, tmp_path):
     (lambda: models.VGGMoD(16, norm_cfg=BN), lambda: models.VGG(16).state_dict(),
      ['16 of 48 tensors match', 'missing', 'same widths and norms']),
     (lambda: models.VGGMoD(19, mod_stages=(0,)), lambda: models.VGG(16).state_dict(),
-     ['stage 2 of VGGMoD has more standard convolutions than this VGG-16', 'give a deeper VGG']),
+     ['VGGMoD has more standard blocks in a stage than this VGG-16', 'of one as deep']),
     (lambda: models.ConvNeXtMoD('tiny'), lambda: models.ResNet(18).state_dict(),
-     ['it holds no ConvNeXt, but a ResNet']),
+     ['it holds no ConvNeXt, but names as in a ResNet']),
     (lambda: models.ConvNeXtMoD('tiny', **V2), lambda: models.ConvNeXt('tiny').state_dict(),
      ['missing', 'grn']),
+    # What the dense blocks have and these have not would be lost.
+    (lambda: models.VGGMoD(16), lambda: models.VGG(16, norm_cfg=BN).state_dict(),
+     ['this VGG-16', 'tensors in its blocks, such as features.0.bn.weight', 'VGGMoD has no place']),
+    (lambda: models.ConvNeXtMoD('tiny'), lambda: models.ConvNeXt('tiny', **V2).state_dict(),
+     ['tensors in its blocks, such as stages.0.0.grn.gamma']),
+    # A norm of another kind has tensors of the same shapes.
+    (lambda: models.VGGMoD(16, norm_cfg=GN), lambda: models.VGG(16, norm_cfg=BN).state_dict(),
+     ['missing', 'features.0.gn.weight']),
+    (lambda: models.MobileNetV2MoD(norm_cfg=GN), lambda: models.MobileNetV2().state_dict(),
+     ['missing', 'conv1.gn.weight']),
+    (lambda: models.MobileNetV2MoD(mod_stages=(2,)),
+     lambda: {n: t for n, t in models.MobileNetV2().state_dict().items() if 'layer4.3' not in n},
+     ['MobileNetV2MoD has more standard blocks in a stage than this MobileNetV2 of 1+2+3+3+']),
 ])  # fmt: skip
 def test_what_does_not_fit_is_told_in_one_line(build, weights, words):
     network = build()
@@ -292,6 +308,73 @@ def test_what_does_not_fit_is_told_in_one_line(build, weights, words):
     assert '\n' not in str(problem.value)
     assert all(word in str(problem.value) for word in words), str(problem.value)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+class Classifier(nn.Module):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(3, 2)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_a_whole_model(name):
+    """Its other parts are kept."""
+    dense, network = map(Classifier, pair(name))
+    lines = start_model_from_dense(network, dense.state_dict())
+    assert re.match(r'backbone: \d+ tensors of a ', lines[0])
+    assert lines[1] == 'other parts: 2 of 2 tensors kept'
+    assert torch.equal(network.head.weight, dense.head.weight)
+    expected = pair_started(name, 0.01).state_dict()
+    assert all(torch.equal(t, expected[n]) for n, t in network.backbone.state_dict().items())
+
+
+@pytest.mark.parametrize('toolbox', ['mmseg', 'mmdet'])
+def test_mobilenet_v2_of_the_other_toolboxes(toolbox):
+    others = pytest.importorskip(f'mmcnnmod.toolboxes.{toolbox}')
+    weights = drawn(models.MobileNetV2()).state_dict()
+    found = []
+    for cls, options in ((models.MobileNetV2MoD, {}), (others.MobileNetV2MoD, {})):
+        torch.manual_seed(0)
+        network = cls(**options)
+        start_from_dense(network, weights)
+        drawn_parts = re.compile(r'conv2\.|.*\.(selector|conv_block)\.')
+        found.append({k: v for k, v in network.state_dict().items() if not drawn_parts.match(k)})
+    assert all(torch.equal(a, b) for a, b in zip(*(f.values() for f in found), strict=True))
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_without_its_mod_blocks_from_the_beginning(name):
+    """The skip bound starts from the same blocks, as the control of an experiment."""
+    dense, network = pair(name, skip_bound=True)
+    start_from_dense(network, dense.state_dict())
+    other = without_mod_blocks(pair_started(name, 0.01))
+    torch.testing.assert_close(outputs(network), outputs(other))
+
+
+def test_parts_of_a_vgg_keep_their_places():
+    """Which place a convolution has cannot be told from those that are there."""
+    full = drawn(models.VGG(16, norm_cfg=BN)).state_dict()
+    network = models.VGGMoD(16, norm_cfg=BN)
+    part = {n: t for n, t in full.items() if n.startswith(('features.12.', 'features.14.'))}
+    network.load_state_dict(part, strict=False)
+    assert torch.equal(network.features[14].conv.weight, full['features.14.conv.weight'])
+    skipping = models.VGGMoD(16, norm_cfg=BN, skip_bound=True, mod_stages=(3,))
+    theirs = torchvision.models.vgg16_bn().state_dict()
+    skipping.load_state_dict(theirs, strict=False)
+    assert torch.equal(skipping.features[12].conv.weight, theirs['features.30.weight'])
+    network.load_state_dict(skipping.state_dict(), strict=False)
+    assert torch.equal(network.features[12].conv.weight, theirs['features.30.weight'])
+    network.load_state_dict({'head.weight': torch.ones(1)}, strict=False)
+
+
+def test_the_activation_is_not_taken_for_the_last_layer():
+    network = models.VGGMoD(11, norm_cfg=BN, act_cfg=dict(type='PReLU'))
+    dense = models.VGG(11, norm_cfg=BN, act_cfg=dict(type='PReLU'))
+    start_from_dense(network, dense.state_dict())
+    block = next(m for m in network.modules() if isinstance(m, MoDBlock))
+    torch.testing.assert_close(block.conv_block[0].norm.weight, torch.full((block.k,), 0.01))
+    assert (block.conv_block[0].activate.weight == 0.25).all()
 
 
 def test_a_family_of_ones_own():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmcnnmod.cli.train import start_backbone_from
+from mmcnnmod.cli.train import backbone_prefix, start_backbone_from
 from mmcnnmod.errors import UserError
 
 DENSE = ['layer1.0.conv1.weight']
@@ -33,6 +33,14 @@ def test_the_backbone_starts_from_a_checkpoint(backbone, names, prefix, expected
     start_backbone_from(cfg, path)
     init_cfg = dict(expected, checkpoint=path)
     assert cfg.model.to_dict() == dict(backbone=dict(type=backbone, init_cfg=init_cfg))
+
+
+@pytest.mark.parametrize('head', ['decode_head.features.0.weight', 'neck.in_features.0.weight'])
+def test_a_head_is_not_taken_for_the_backbone(head):
+    """Its names may be those of a VGG."""
+    assert backbone_prefix(['backbone.patch_embed.weight', head], 'a.pth') == 'backbone.'
+    body = 'backbone.body.layer1.0.conv1.weight'
+    assert backbone_prefix([body, head], 'a.pth') == 'backbone.body.'
 
 
 def test_a_model_without_a_backbone():
