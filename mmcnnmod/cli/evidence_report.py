@@ -20,6 +20,9 @@ from .errors import one_line_errors
 
 # In the order of the page; a choice from other plans has no results of its own.
 PLANS = (
+    'finetune_mobilenet',
+    'finetune_resnet50_half',
+    'finetune_camvid',
     'cifar10_short',
     'cifar10_full',
     'warm_start',
@@ -47,8 +50,12 @@ def main(argv: list[str] | None = None) -> None:
             results.plan.name: draw(results, args.out) for results in all_results if results.runs
         }
         source = os.path.relpath(args.results, args.out.parent)
+        claim = args.results / 'claim.md'
         text = page(
-            all_results, figures, 'this folder' if source == '.' else f'[{source}]({source})'
+            all_results,
+            figures,
+            'this folder' if source == '.' else f'[{source}]({source})',
+            claim.read_text(encoding='utf-8').strip() if claim.is_file() else '',
         )
         with atomic_write(args.out) as partial:
             partial.write_text(text, encoding='utf-8')
@@ -58,7 +65,8 @@ def main(argv: list[str] | None = None) -> None:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(
-        description='Write tables and figures of the results that tools/evidence/run.py wrote.'
+        description='Write tables and figures of the results that tools/evidence/run.py wrote. '
+        'What they mean comes first, from a file claim.md beside them.'
     )
     add = parser.add_argument
     add(

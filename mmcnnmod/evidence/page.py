@@ -26,7 +26,12 @@ with its evaluations; other programs may have run on the machine.\
 HEAD = ('', 'parameters (M)', 'MACs (G)', 'runs', '{metric}', 'against', 'time', 'memory (MB)')
 
 
-def page(all_results: Sequence[Results], figures: dict[str, dict[str, str]], source: str) -> str:
+def page(
+    all_results: Sequence[Results],
+    figures: dict[str, dict[str, str]],
+    source: str,
+    claim: str = '',
+) -> str:
     """The whole page.
 
     Args:
@@ -34,13 +39,16 @@ def page(all_results: Sequence[Results], figures: dict[str, dict[str, str]], sou
         figures (dict[str, dict[str, str]]): By plan, the figures' captions by their paths, as the
             page links them.
         source (str): What the page says the results are from.
+        claim (str): Markdown that says what the results mean. Defaults to nothing.
 
     Returns:
         str: Markdown.
     """
-    lines = [INTRODUCTION.format(source=source), '', *contents(all_results)]
+    lines = [INTRODUCTION.format(source=source), '', *([claim, ''] if claim else [])]
+    lines += contents(all_results)
     for results in all_results:
-        lines += ['', *section(results, figures.get(results.plan.name, {}))]
+        if results.runs:
+            lines += ['', *section(results, figures.get(results.plan.name, {}))]
     return '\n'.join(lines) + '\n'
 
 
@@ -49,8 +57,10 @@ def contents(all_results: Sequence[Results]) -> Iterator[str]:
     for results in all_results:
         plan, arms = results.plan, summaries(results).values()
         done, planned = sum(len(arm.runs) for arm in arms), sum(arm.planned for arm in arms)
-        state = f'{done} of {planned} runs' if done else NOT_RUN
-        yield f'- [{plan.title}](#{anchor(plan.title)}): {state}'
+        if done:
+            yield f'- [{plan.title}](#{anchor(plan.title)}): {done} of {planned} runs'
+        else:
+            yield f'- {plan.title}, plan `{plan.name}.yml`: {NOT_RUN}'
 
 
 def anchor(title: str) -> str:
@@ -74,8 +84,6 @@ def section(results: Results, figures: dict[str, str]) -> Iterator[str]:
 
 def origin(runs: Sequence[dict]) -> str:
     """On which machines, when and with what runs were made."""
-    if not runs:
-        return f'{NOT_RUN}.'
     dates = sorted({run['date'] for run in runs})
     machines = '; '.join(sorted({run['machine'] for run in runs}))
     versions = {

@@ -56,8 +56,13 @@ def test_scores_may_be_given_in_percent(tmp_path):
 
 def test_a_plan_without_runs_says_so(tmp_path):
     text = page([Results(tmp_path, make_plan())], {}, 'there')
-    assert 'Plan `p.yml`; not run.' in text
-    assert '- [Title](#title): not run' in text
+    assert '- Title, plan `p.yml`: not run' in text
+    assert '## Title' not in text
+
+
+def test_what_the_results_mean_comes_first(results):
+    text = page([results], {}, 'there', 'They mean nothing.')
+    assert text.index('They mean nothing.') < text.index('- [Title](#title): 2 of 6 runs')
 
 
 def test_figures_show_what_was_run(results):
