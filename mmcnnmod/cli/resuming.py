@@ -79,7 +79,7 @@ def newest_readable(
                 say(f'passed over: {problem}')
             return path
     if problems:
-        raise UserError(f'cannot resume: {problems[0]}')
+        raise UserError(f'cannot resume: {problems[0]}; move it away to start anew')
     return None
 
 

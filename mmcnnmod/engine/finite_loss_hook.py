@@ -7,6 +7,7 @@ import math
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch import Tensor
 
 from ..errors import UserError
 
@@ -42,7 +43,8 @@ class FiniteLossHook(Hook):
         """Look at the loss."""
         if not outputs or 'loss' not in outputs:
             return
-        if math.isfinite(outputs['loss']):
+        loss = outputs['loss']  # mostly a tensor, with gradients for some runners
+        if math.isfinite(loss.detach() if isinstance(loss, Tensor) else loss):
             self.in_a_row = 0
             return
         self.in_a_row += 1
