@@ -62,9 +62,8 @@ class MoDBackbone:
             and where no channel is left (C // c = 0 or C // r = 0); it names stage, width and c.
     """
 
-    family: str | None = (
-        None  # which names its tensors have elsewhere, see checkpoints/key_styles.py
-    )
+    # By it checkpoints/key_styles.py knows the names that others give the tensors.
+    family: str | None = None
     deploy = False
 
     def __init__(

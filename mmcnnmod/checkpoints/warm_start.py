@@ -148,7 +148,7 @@ def check_options(network: nn.Module, mapping: str, strength: float) -> Family:
     if mapping not in MAPPINGS:
         raise UserError(f'unknown mapping {mapping!r}; choose from {", ".join(MAPPINGS)}')
     if not strength > 0:
-        raise UserError(f'strength must be positive, got {strength}')
+        raise UserError(f'strength must be positive, or the MoD blocks never learn; got {strength}')
     return family
 
 

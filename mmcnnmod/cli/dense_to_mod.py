@@ -21,7 +21,7 @@ from ..checkpoints.block_mapping import MAPPINGS
 from ..checkpoints.warm_start import NEAR_IDENTITY
 from ..checkpoints.whole_model import start_model_from_dense
 from ..config_types import PRETRAINED, type_name
-from ..engine.norm_statistics import reestimate_norms
+from ..engine.norm_statistics import BATCHES, reestimate_norms
 from ..errors import UserError
 from ..swap import swap_with
 from . import preflight
@@ -30,7 +30,6 @@ from .config import map_tree, read_config, require_keys, set_data_root, set_load
 from .errors import building_from, one_line_errors
 
 LOADING = (*PRETRAINED, 'DensePretrained')
-BATCHES = 50  # as ReestimateNormsHook takes
 
 
 def main(argv: list[str] | None = None) -> None:

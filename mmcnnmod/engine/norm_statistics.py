@@ -13,6 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..checkpoints import mod_backbones
 from ..errors import UserError
 
+BATCHES = 50  # of training data, unless another number is given
+
 
 def compute_loss(model: nn.Module, batch: object) -> object:
     """What a step of training computes, as mmengine's models do it."""

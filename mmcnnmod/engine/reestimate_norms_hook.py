@@ -11,17 +11,17 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..errors import UserError
-from .norm_statistics import reestimate_norms
+from .norm_statistics import BATCHES, reestimate_norms
 
 
 @HOOKS.register_module()
 class ReestimateNormsHook(Hook):
     """Estimates the running statistics of the backbones' batch norms before training begins.
 
-    The statistics in dense weights are those of all dense blocks in a row. In a ResNet-MoD half of
-    them are missing, and ``norm_eval=True``, mmdetection's default, would keep the wrong ones for
-    ever. In a config: ``custom_hooks = [dict(type='ReestimateNormsHook')]``. A resumed run is left
-    alone.
+    The statistics in dense weights are those of all dense blocks in a row. In an MoD network half
+    of them are missing, and ``norm_eval=True``, mmdetection's default, would keep the wrong ones
+    for ever. In a config: ``custom_hooks = [dict(type='ReestimateNormsHook')]``. A resumed run is
+    left alone.
 
     A copy of the model computes its own loss for these batches, so that a backbone sees what it
     sees in training, be it pictures, the frames of videos or the maps of another network.
@@ -34,7 +34,7 @@ class ReestimateNormsHook(Hook):
             nor a ``backbone``.
     """
 
-    def __init__(self, batches: int = 50) -> None:
+    def __init__(self, batches: int = BATCHES) -> None:
         if isinstance(batches, bool) or not isinstance(batches, int) or batches < 1:
             raise UserError(
                 f'ReestimateNormsHook: batches must be a positive integer, got {batches!r}'

@@ -211,7 +211,8 @@ STYLES = {
 
 @pytest.mark.parametrize('family', STYLES)
 def test_all_styles_of_names_give_the_same_network(family):
-    """timm's names were compared with those of timm 1.0, the others' with the packages."""
+    """timm's names were compared with timm 1.0, those of ConvNeXt's authors with what mmpretrain's
+    converter expects, the others with the packages."""
     options, in_style, torchvisions, count, styles = STYLES[family]
     weights = drawn(getattr(models, family)(**options)).state_dict()
     torch.manual_seed(0)
