@@ -3,7 +3,7 @@
 import pytest
 from sweep.worker import Worker
 
-from .jobs import crash_unless_fresh, job
+from ...utils.sweep_jobs import crash_unless_fresh, job
 
 
 @pytest.fixture

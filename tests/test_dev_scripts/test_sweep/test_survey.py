@@ -6,7 +6,7 @@ import pytest
 from sweep.survey import OURS, UPSTREAM, WORKS, Entry, examine, examine_all, look_at, shuffled
 from sweep.worker import Worker
 
-from .jobs import do
+from ...utils.sweep_jobs import do
 
 ENTRY = Entry('mmseg', 'fcn.py', 'ResNetV1c', 'digest')
 FAILURE = {'step': 'loss', 'error': 'RuntimeError: 3 against 4 (heads/fcn.py, loss)', 'seconds': 1}
