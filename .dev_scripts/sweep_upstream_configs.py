@@ -3,9 +3,9 @@
     python .dev_scripts/sweep_upstream_configs.py --json sweep.json
     python .dev_scripts/sweep_upstream_configs.py --toolbox mmseg --sample 30 --seed 1
 
-Each config is swapped as by `mmcnnmod.swap_backbone`, then built, initialised from made-up dense
-weights, and run on made-up images: a loss with its gradients, a prediction. Only inputs and batch
-are made small. What fails is tried again with its dense backbone. Nothing is downloaded.
+Each config is swapped as by `mmcnnmod.swap_backbone`, then built, initialised from dummy dense
+weights, and run on dummy images: a loss with its gradients, and a prediction. The images and the
+batch are small. A config that fails is tried again with its dense backbone. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -19,22 +19,18 @@ from pathlib import Path
 os.environ.update(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE')
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
-from sweep.attempt import attempt, make_calm
-from sweep.results import Results
-from sweep.survey import OURS, Entry, examine_all, look_at, shuffled
-from sweep.table import failures, table
-from sweep.worker import Worker
+from sweep.results import Results, failures, table
+from sweep.schedule import OURS, Entry, examine_all, look_at, shuffled
+from sweep.smoke_run import seed_and_silence, smoke_run
+from sweep.worker import TOOLBOXES, Worker
 
 from mmcnnmod.cli.errors import one_line_errors
-from mmcnnmod.toolboxes import is_absent
-
-TOOLBOXES = [name for name in ('mmpretrain', 'mmseg', 'mmdet') if not is_absent(name)]
 
 
 def main() -> None:
     """Sweep; exit with 1 if a config failed by our fault."""
     args = parse_args()
-    make_calm()
+    seed_and_silence()
     try:
         with one_line_errors():
             results = sweep(args)
@@ -49,22 +45,20 @@ def main() -> None:
 def sweep(args: argparse.Namespace) -> Results:
     """Read the configs and try those of which nothing is known yet."""
     columns = ('{task.description}', BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    worker = Worker(smoke_run, args.seconds, args.memory)
     with Progress(*columns) as progress:
         entries = read_configs(args, progress)
         results = Results(entries, args.json, args.retry)
         todo = results.todo()
         task = progress.add_task('trying', total=len(todo))
-        workers = [Worker(attempt, args.seconds, args.memory) for _ in range(args.jobs)]
         try:
-            for entry, result in examine_all(todo, workers):
+            for entry, result in examine_all(todo, worker, args.jobs):
                 results.add(entry, result)
                 progress.advance(task)
                 if result['outcome'] == OURS:
-                    line = f'{result["step"]}: {result["error"]}'
-                    progress.print(f'{entry.toolbox}/{entry.name}: {line}')
+                    progress.print(f'{entry.title}: {result["step"]}: {result["error"]}')
         finally:
-            for worker in workers:
-                worker.end()
+            worker.end()
     return results
 
 

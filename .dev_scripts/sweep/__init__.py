@@ -1,1 +1,1 @@
-"""Tries the configs that the toolboxes ship, with MoD backbones."""
+"""The parts of ../sweep_upstream_configs.py."""

@@ -1,40 +1,47 @@
-"""A process that does one job after another, and is replaced when it dies or takes too much."""
+"""Calls of a function in processes of their own, within limits of time and memory."""
 
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from signal import SIG_IGN, SIGINT, Signals, signal
+from threading import Lock
+
+from mmcnnmod.toolboxes import is_absent
 
 GIGABYTE = 1e9
-# How often time and memory are looked at, and how long a dying process may take, in seconds.
-INTERVAL = 0.5
-DYING = 10
+INTERVAL = 0.5  # between two looks at time and memory, in seconds
+TOOLBOXES = [name for name in ('mmpretrain', 'mmseg', 'mmdet') if not is_absent(name)]
+
+# Every call runs in a fork of a server that has imported the toolboxes. A fork of this process
+# would take over locks that its threads hold.
+CONTEXT = get_context('forkserver')
+CONTEXT.set_forkserver_preload(['mmcnnmod', *(f'{name}.models' for name in TOOLBOXES)])
+# multiprocessing looks after its children without one: two threads could read the same exit code.
+LOCK = Lock()
 
 
-class Death(Exception):
-    """The process is gone; the text says why."""
+class WorkerDied(Exception):
+    """The process ended before the function returned; the text says why."""
 
 
 class Worker:
-    """Calls a function in another process.
+    """Calls a function in a new process each time. Several threads may use it at once.
 
     Args:
         function (Callable): Importable by its name; returns a dict.
         seconds (float): How long a call may take.
-        gigabytes (float): How much memory the process may hold.
+        gigabytes (float): How much memory its process may hold.
     """
 
     def __init__(self, function: Callable[..., dict], seconds: float, gigabytes: float) -> None:
         self.function = function
         self.seconds = seconds
         self.gigabytes = gigabytes
-        self.process = None
-        self.connection = None
         self.ended = False
 
     def __call__(self, *args) -> dict:
@@ -44,88 +51,56 @@ class Worker:
             dict: What it returned; if the process died ``step`` 'process', ``error``, ``seconds``.
         """
         begin = time.monotonic()
-        fresh = self.process is None
         try:
-            try:
-                return self.ask(args)
-            except Death:
-                # Earlier calls may be to blame, though not for the time that this one took.
-                if fresh or time.monotonic() - begin > self.seconds:
-                    raise
-                return self.ask(args)
-        except Death as death:
+            return self.call(args)
+        except WorkerDied as death:
             seconds = round(time.monotonic() - begin, 1)
             return {'step': 'process', 'error': str(death), 'seconds': seconds}
 
-    def ask(self, args: tuple) -> dict:
-        """Call the function once.
-
-        Raises:
-            Death: If the process died or had to be ended.
-        """
-        if self.ended:
-            raise Death('ended with the sweep')
-        if self.process is None:
-            self.start()
-        try:
-            self.connection.send(args)
-            self.wait()
-            return self.connection.recv()
-        except (EOFError, OSError):
-            self.process.join(DYING)
-            exitcode = self.process.exitcode
-            self.stop()
-            raise Death(how_it_ended(exitcode)) from None
-        except BaseException:
-            self.stop()
-            raise
-
-    def wait(self) -> None:
-        """Wait for the answer, and keep an eye on the limits."""
+    def call(self, args: tuple) -> dict:
+        """Call the function; raises WorkerDied if the process died or had to be killed."""
         deadline = time.monotonic() + self.seconds
-        while not self.connection.poll(INTERVAL):
-            if time.monotonic() > deadline:
-                raise Death(f'ended after {self.seconds:g} s')
-            if resident_bytes(self.process.pid) > self.gigabytes * GIGABYTE:
-                raise Death(f'ended with more than {self.gigabytes:g} GB of memory')
-
-    def start(self) -> None:
-        """Start the process."""
-        # A fork would take over locks that other threads hold.
-        context = get_context('spawn')
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(self.function, theirs), daemon=True)
-        self.process.start()
+        if self.ended:
+            raise WorkerDied('ended with the sweep')
+        ours, theirs = CONTEXT.Pipe(duplex=False)
+        process = CONTEXT.Process(target=serve, args=(self.function, args, theirs), daemon=True)
+        with LOCK:
+            process.start()
         theirs.close()
+        try:
+            while not ours.poll(INTERVAL):
+                if self.ended:
+                    raise WorkerDied('ended with the sweep')
+                if time.monotonic() > deadline:
+                    raise WorkerDied(f'ended after {self.seconds:g} s')
+                if resident_bytes(process.pid) > self.gigabytes * GIGABYTE:
+                    raise WorkerDied(f'ended with more than {self.gigabytes:g} GB of memory')
+            return ours.recv()
+        except (EOFError, OSError):
+            with LOCK:
+                process.join()
+            code = process.exitcode
+            how = f'ended with exit code {code}' if code >= 0 else f'died of {Signals(-code).name}'
+            raise WorkerDied(f'the process {how}') from None
+        finally:
+            process.kill()
+            with LOCK:
+                process.join()
+            ours.close()
 
     def end(self) -> None:
-        """End the process and start no other; from any thread."""
+        """End all calls, and start no other; from any thread."""
         self.ended = True
-        if self.process is not None:
-            self.process.kill()
-
-    def stop(self) -> None:
-        """End the process, if there is one."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.join()
-            self.connection.close()
-            self.process = self.connection = None
 
 
-def serve(function: Callable[..., dict], connection: Connection) -> None:
-    """What the process does, until nobody is there to ask any more."""
+def serve(function: Callable[..., dict], args: tuple, connection: Connection) -> None:
+    """What the process does."""
     # Ctrl-C reaches every process; the one that asks ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal(SIGINT, SIG_IGN)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
-    while True:
-        try:
-            args = connection.recv()
-        except EOFError:
-            return
-        connection.send(function(*args))
+    connection.send(function(*args))
 
 
 def resident_bytes(pid: int) -> int:
@@ -135,10 +110,3 @@ def resident_bytes(pid: int) -> int:
     except OSError:
         return 0
     return int(pages) * os.sysconf('SC_PAGE_SIZE')
-
-
-def how_it_ended(exitcode: int | None) -> str:
-    """An exit code in words."""
-    if exitcode is not None and exitcode < 0:
-        return f'the process died of {signal.Signals(-exitcode).name}'
-    return f'the process ended with exit code {exitcode}'

@@ -1,20 +1,22 @@
-"""A worker outlives what its process does not."""
+"""A worker outlives what its processes do not."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
+from sweep import worker as module
 from sweep.worker import Worker
 
-from ...utils.sweep_jobs import crash_unless_fresh, job
+from ...utils.sweep_jobs import count_calls, job
 
 
 @pytest.fixture
 def worker():
-    worker = Worker(job, seconds=300, gigabytes=1)
-    yield worker
-    worker.stop()
+    return Worker(job, seconds=300, gigabytes=1)
 
 
-def test_one_process_does_many_jobs_in_silence(worker, capfd):
-    assert worker('work') == worker('work')
+def test_jobs_are_silent(worker, capfd):
+    assert worker('work')['pid'] != worker('work')['pid']
     assert capfd.readouterr().out == ''
 
 
@@ -28,12 +30,11 @@ def test_one_process_does_many_jobs_in_silence(worker, capfd):
     ],
 )
 def test_a_process_is_replaced(worker, what, seconds, error):
-    first = worker('work')
     worker.seconds = seconds
     result = worker(what)
     assert (result['step'], result['error']) == ('process', error)
     worker.seconds = 300
-    assert worker('work')['pid'] != first['pid']
+    assert 'pid' in worker('work')
 
 
 def test_an_ended_worker_stays_so(worker):
@@ -42,9 +43,16 @@ def test_an_ended_worker_stays_so(worker):
     assert worker('work')['error'] == 'ended with the sweep'
 
 
-def test_a_job_gets_a_second_chance_in_a_fresh_process():
-    worker = Worker(crash_unless_fresh, seconds=300, gigabytes=1)
-    first = worker()
-    assert 'error' not in (second := worker())
-    assert first['pid'] != second['pid']
-    worker.stop()
+def test_a_job_that_runs_ends_with_the_worker(worker, monkeypatch):
+    running = Event()
+    monkeypatch.setattr(module, 'resident_bytes', lambda pid: running.set() or 0)
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(worker, 'hang')
+        assert running.wait(60)
+        worker.end()
+        assert result.result(30)['error'] == 'ended with the sweep'
+
+
+def test_no_job_sees_what_an_earlier_one_left():
+    worker = Worker(count_calls, seconds=300, gigabytes=1)
+    assert worker() == worker() == {'calls': 1}
