@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from mmcnnmod.cli.config import revert_sync_bn
 from mmcnnmod.config_types import PRETRAINED, type_name
-from mmcnnmod.swap.places import walk
+from mmcnnmod.swap.backbone_refs import iter_dicts
 
 from .checkpoints import made_up_name
 
@@ -39,7 +39,7 @@ def shrink(cfg: Config, backbones: dict[str, dict], factor: int = 1) -> int:
     revert_sync_bn(cfg)
     vgg = any('VGG' in node['type'] for node in backbones.values())
     edge = VGG_EDGE if vgg else factor * EDGES[cfg.default_scope]
-    for path, node, _ in walk(cfg.model, 'model'):
+    for path, node, _ in iter_dicts(cfg.model, 'model'):
         if 'data_preprocessor' in path:
             for key in SIZES:
                 if node.get(key) is not None:

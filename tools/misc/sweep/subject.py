@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from mmcnnmod import swap_backbone
 from mmcnnmod.cli.config import map_tree, parse_config
-from mmcnnmod.swap.places import find_places
+from mmcnnmod.swap.backbone_refs import find_backbones
 
 from . import made_up
 from .checkpoints import backbone_weights
@@ -70,8 +70,8 @@ def read(toolbox: str, name: str) -> Config:
 
 def dense_backbones(cfg: Config) -> dict[str, dict]:
     """The nodes that :func:`mmcnnmod.swap_backbone` would swap, by their paths."""
-    places = [place for place in find_places(cfg) if place.new and not place.teaches]
-    return {place.path: place.node.to_dict() for place in places}
+    refs = [ref for ref in find_backbones(cfg) if ref.new and not ref.is_teacher]
+    return {ref.path: ref.node.to_dict() for ref in refs}
 
 
 def prepare(cfg: Config, swapped: bool, factor: int = 1) -> Subject:
