@@ -15,7 +15,7 @@ def type_name(node: Mapping) -> str:
     return getattr(kind, '__name__', str(kind).rsplit('.', 1)[-1])
 
 
-def type_text(node: Mapping) -> str:
+def type_str(node: Mapping) -> str:
     """A node's type as a text: a name as it stands there, a class with its module."""
     kind = node.get('type')
     return f'{kind.__module__}.{kind.__qualname__}' if is_object(kind) else str(kind)

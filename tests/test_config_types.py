@@ -7,7 +7,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmcnnmod import swap_backbone
-from mmcnnmod.config_types import name_types, readable_name, type_name, type_text
+from mmcnnmod.config_types import name_types, readable_name, type_name, type_str
 from mmcnnmod.layers import MoDBlock
 
 NEW_STYLE = """
@@ -118,5 +118,5 @@ def test_names_replace_objects_everywhere():
 def test_the_name_of_a_type():
     for kind in (nn.GroupNorm, 'GroupNorm', 'torch.nn.GroupNorm'):
         assert type_name(dict(type=kind)) == 'GroupNorm'
-    assert type_text(dict(type=nn.GroupNorm)) == 'torch.nn.modules.normalization.GroupNorm'
+    assert type_str(dict(type=nn.GroupNorm)) == 'torch.nn.modules.normalization.GroupNorm'
     assert type_name({}) == ''

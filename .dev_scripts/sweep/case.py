@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmcnnmod import swap_backbone
 from mmcnnmod.cli.config import map_tree, parse_config, revert_sync_bn
 from mmcnnmod.config_types import PRETRAINED, type_name
-from mmcnnmod.swap.places import find_places, walk
+from mmcnnmod.swap.backbone_refs import find_backbones, iter_dicts
 
 from . import dummy_data
 from .dummy_weights import backbone_weights, checkpoint_name
@@ -84,8 +84,8 @@ def read_config(toolbox: str, name: str) -> Config:
 
 def dense_backbones(cfg: Config) -> dict[str, dict]:
     """The nodes that :func:`mmcnnmod.swap_backbone` would swap, by their paths."""
-    places = [place for place in find_places(cfg) if place.new and not place.teaches]
-    return {place.path: place.node.to_dict() for place in places}
+    refs = [ref for ref in find_backbones(cfg) if ref.new and not ref.is_teacher]
+    return {ref.path: ref.node.to_dict() for ref in refs}
 
 
 def make_case(cfg: Config, swapped: bool, factor: int = 1) -> Case:
@@ -133,7 +133,7 @@ def shrink(cfg: Config, backbones: dict[str, dict], factor: int = 1) -> int:
     revert_sync_bn(cfg)
     vgg = any('VGG' in node['type'] for node in backbones.values())
     edge = VGG_EDGE if vgg else factor * EDGES[cfg.default_scope]
-    for path, node, _ in walk(cfg.model, 'model'):
+    for path, node, _ in iter_dicts(cfg.model, 'model'):
         if 'data_preprocessor' in path:
             node.update({key: (edge, edge) for key in SIZES if node.get(key) is not None})
         if node.get('num_classes', 0) > MANY_CLASSES and 'rpn' in (cfg.model.get('test_cfg') or {}):

@@ -12,7 +12,7 @@ import torch
 from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader
 
-from mmcnnmod.swap.places import walk
+from mmcnnmod.swap.backbone_refs import iter_dicts
 
 SCHEME = 'dummy://'
 WEIGHTS = ('init_cfg', 'pretrained')
@@ -48,7 +48,7 @@ def load_dummy(name: str, map_location: str | None = None) -> dict:
 
 def backbone_weights(model: dict) -> set[str]:
     """The names of all dummy checkpoints of backbones in a model's config."""
-    values = [value for _, node, _ in walk(model, '') for value in node.values()]
+    values = [value for _, node, _ in iter_dicts(model, '') for value in node.values()]
     names = {value for value in values if isinstance(value, str) and value.startswith(SCHEME)}
     return {name for name in names if json.loads(name.removeprefix(SCHEME))[0] is not None}
 

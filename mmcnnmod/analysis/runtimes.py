@@ -12,7 +12,7 @@ from torch import _dynamo as dynamo
 from ..backbones import MoDBackbone
 from ..deploy.onnx_file import traced
 from ..errors import UserError
-from ..ops import fold_norms
+from ..ops import fold_batch_norms
 
 Call = Callable[[], object]
 
@@ -150,7 +150,7 @@ def deploy(network: nn.Module) -> nn.Module:
     for module in list(network.modules()):
         if isinstance(module, MoDBackbone):
             module.switch_to_deploy()
-    fold_norms(network)
+    fold_batch_norms(network)
     return network
 
 

@@ -31,7 +31,7 @@ class CallFailed(Exception):
         self.key = key
 
 
-def in_turns(
+def interleaved(
     calls: Mapping[Key, Call],
     rounds: int,
     block: float = BLOCK,

@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..layers import MoDBlock, Placement
 from ..layers.checks import check_choice
 from ..layers.mod_block import check_mod_options
-from ..ops import DeployedMoDBlock, fold_norms, log_once
+from ..ops import DeployedMoDBlock, fold_batch_norms, log_once
 
 DENSE = ('DensePretrained',)
 
@@ -153,7 +153,7 @@ class MoDBackbone:
             return
         for module in self.modules():
             if isinstance(module, MoDBlock):
-                module.start_alive()
+                module.ensure_trainable_init()
         for cfg in weights:
             if type_name(cfg) in PRETRAINED:
                 load_pretrained(self, cfg['checkpoint'], cfg.get('prefix'))
@@ -204,7 +204,7 @@ class MoDBackbone:
                     container, _, key = name.rpartition('.')
                     setattr(self.get_submodule(container), key, deployed)
                     problems.setdefault(deployed.problem, name)
-        fold_norms(self)
+        fold_batch_norms(self)
         self.requires_grad_(False)
         self.deploy = True
         for problem, name in problems.items():

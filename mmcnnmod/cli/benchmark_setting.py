@@ -21,7 +21,7 @@ from ..analysis.counting import build_model, input_size
 from ..analysis.measurements import Setting
 from ..analysis.runtimes import CUDA_GRAPHS, EXPORTED, RUNTIMES, compile_forward, forget_compiled
 from ..analysis.speed import results_of
-from ..analysis.timing import Call, CallFailed, in_turns, peak_memory
+from ..analysis.timing import Call, CallFailed, interleaved, peak_memory
 from .config import read_config
 from .errors import building_from, message_of
 
@@ -146,7 +146,7 @@ class Benchmark:
         """The times of the calls; without one that fails the others are timed anew."""
         while calls:
             try:
-                return in_turns(calls, self.rounds, self.block, advance)
+                return interleaved(calls, self.rounds, self.block, advance)
             except CallFailed as failed:
                 del calls[failed.key]
                 reason = shorten(message_of(failed.__cause__))

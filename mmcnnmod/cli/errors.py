@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ..errors import UserError, one_line
-from ..swap import walk
+from ..swap import iter_dicts
 
 CHANNELS = re.compile(r'to have (\d+) channels, but got (\d+) channels')
 # numpy's words for a data set with nothing in it.
@@ -82,7 +82,9 @@ def find_key(problem: BaseException, cfg: Config) -> str:
     nodes = [f.f_locals.get('cfg') for f in frames if f.f_code is build_from_cfg.__code__]
     with suppress(Exception):  # values that cannot be compared, such as arrays
         for built in reversed(nodes):  # the innermost first; a class's own default is in no config
-            paths = [path for key in cfg for path, node, _ in walk(cfg[key], key) if node == built]
+            paths = [
+                path for key in cfg for path, node, _ in iter_dicts(cfg[key], key) if node == built
+            ]
             if len(paths) == 1:
                 return f'{paths[0]}: '
     return ''

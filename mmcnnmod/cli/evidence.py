@@ -28,7 +28,7 @@ from .evidence_config import config_of, hash_of, last_step, with_data
 from .evidence_training import cost_of, evaluated, train_run
 from .programs import OutOfTime, RunFailed, end_child_when_terminated
 from .resuming import step_of
-from .run import hide_gpus
+from .run import restart_on_cpu
 
 console = Console(highlight=False)
 
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         argv (list[str], optional): Options. Defaults to None, those of the process.
     """
     args = parse(argv)
-    hide_gpus(args)
+    restart_on_cpu(args)
     end_child_when_terminated()
     with one_line_errors(args.debug):
         evidence = Evidence(args)

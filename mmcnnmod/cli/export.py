@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             model = load_trained_model(cfg, args)
             export, reference = prepare(model, cfg, args, kind)
-        with whole_files(args.out) as partial:
+        with atomic_write(args.out) as partial:
             with building_from(f'{args.out} cannot be exported'):
                 kind.write(export, partial)
             prove(reference, export, partial, pictures, args.out, kind)
@@ -240,7 +240,7 @@ def order_of_files(cfg: Config) -> str:
 
 
 @contextmanager
-def whole_files(out: Path) -> Iterator[Path]:
+def atomic_write(out: Path) -> Iterator[Path]:
     """A path to write to, beside ``out``; its files take their names when all is well.
 
     Args:

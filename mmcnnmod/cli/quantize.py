@@ -23,7 +23,7 @@ from . import preflight
 from .arguments import add_cfg_options
 from .config import load_config, require_keys
 from .errors import building_from, one_line_errors
-from .export import whole_files
+from .export import atomic_write
 from .labelled_data import LabelledData, choose_split
 from .model import build_model
 
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             model = build_model(cfg, args.config)
             images = Images(cfg, 'train', args.samples, model, file)
-            with whole_files(args.out) as partial, building_from(f'{args.out} is not written'):
+            with atomic_write(args.out) as partial, building_from(f'{args.out} is not written'):
                 INT8_FILES[args.file.suffix].quantize(args.file, images, file.metadata, partial)
             print(f'written: {args.out} ({describe(args)})')
             held_out = Images(cfg, 'test', HELD_OUT, model, file)

@@ -28,7 +28,7 @@ from .resuming import last_checkpoint
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def hide_gpus(args: argparse.Namespace) -> None:
+def restart_on_cpu(args: argparse.Namespace) -> None:
     """Start the program anew without GPUs if ``--device cpu`` asks for it.
 
     mmengine chooses its device when it is imported, so it is too late to do so afterwards.
@@ -54,7 +54,7 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
 
         setup_cache_size_limit_of_dynamo()
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
-        join_processes_on_cpu(cfg)
+        init_cpu_process_group(cfg)
     sync_bn = revert_sync_bn(cfg)
     with building_from(f'config {config}', cfg):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
@@ -122,7 +122,7 @@ def stop_on_os_error(record: logging.LogRecord) -> None:
         raise
 
 
-def join_processes_on_cpu(cfg: Config) -> None:
+def init_cpu_process_group(cfg: Config) -> None:
     """Set up several processes without GPUs, where mmengine would choose a GPU for each.
 
     It keeps a process group that is there, and a wrapper that is told to use no device.
@@ -138,7 +138,7 @@ def join_processes_on_cpu(cfg: Config) -> None:
         cfg.strategy.setdefault('model_wrapper', cfg.model_wrapper_cfg)
 
 
-def part_processes_on_cpu() -> None:
+def destroy_cpu_process_group() -> None:
     """Leave the group together: gloo aborts a process whose peer has already gone."""
     if torch.distributed.is_initialized() and not torch.cuda.is_available():
         torch.distributed.barrier()

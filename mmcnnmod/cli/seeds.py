@@ -25,7 +25,7 @@ from .config import LOADERS, load_config
 from .errors import one_line_errors
 from .programs import RunFailed, end_child_when_terminated, run_program
 from .resuming import checkpoints, newest_readable
-from .run import hide_gpus
+from .run import restart_on_cpu
 from .seed_record import SeedRecord
 
 console = Console(highlight=False)
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
         argv (list[str], optional): Options. Defaults to None, those of the process.
     """
     args = parse(seeds_parser(), argv)
-    hide_gpus(args)
+    restart_on_cpu(args)
     end_child_when_terminated()
     with one_line_errors(args.debug), safe_loading(args.trust_checkpoint):
         cfg = resolve(args)

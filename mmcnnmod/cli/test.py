@@ -21,7 +21,7 @@ from . import preflight
 from .arguments import parse, test_parser
 from .config import load_config, require_keys
 from .errors import one_line_errors
-from .run import build_runner, hide_gpus, part_processes_on_cpu
+from .run import build_runner, destroy_cpu_process_group, restart_on_cpu
 
 NEEDED = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 # How the toolboxes' visualization hooks are told to draw, and where.
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
         argv (list[str], optional): Options. Defaults to None, those of the process.
     """
     args = parse(test_parser(), argv)
-    hide_gpus(args)
+    restart_on_cpu(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         cfg = load_config(args)
         require_keys(cfg, args.config, 'testing', *NEEDED)
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         metrics = runner.test()
         if args.out_item == 'metrics':
             save_metrics(metrics, args.out)
-        part_processes_on_cpu()
+        destroy_cpu_process_group()
 
 
 def under_another_name(cfg: Config) -> Config:

@@ -17,7 +17,7 @@ from . import preflight
 from .arguments import add_common, parse
 from .config import load_config, require_keys
 from .errors import one_line_errors
-from .run import build_runner, hide_gpus
+from .run import build_runner, restart_on_cpu
 from .test import NEEDED, under_another_name
 
 
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
         argv (list[str], optional): Options. Defaults to None, those of the process.
     """
     args = parse(test_exported_parser(), argv)
-    hide_gpus(args)
+    restart_on_cpu(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         file = open_file(args.file)
         if args.out and not args.out.parent.is_dir():

@@ -24,7 +24,7 @@ from .arguments import parse, train_parser
 from .config import load_config, require_keys, say_once
 from .errors import one_line_errors
 from .resuming import newest_whole
-from .run import build_runner, hide_gpus, part_processes_on_cpu, run_in
+from .run import build_runner, destroy_cpu_process_group, restart_on_cpu, run_in
 
 NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 BACKBONE = re.compile(r'(.*?\.)?backbone\.')
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         argv (list[str], optional): Options. Defaults to None, those of the process.
     """
     args = parse(train_parser(), argv)
-    hide_gpus(args)
+    restart_on_cpu(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         cfg = training_config(args)
         check(cfg, args)
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
             runner.register_hook(preflight.CheckpointHook(start, complete=resume, resume=resume))
         with run_in(cfg.work_dir, runner):
             runner.train()
-        part_processes_on_cpu()
+        destroy_cpu_process_group()
 
 
 def training_config(args: argparse.Namespace) -> Config:

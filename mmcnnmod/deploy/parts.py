@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..layers import ChannelSelector, MoDBlock, RandomSelector
-from ..ops import fold_norms
+from ..ops import fold_batch_norms
 
 BGR_TO_RGB = [2, 1, 0]
 SIDE = 256  # of an image that tells the stride
@@ -217,8 +217,8 @@ def folded(part: Part) -> Part:
     part = deepcopy(part).cpu().requires_grad_(False)
     for module in part.modules():
         if isinstance(module, MoDBlock):
-            fold_norms(module.conv_block)
-    fold_norms(part.model.backbone)
+            fold_batch_norms(module.conv_block)
+    fold_batch_norms(part.model.backbone)
     return part
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .initialization import keep_first_unit_alive
+from .initialization import init_first_unit_nonnegative_
 
 
 def accelerator() -> str:
@@ -43,11 +43,11 @@ class ChannelSelector(nn.Module):
         self.fc1 = nn.Linear(in_channels, in_channels // r, bias=False)
         self.relu = nn.ReLU()
         self.fc2 = nn.Linear(in_channels // r, in_channels, bias=False)
-        self.start_alive()
+        self.ensure_trainable_init()
 
-    def start_alive(self) -> None:
+    def ensure_trainable_init(self) -> None:
         """Keep the first hidden unit on, which sees the mean activity; see there."""
-        keep_first_unit_alive(self.fc1)
+        init_first_unit_nonnegative_(self.fc1)
 
     def logits(self, x: Tensor) -> Tensor:
         """Channel importances before the sigmoid.

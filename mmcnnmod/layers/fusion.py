@@ -18,7 +18,7 @@ class Fusion(nn.Module):
         in_channels (int): C, the channels of the input.
         k (int): Number of processed channels.
         position (str): Which channels of the input they join: the 'first' k (equation 1), the
-            'last' k (Table 8) or their 'original' places (Table 10, "OP"). Defaults to 'first'.
+            'last' k (Table 8) or their 'original' channels (Table 10, "OP"). Defaults to 'first'.
         mode (str): 'add' to those channels, or 'replace' them (Section 3.3). Defaults to 'add'.
     """
 
@@ -51,11 +51,11 @@ class Fusion(nn.Module):
         if self.position == 'last':
             others, joined = x.split([rest, self.k], dim=1)
             return torch.cat([others, self.join(joined, processed)], dim=1)
-        places = index[:, :, None, None].expand_as(processed)
+        target_index = index[:, :, None, None].expand_as(processed)
         fused = x.clone()  # which keeps the memory format, as scatter would not
         if self.mode == 'replace':
-            return fused.scatter_(1, places, processed)
-        return fused.scatter_add_(1, places, processed)
+            return fused.scatter_(1, target_index, processed)
+        return fused.scatter_add_(1, target_index, processed)
 
     def join(self, channels: Tensor, processed: Tensor) -> Tensor:
         """The k channels of the result that the processed ones join."""

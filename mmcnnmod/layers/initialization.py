@@ -5,7 +5,7 @@ from torch import nn
 
 
 @torch.no_grad()
-def keep_first_unit_alive(module: nn.Module) -> None:
+def init_first_unit_nonnegative_(module: nn.Module) -> None:
     """Make the first filter of every layer non-negative, the others stay as they were drawn.
 
     What arrives in an MoD block of a ResNet or VGG has passed a ReLU and is never negative. A

@@ -14,7 +14,7 @@ from ..errors import shown
 from .channel_selector import ChannelSelector, RandomSelector
 from .checks import check_choice, check_positive_int
 from .fusion import FUSIONS, POSITIONS, Fusion
-from .initialization import keep_first_unit_alive
+from .initialization import init_first_unit_nonnegative_
 
 SELECTIONS = ('topk', 'random')
 
@@ -76,7 +76,7 @@ class MoDBlock(nn.Module):
         self.conv_block = conv_block(self.k)
         self.drop_path = drop_path or nn.Identity()
         self.fusion = Fusion(in_channels, self.k, position, fusion)
-        self.start_alive()
+        self.ensure_trainable_init()
 
     def _check_options(self, r, position, fusion, selection, drop_path) -> None:
         check_positive_int(self.name, 'in_channels', self.in_channels)
@@ -91,11 +91,11 @@ class MoDBlock(nn.Module):
                 "use fusion='add' or drop_path_rate=0"
             )
 
-    def start_alive(self) -> None:
+    def ensure_trainable_init(self) -> None:
         """Make sure that the block can learn; to be called after any initialisation of layers."""
-        keep_first_unit_alive(self.conv_block)
+        init_first_unit_nonnegative_(self.conv_block)
         if isinstance(self.selector, ChannelSelector):
-            self.selector.start_alive()
+            self.selector.ensure_trainable_init()
 
     @torch.no_grad()
     def start_near_identity(self, factor: float) -> None:

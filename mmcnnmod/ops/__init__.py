@@ -1,7 +1,7 @@
 """The deployed MoD block: norms folded, in place, on a CPU one operator in C++."""
 
 from .deployed_block import DeployedMoDBlock, log_once
-from .folding import fold_norms
+from .folding import fold_batch_norms
 from .operator import operator_problem
 
-__all__ = ['DeployedMoDBlock', 'fold_norms', 'log_once', 'operator_problem']
+__all__ = ['DeployedMoDBlock', 'fold_batch_norms', 'log_once', 'operator_problem']

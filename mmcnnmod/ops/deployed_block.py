@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..layers import ChannelSelector, Fusion, MoDBlock
-from .folding import fold_norms
+from .folding import fold_batch_norms
 from .operator import operator_problem
 from .tracing import is_compiled, is_traced
 
@@ -46,7 +46,7 @@ class DeployedMoDBlock(nn.Module):
     def __init__(self, block: MoDBlock, inplace: bool = True) -> None:
         super().__init__()
         self.block = block
-        fold_norms(block.conv_block)
+        fold_batch_norms(block.conv_block)
         self.eval()
         self.reason = unsupported_reason(block)
         weights = None
@@ -145,8 +145,10 @@ class InplaceFusion(Fusion):
             return super().forward(x, processed, index)
         processed = processed.to(x.dtype)
         if self.position == 'original':
-            places = index[:, :, None, None].expand_as(processed)
-            return (x.scatter_ if self.mode == 'replace' else x.scatter_add_)(1, places, processed)
+            target_index = index[:, :, None, None].expand_as(processed)
+            return (x.scatter_ if self.mode == 'replace' else x.scatter_add_)(
+                1, target_index, processed
+            )
         start = 0 if self.position == 'first' else self.in_channels - self.k
         channels = x.narrow(1, start, self.k)
         channels.copy_(processed) if self.mode == 'replace' else channels.add_(processed)

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 STANDARDIZED = (ConvWS2d, ConvAWS2d)
 
 
-def fold_norms(module: nn.Module) -> None:
+def fold_batch_norms(module: nn.Module) -> None:
     """Fold every BatchNorm into the convolution that it follows, in place.
 
     Other norms depend on the input and stay. Nothing is folded in a module that holds a

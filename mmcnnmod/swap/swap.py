@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 
-from ..config_types import name_types, type_text
+from ..config_types import name_types, type_str
 from ..errors import UserError, shown
 from ..toolboxes import mod_versions
-from .places import Node, Place, find_places, scope_of, walk
-from .weights import goes_on, swap_weights
+from .backbone_refs import BackboneRef, Node, find_backbones, iter_dicts, scope_of
+from .weights import resumes_mod, swap_weights
 
 
 def swap_backbone(
@@ -27,7 +27,7 @@ def swap_backbone(
     Args:
         cfg (Config): With a ``model``, and a ``default_scope`` unless the model's type is a class;
             changed in place.
-        depth (int, optional): Another depth of the same widths, such as 75 in place of 50.
+        depth (int, optional): Another depth of the same widths, such as 75 instead of 50.
             Defaults to None, the config's own.
         log (Callable[[str], None]): Gets one line for each change. Defaults to ``print``.
         **options: The MoD options of :class:`mmcnnmod.backbones.MoDBackbone`, such as ``c=32``.
@@ -46,33 +46,35 @@ def swap_with(cfg: Node, options: dict, log: Callable[[str], None] = print) -> N
     """As :func:`swap_backbone`, with the options in a dict: a command line may name anything."""
     if options.get('depth', 0) is None:
         options = {name: value for name, value in options.items() if name != 'depth'}
-    places = list(find_places(cfg))
-    dense = [place for place in places if place.new and not place.teaches]
-    check_places(cfg, places, dense, options)
-    trained = goes_on(cfg)
-    for place in places:
-        if place not in dense:
-            why = 'a teacher keeps its weights' if place.new else 'nothing to change'
-            log(f'{place.path} stays {place.old.__name__}: {why}')
-    for place in dense:
-        change(place, 'type', place.name, log)
+    refs = list(find_backbones(cfg))
+    dense = [ref for ref in refs if ref.new and not ref.is_teacher]
+    check_backbones(cfg, refs, dense, options)
+    trained = resumes_mod(cfg)
+    for ref in refs:
+        if ref not in dense:
+            why = 'a teacher keeps its weights' if ref.new else 'nothing to change'
+            log(f'{ref.path} stays {ref.old.__name__}: {why}')
+    for ref in dense:
+        change(ref, 'type', ref.name, log)
         for key, value in options.items():
-            change(place, key, value, log)
-        swap_weights(cfg, place, trained, log)
+            change(ref, key, value, log)
+        swap_weights(cfg, ref, trained, log)
     if dense:
         add_custom_import(cfg)
         name_types(cfg)
     return cfg
 
 
-def change(place: Place, key: str, value, log: Callable[[str], None]) -> None:
+def change(ref: BackboneRef, key: str, value, log: Callable[[str], None]) -> None:
     """Set a value of a backbone's node."""
-    old = type_text(place.node) if key == 'type' else place.node.get(key)
-    log(f'{place.path}.{key}: {value}' if old is None else f'{place.path}.{key}: {old} -> {value}')
-    place.node[key] = value
+    old = type_str(ref.node) if key == 'type' else ref.node.get(key)
+    log(f'{ref.path}.{key}: {value}' if old is None else f'{ref.path}.{key}: {old} -> {value}')
+    ref.node[key] = value
 
 
-def check_places(cfg: Node, places: list[Place], dense: list[Place], options: dict) -> None:
+def check_backbones(
+    cfg: Node, refs: list[BackboneRef], dense: list[BackboneRef], options: dict
+) -> None:
     """Fail if there is nothing to swap, or if a backbone does not have one of the options."""
     from ..backbones.mod_backbone import drop_removed_options  # not above: it needs mmcv
 
@@ -81,7 +83,7 @@ def check_places(cfg: Node, places: list[Place], dense: list[Place], options: di
     for name in options:
         if name not in known:
             raise UserError(f'{shown(name)} is no MoD option; choose from {", ".join(known)}')
-    done = [place for place in places if place.new is None]
+    done = [ref for ref in refs if ref.new is None]
     if not dense and not done:
         if scope_of(cfg) is None:
             raise UserError('the config has no default_scope; set mmpretrain, mmseg or mmdet')
@@ -93,8 +95,8 @@ def check_places(cfg: Node, places: list[Place], dense: list[Place], options: di
             f'--cfg-options {done[0].path}.{name}=...'
         )
     if 'depth' in options:
-        for place in dense:
-            check_depth(place, options['depth'])
+        for ref in dense:
+            check_depth(ref, options['depth'])
 
 
 def mod_options() -> list[str]:
@@ -105,18 +107,18 @@ def mod_options() -> list[str]:
     return [parameter.name for parameter in parameters if parameter.kind == parameter.KEYWORD_ONLY]
 
 
-def check_depth(place: Place, depth: int) -> None:
+def check_depth(ref: BackboneRef, depth: int) -> None:
     """Fail if a backbone has no depths, or not this one, or not with the widths it has now."""
-    archs = getattr(place.new, 'arch_settings', None)
-    old = place.node.get('depth')
+    archs = getattr(ref.new, 'arch_settings', None)
+    old = ref.node.get('depth')
     if not isinstance(archs, dict) or old not in archs:
-        raise UserError(f'{place.path}: {place.new.__name__} has no depth to choose')
+        raise UserError(f'{ref.path}: {ref.new.__name__} has no depth to choose')
     # The kind of block decides on the widths, and those are what necks and heads expect.
     fitting = [known for known in sorted(archs) if archs[known][0] == archs[old][0]]
     if depth not in fitting:
         depths = ', '.join(map(str, fitting))
         raise UserError(
-            f'{place.path}: depth {depth} does not fit where {old} did; choose from {depths}'
+            f'{ref.path}: depth {depth} does not fit where {old} did; choose from {depths}'
         )
 
 
@@ -124,8 +126,8 @@ def found_instead(cfg: Node) -> str:
     """What a config without anything to swap has, and what it could have."""
     dense = sorted({cls.__name__ for cls in mod_versions()})
     found = [
-        f'{path} is {type_text(node)}'
-        for path, node, _ in walk(cfg.get('model'), 'model')
+        f'{path} is {type_str(node)}'
+        for path, node, _ in iter_dicts(cfg.get('model'), 'model')
         if 'backbone' in path.rsplit('.', 1)[-1] and 'type' in node
     ]
     return (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config_types import PRETRAINED, type_name
-from .places import Node, Place, find_places
+from .backbone_refs import BackboneRef, Node, find_backbones
 
 NORM_HOOK = dict(type='ReestimateNormsHook')
 
@@ -29,7 +29,7 @@ class Weights:
         return f'{self.source} ({self.settings["checkpoint"]!r})'
 
 
-def goes_on(cfg: Node) -> bool:
+def resumes_mod(cfg: Node) -> bool:
     """Whether ``load_from`` is of a network with MoD blocks: of this run, or a trained one."""
     from ..checkpoints import has_mod_blocks, read_state_dict  # not above: they need mmcv
 
@@ -39,7 +39,7 @@ def goes_on(cfg: Node) -> bool:
     return Path(checkpoint).is_file() and has_mod_blocks(read_state_dict(checkpoint))
 
 
-def swap_weights(cfg: Node, place: Place, trained: bool, log: Callable[[str], None]) -> None:
+def swap_weights(cfg: Node, ref: BackboneRef, trained: bool, log: Callable[[str], None]) -> None:
     """Turn the dense weights that a backbone starts from into a warm start.
 
     They are its own (``pretrained``, or a ``Pretrained`` in ``init_cfg``) or part of a whole dense
@@ -49,44 +49,46 @@ def swap_weights(cfg: Node, place: Place, trained: bool, log: Callable[[str], No
 
     Args:
         cfg (Config): The config.
-        place (Place): The backbone; its node and the nodes around it are changed in place.
-        trained (bool): What :func:`goes_on` says.
+        ref (BackboneRef): The backbone; its node and the nodes around it are changed in place.
+        trained (bool): What :func:`resumes_mod` says.
         log (Callable[[str], None]): Gets one line for each change.
     """
-    own = take_own_weights(place)
-    whole = whole_model_weights(cfg, place, trained)
+    own = take_own_weights(ref)
+    whole = whole_model_weights(cfg, ref, trained)
     if whole:
         log(f'{whole} stays: it fills the other parts, and the tensors of equal names')
-        # Those are the blocks in the same places, so the warm start goes by places too.
-        start_warm(place, whole, dict(checkpoint=whole.settings['checkpoint'], mapping='same'), log)
+        # Those are the blocks at the same positions, so the warm start maps by position too.
+        start_warm(ref, whole, dict(checkpoint=whole.settings['checkpoint'], mapping='same'), log)
     elif own:
-        start_warm(place, own, own.settings, log)
+        start_warm(ref, own, own.settings, log)
     if trained:
         return
     if whole or own:
-        fit_norms(cfg, place, log)
-    elif place.node.get('frozen_stages', -1) >= 0:
-        log(f'warning: {place.path} starts at random with frozen stages; set frozen_stages=-1')
+        fit_norms(cfg, ref, log)
+    elif ref.node.get('frozen_stages', -1) >= 0:
+        log(f'warning: {ref.path} starts at random with frozen stages; set frozen_stages=-1')
 
 
 def takes_warm_start(cfg: Node, path: str) -> bool:
     """Whether a node of the config builds an MoD backbone that can start from dense weights."""
     return any(
-        place.path == path and place.new is None and getattr(place.old, 'family', None)
-        for place in find_places(cfg)
+        ref.path == path and ref.new is None and getattr(ref.old, 'family', None)
+        for ref in find_backbones(cfg)
     )
 
 
-def start_warm(place: Place, weights: Weights, settings: dict, log: Callable[[str], None]) -> None:
+def start_warm(
+    ref: BackboneRef, weights: Weights, settings: dict, log: Callable[[str], None]
+) -> None:
     """Give the backbone a warm start."""
-    place.node['init_cfg'] = dict(type='DensePretrained', **settings)
+    ref.node['init_cfg'] = dict(type='DensePretrained', **settings)
     shown = ''.join(f', {key}={value!r}' for key, value in settings.items())
-    log(f"{place.path}.init_cfg: type='DensePretrained'{shown}, from {weights.source}")
+    log(f"{ref.path}.init_cfg: type='DensePretrained'{shown}, from {weights.source}")
 
 
-def fit_norms(cfg: Node, place: Place, log: Callable[[str], None]) -> None:
+def fit_norms(cfg: Node, ref: BackboneRef, log: Callable[[str], None]) -> None:
     """Add the hook if the norms keep the dense network's statistics otherwise."""
-    if not place.node.get('norm_eval', default_of(place.old, 'norm_eval')):
+    if not ref.node.get('norm_eval', default_of(ref.old, 'norm_eval')):
         return
     hooks = cfg.get('custom_hooks') or []
     if not any(type_name(hook) == NORM_HOOK['type'] for hook in hooks):
@@ -103,14 +105,14 @@ def default_of(cls: type, argument: str):
     return next((names[argument].default for names in signatures if argument in names), None)
 
 
-def take_own_weights(place: Place) -> Weights | None:
+def take_own_weights(ref: BackboneRef) -> Weights | None:
     """Take a backbone's own dense weights out of the config."""
-    own = pretrained_init(place.node, place.path)
+    own = pretrained_init(ref.node, ref.path)
     if own:
-        del place.node['init_cfg']
-    path, parent = place.parents[0]
-    holders = [(place.path, place.node)]
-    if parent.get('backbone') is place.node and not loads_all_from_pretrained(place):
+        del ref.node['init_cfg']
+    path, parent = ref.parents[0]
+    holders = [(ref.path, ref.node)]
+    if parent.get('backbone') is ref.node and not loads_all_from_pretrained(ref):
         holders.append((path, parent))
     for path, holder in holders:
         if checkpoint := holder.get('pretrained'):
@@ -119,11 +121,11 @@ def take_own_weights(place: Place) -> Weights | None:
     return own
 
 
-def whole_model_weights(cfg: Node, place: Place, trained: bool) -> Weights | None:
+def whole_model_weights(cfg: Node, ref: BackboneRef, trained: bool) -> Weights | None:
     """The dense weights of a model around a backbone; the outermost are loaded last."""
-    found = [pretrained_init(node, path) for path, node in place.parents]
-    path, parent = place.parents[0]
-    if parent.get('pretrained') and loads_all_from_pretrained(place):
+    found = [pretrained_init(node, path) for path, node in ref.parents]
+    path, parent = ref.parents[0]
+    if parent.get('pretrained') and loads_all_from_pretrained(ref):
         found.append(Weights(f'{path}.pretrained', dict(checkpoint=parent['pretrained'])))
     if cfg.get('load_from') and not trained:
         found.append(Weights('load_from', dict(checkpoint=cfg['load_from'])))
@@ -140,6 +142,6 @@ def pretrained_init(node: Node, path: str) -> Weights | None:
     return None
 
 
-def loads_all_from_pretrained(place: Place) -> bool:
+def loads_all_from_pretrained(ref: BackboneRef) -> bool:
     """Whether ``pretrained`` beside a backbone fills the whole model, as mmpretrain's models do."""
-    return place.new.__module__.endswith('mmpretrain')
+    return ref.new.__module__.endswith('mmpretrain')

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmcnnmod.analysis import timing
-from mmcnnmod.analysis.timing import in_turns, peak_memory, ratio, spread
+from mmcnnmod.analysis.timing import interleaved, peak_memory, ratio, spread
 
 
 class Clock:
@@ -28,7 +28,7 @@ def test_calls_take_turns_and_get_their_own_times(monkeypatch):
         clock.now += seconds
 
     calls = {'slow': lambda: call('slow', 0.02), 'fast': lambda: call('fast', 0.004)}
-    times = in_turns(calls, rounds=4, block=0.02, advance=lambda: steps.append(1))
+    times = interleaved(calls, rounds=4, block=0.02, advance=lambda: steps.append(1))
     assert times == {'slow': pytest.approx([20] * 4), 'fast': pytest.approx([4] * 4)}
     assert len(steps) == 8
     changes = sum(one != other for one, other in pairwise(seen))

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from mmcnnmod.ops import fold_norms
+from mmcnnmod.ops import fold_batch_norms
 
 pytest.importorskip('mmdet')
 from mmdet.structures import DetDataSample
@@ -49,7 +49,7 @@ def build(base=CONFIG, small=SMALL, **options):
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'):
         detector = MODELS.build(cfg.model)
-    fold_norms(detector)
+    fold_batch_norms(detector)
     return detector
 
 

@@ -21,7 +21,7 @@ PREPARE = """
     from mmcnnmod.layers import MoDBlock, basic_block, bottleneck
     from mmcnnmod.ops import kernels
     from mmcnnmod.ops.deployed_block import packed
-    from mmcnnmod.ops.folding import fold_norms
+    from mmcnnmod.ops.folding import fold_batch_norms
 
     def make(width, conv_block, c, position='first'):
         torch.manual_seed(0)
@@ -30,7 +30,7 @@ PREPARE = """
             if 'bn.' in name and tensor.is_floating_point():
                 tensor.uniform_(0.5, 1.5)
         block = block.requires_grad_(False)
-        fold_norms(block.conv_block)
+        fold_batch_norms(block.conv_block)
         return block
 """
 

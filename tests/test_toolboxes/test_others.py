@@ -15,7 +15,7 @@ from mmengine.config import Config
 
 from mmcnnmod.cli import test as testing
 from mmcnnmod.cli import train as training
-from mmcnnmod.swap import walk
+from mmcnnmod.swap import iter_dicts
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 SIDE = 128
@@ -28,7 +28,7 @@ def upstream(package, name, folder):
     cfg = Config.fromfile(Path(module.__file__).parent / '.mim/configs' / name)
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         cfg[loader].update(num_workers=0, persistent_workers=False, batch_size=2)
-        for _, node, _ in walk(cfg[loader], loader):
+        for _, node, _ in iter_dicts(cfg[loader], loader):
             if node.get('type') in ('Resize', 'mmdet.Resize'):
                 node.scale = (SIDE, SIDE)
     torch.save(torchvision.models.resnet50().state_dict(), folder / 'r50.pth')

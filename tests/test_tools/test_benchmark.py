@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmcnnmod.analysis.measurements import Setting, read_speed
-from mmcnnmod.analysis.timing import in_turns
+from mmcnnmod.analysis.timing import interleaved
 from mmcnnmod.cli import benchmark, benchmark_setting
 from mmcnnmod.ops import operator_problem
 
@@ -23,8 +23,8 @@ def quick(monkeypatch, in_process):
     """Each measurement as short as can be."""
     monkeypatch.setattr(
         benchmark_setting,
-        'in_turns',
-        lambda calls, rounds, block, advance: in_turns(calls, rounds, 0, advance),
+        'interleaved',
+        lambda calls, rounds, block, advance: interleaved(calls, rounds, 0, advance),
     )
 
 

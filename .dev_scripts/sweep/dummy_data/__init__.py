@@ -13,7 +13,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmcnnmod.config_types import type_name
-from mmcnnmod.swap.places import walk
+from mmcnnmod.swap.backbone_refs import iter_dicts
 
 BATCH = 2
 GALLERY = 4
@@ -39,12 +39,12 @@ def prepare_model(model: nn.Module, needs: dict) -> None:
 
 def transforms(cfg: Config) -> dict[str, dict]:
     """The transforms of the training data by their names, however deep they are nested."""
-    nodes = [node for _, node, _ in walk(cfg.get('train_dataloader') or {}, '')]
+    nodes = [node for _, node, _ in iter_dicts(cfg.get('train_dataloader') or {}, '')]
     return {type_name(node): node for node in nodes if 'type' in node}
 
 
 def num_classes(cfg: Config, *keys: str) -> int:
     """The smallest positive number under one of the keys anywhere in the model, or 1."""
-    values = [node.get(key) for _, node, _ in walk(cfg.model, '') for key in keys]
+    values = [node.get(key) for _, node, _ in iter_dicts(cfg.model, '') for key in keys]
     lists = [value if isinstance(value, (list, tuple)) else [value] for value in values]
     return min((n for values in lists for n in values if isinstance(n, int) and n > 0), default=1)

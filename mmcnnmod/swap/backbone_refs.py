@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 
-from ..config_types import type_text
+from ..config_types import type_str
 from ..toolboxes import MINIMUM_VERSIONS, mod_versions
 
 Node = MutableMapping
 
 
 @dataclass(frozen=True)
-class Place:
+class BackboneRef:
     """A node of the config that builds a backbone.
 
     Attributes:
@@ -33,44 +33,44 @@ class Place:
     name: str
 
     @property
-    def teaches(self) -> bool:
-        """Whether it is the network that a student learns from, by the name of its place."""
+    def is_teacher(self) -> bool:
+        """Whether it is the network that a student learns from, by its path."""
         return any(part.startswith('teacher') for part in self.path.split('.'))
 
 
-def find_places(cfg: Node) -> Iterator[Place]:
+def find_backbones(cfg: Node) -> Iterator[BackboneRef]:
     """All nodes of ``cfg.model`` that build a backbone that is MoD or has an MoD version."""
     versions = mod_versions()
     mod = {new for _, new in versions.values()}
     names = {cls.__name__ for cls in (*versions, *mod)}
     scope = scope_of(cfg)
-    for path, node, parents in walk(cfg.get('model'), 'model'):
+    for path, node, parents in iter_dicts(cfg.get('model'), 'model'):
         old = class_of(node.get('type'), scope, names)
         if old in mod:
-            yield Place(path, node, parents, old, None, type_text(node))
+            yield BackboneRef(path, node, parents, old, None, type_str(node))
         elif old in versions:
             toolbox, new = versions[old]
             # A name with a scope keeps one; 'ResNet' of another toolbox has to get one.
-            bare = toolbox == scope and '.' not in type_text(node)
+            bare = toolbox == scope and '.' not in type_str(node)
             name = new.__name__ if bare else f'{toolbox}.{new.__name__}'
-            yield Place(path, node, parents, old, new, name)
+            yield BackboneRef(path, node, parents, old, new, name)
 
 
 def scope_of(cfg: Node) -> str | None:
     """The toolbox that a config is for; new-style ones tell it by their model's class only."""
-    package = type_text(cfg.get('model') or {}).partition('.')[0]
+    package = type_str(cfg.get('model') or {}).partition('.')[0]
     return cfg.get('default_scope') or (package if package in MINIMUM_VERSIONS else None)
 
 
-def walk(node, path: str, parents: tuple = ()) -> Iterator[tuple[str, Node, tuple]]:
+def iter_dicts(node, path: str, parents: tuple = ()) -> Iterator[tuple[str, Node, tuple]]:
     """Nested dicts, each with its path and with the dicts around it."""
     if isinstance(node, MutableMapping):
         yield path, node, parents
         for key in list(node):
-            yield from walk(node[key], f'{path}.{key}', ((path, node), *parents))
+            yield from iter_dicts(node[key], f'{path}.{key}', ((path, node), *parents))
     elif isinstance(node, (list, tuple)):
         for i, value in enumerate(node):
-            yield from walk(value, f'{path}.{i}', parents)
+            yield from iter_dicts(value, f'{path}.{i}', parents)
 
 
 def class_of(kind, scope: str | None, names: set[str]) -> type | None:
