@@ -219,6 +219,12 @@ def check_pip(arguments):
         assert re.search(rf'^{args.what}==', pins, re.MULTILINE), f'no version of {args.what}'
 
 
+def check_pre_commit(arguments):
+    """The hooks are installed, or run."""
+    assert arguments in (['install'], ['run', '--all-files'])
+    assert (ROOT / '.pre-commit-config.yaml').is_file()
+
+
 def check_source(arguments):
     """The environment that `make setup` makes."""
     (script,) = arguments
@@ -226,4 +232,9 @@ def check_source(arguments):
     assert script.split('/')[0] in (ROOT / 'Makefile').read_text()
 
 
-OTHERS = {'make': check_make, 'pip': check_pip, 'source': check_source}
+OTHERS = {
+    'make': check_make,
+    'pip': check_pip,
+    'pre-commit': check_pre_commit,
+    'source': check_source,
+}
