@@ -89,13 +89,7 @@ def dense_backbones(cfg: Config) -> dict[str, dict]:
 
 
 def make_case(cfg: Config, swapped: bool, factor: int = 1) -> Case:
-    """Swap the backbones, or leave them dense; then shrink.
-
-    Args:
-        cfg (Config): Changed in place.
-        swapped (bool): Whether to swap.
-        factor (int): See :func:`shrink`. Defaults to 1.
-    """
+    """Swap the backbones of a config in place, or leave them dense; then shrink it."""
     dense = dense_backbones(cfg)
     unswapped = deepcopy(cfg)
     shrink(unswapped, dense, factor)
@@ -115,12 +109,12 @@ def make_case(cfg: Config, swapped: bool, factor: int = 1) -> Case:
 
 
 def shrink(cfg: Config, backbones: dict[str, dict], factor: int = 1) -> int:
-    """Fit a config to small images, one CPU and no network.
+    """Fit a config in place to small images, one CPU and no network.
 
     Args:
-        cfg (Config): Changed in place: sizes in the data preprocessors, SyncBN, checkpoints; with
-            more than 10000 classes also the number of proposals in predictions.
-        backbones (dict[str, dict]): The dense nodes of its backbones, by their paths.
+        cfg (Config): Its sizes in data preprocessors, SyncBN and checkpoints change; with more than
+            10000 classes also the number of proposals in predictions.
+        backbones (dict[str, dict]): Its :func:`dense_backbones`.
         factor (int): Multiplies the size of the images. Defaults to 1.
 
     Returns:

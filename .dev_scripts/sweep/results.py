@@ -24,8 +24,7 @@ class Results:
 
     Args:
         entries (list[Entry]): The configs.
-        path (Path, optional): The file. Results that it holds of the same versions count.
-            Defaults to None, no file.
+        path (Path, optional): The file. What it holds counts if it is of the same versions.
         retry (bool): Forget what did not work. Defaults to False.
 
     Attributes:

@@ -49,17 +49,9 @@ class Entry:
 def shuffled(
     toolboxes: list[str], seed: int, others: tuple[tuple[str, Path], ...] = ()
 ) -> list[tuple[str, str]]:
-    """All configs of some toolboxes, in an order that the seed decides.
+    """Toolboxes and names of all their configs and of those in other folders, shuffled.
 
     Configs of the new style lie in a package beside the others, where a wheel has them.
-
-    Args:
-        toolboxes (list[str]): The toolboxes.
-        seed (int): The seed.
-        others (tuple[tuple[str, Path], ...]): Toolboxes and further folders with configs for them.
-
-    Returns:
-        list[tuple[str, str]]: Toolboxes and names.
     """
     every = []
     for toolbox in toolboxes:
@@ -102,10 +94,6 @@ def examine(entry: Entry, smoke_run: Callable[..., dict]) -> dict:
     """Try a config with MoD backbones, and if that fails with its dense ones.
 
     If both fail, the images may be too small for the model, so larger ones are tried.
-
-    Args:
-        entry (Entry): The config.
-        smoke_run (Callable): :func:`sweep.smoke_run.smoke_run`, directly or in a worker.
 
     Returns:
         dict: ``outcome`` and ``seconds``; unless it works both ``step`` and ``error``, and if the

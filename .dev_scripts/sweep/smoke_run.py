@@ -28,13 +28,7 @@ MESSAGE = 160
 
 
 def smoke_run(toolbox: str, name: str, swapped: bool, factor: int = 1) -> dict:
-    """Run a config for one step.
-
-    Args:
-        toolbox (str): Whose config it is.
-        name (str): Its path below the toolbox's configs.
-        swapped (bool): With MoD backbones, or with its dense ones.
-        factor (int): See :func:`sweep.case.shrink`. Defaults to 1.
+    """Run a toolbox's config for one step, with MoD backbones or with its dense ones.
 
     Returns:
         dict: ``seconds``, and if it fails ``step`` and ``error``.
@@ -83,8 +77,7 @@ def steps(case: Case) -> Iterator[str]:
     if case.trains:
         yield 'loss'
         model.train()
-        batch = dummy_data.batch(case.needs, training=True)
-        run_hooks(case.hooks, model, batch)
+        run_hooks(case.hooks, model, dummy_data.batch(case.needs, training=True))
         model.train()
         data = model.data_preprocessor(dummy_data.batch(case.needs, training=True), True)
         loss, _ = model.parse_losses(model(**data, mode='loss'))
@@ -104,12 +97,9 @@ def steps(case: Case) -> Iterator[str]:
 
 def run_hooks(hooks: tuple[dict, ...], model: nn.Module, batch: dict) -> None:
     """Do what the hooks that swapping added do before training."""
+    logger = logging.getLogger(__name__)
     runner = SimpleNamespace(
-        model=model,
-        iter=0,
-        train_dataloader=[batch],
-        train_loop=None,
-        logger=logging.getLogger(__name__),
+        model=model, iter=0, train_dataloader=[batch], train_loop=None, logger=logger
     )
     for hook in hooks:
         HOOKS.build(hook).before_train(runner)

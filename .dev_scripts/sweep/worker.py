@@ -26,7 +26,7 @@ LOCK = Lock()
 
 
 class WorkerDied(Exception):
-    """The process ended before the function returned; the text says why."""
+    """The process ended before the function returned; the message says why."""
 
 
 class Worker:
