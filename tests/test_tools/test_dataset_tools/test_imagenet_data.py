@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 from PIL import Image
-from synthetic.imagenet import MAX_CLASSES, draw_picture, draw_thing
+from synthetic.imagenet import MAX_CLASSES, draw_picture
+from synthetic.things import draw_thing
 
 
 @pytest.fixture(scope='module')
@@ -44,7 +45,7 @@ def test_a_thousand_classes_are_distinct():
     assert MAX_CLASSES == 1000
     seen = set()
     for index in range(MAX_CLASSES):
-        parts = draw_thing(np.random.default_rng(0), index)
+        parts = draw_thing(np.random.default_rng(0), index, 100, 100, 0.5)
         seen.add(tuple((part.points.tobytes(), part.colour) for part in parts))
     assert len(seen) == MAX_CLASSES
 
@@ -53,7 +54,7 @@ def test_place_and_size_vary():
     boxes = []
     for number in range(12):
         canvas = draw_picture('train', number, 3, (96, 96), seed=0)
-        rows, columns = np.nonzero(canvas.visible(len(canvas.objects) - 1))
+        rows, columns = np.nonzero(canvas.owner == len(canvas.objects) - 1)
         boxes.append((rows.mean(), columns.mean(), len(rows)))
     middle_y, middle_x, area = np.std(boxes, 0) / (96, 96, np.mean(boxes, 0)[2])
     assert min(middle_y, middle_x) > 0.05
