@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from synthetic.canvas import NOBODY, Canvas, bar, bounds, box, disc, fit
-from synthetic.things import draw_thing
 
 
 @pytest.fixture
@@ -70,17 +69,3 @@ def test_fit_by_the_frame_of_another_drawing():
     bike, rider = [box(0, 0, 10, 20, (0, 0, 0))], [box(2, -10, 8, 10, (9, 9, 9))]
     where = dict(left=50, bottom=80, height=40)
     assert bounds(fit(rider, **where, frame=bounds(bike))) == pytest.approx((54, 20, 66, 60))
-
-
-@pytest.mark.parametrize('kind', range(20))
-def test_drawings_hang_together(kind):
-    """A loose piece would be dropped from picture and truth."""
-    rng = np.random.default_rng(3)
-    for _ in range(3):
-        canvas = Canvas(rng, 400, 220)
-        parts = draw_thing(rng, kind, 400, 220, 0.6)
-        left, top, *_ = bounds(parts)
-        parts = [part._replace(points=part.points - (left - 9, top - 9)) for part in parts]
-        item = canvas.paint('thing', parts)
-        seen = np.array([*item.polygon.min(0), *item.polygon.max(0)])
-        assert np.abs(np.array(bounds(parts)) - seen).max() <= 1.5
