@@ -9,22 +9,53 @@ from pathlib import Path
 import numpy as np
 
 from .canvas import Canvas
-from .cityscapes_labels import BY_NAME
-from .output import progress, save_png
-from .street_scene import StreetScene
+from .output import progress, save_picture, save_text
+from .street import StreetScene
 
-SIZE = (512, 256)
 CITIES = {'train': ('erlenbruck', 'lindenhafen', 'nordwalde'), 'val': ('sonnenfurt',)}
-FRAME = 19
+IGNORED = 255
+
+
+LABELS = {  # id, train id and colour of the classes: facts of that data set
+    'ego vehicle': (1, IGNORED, (0, 0, 0)),
+    'road': (7, 0, (128, 64, 128)),
+    'sidewalk': (8, 1, (244, 35, 232)),
+    'building': (11, 2, (70, 70, 70)),
+    'wall': (12, 3, (102, 102, 156)),
+    'fence': (13, 4, (190, 153, 153)),
+    'pole': (17, 5, (153, 153, 153)),
+    'traffic light': (19, 6, (250, 170, 30)),
+    'traffic sign': (20, 7, (220, 220, 0)),
+    'vegetation': (21, 8, (107, 142, 35)),
+    'terrain': (22, 9, (152, 251, 152)),
+    'sky': (23, 10, (70, 130, 180)),
+    'person': (24, 11, (220, 20, 60)),
+    'rider': (25, 12, (255, 0, 0)),
+    'car': (26, 13, (0, 0, 142)),
+    'truck': (27, 14, (0, 0, 70)),
+    'bus': (28, 15, (0, 60, 100)),
+    'train': (31, 16, (0, 80, 100)),
+    'motorcycle': (32, 17, (0, 0, 230)),
+    'bicycle': (33, 18, (119, 11, 32)),
+}
+FIRST_THING = 24  # from this id on, single objects are counted in ``instanceIds``
 
 
 def generate(root: Path, counts: dict[str, int], size: tuple[int, int] | None, seed: int) -> None:
     """Write the set into ``root``."""
     jobs = [(split, number) for split, count in counts.items() for number in range(count)]
     for split, number in progress(jobs, 'cityscapes'):
+        canvas = draw_scene(split, number, size or (512, 256), seed)
         city = CITIES[split][number % len(CITIES[split])]
-        canvas = draw_scene(split, number, size or SIZE, seed)
-        _write(root, split, city, f'{city}_{number:06d}_{FRAME:06d}', canvas)
+        stem = f'{city}_{number:06d}_000019'
+        pictures, truth = (root / kind / split / city for kind in ('leftImg8bit', 'gtFine'))
+        save_picture(pictures / f'{stem}_leftImg8bit.png', canvas.image)
+        for kind, values in truth_maps(canvas).items():
+            save_picture(truth / f'{stem}_gtFine_{kind}.png', values)
+        # Painting the polygons in order gives the label pictures.
+        objects = [{'label': o.label, 'polygon': o.polygon.tolist()} for o in canvas.objects]
+        text = json.dumps(dict(imgHeight=canvas.height, imgWidth=canvas.width, objects=objects))
+        save_text(truth / f'{stem}_gtFine_polygons.json', [text])
 
 
 def draw_scene(split: str, number: int, size: tuple[int, int], seed: int) -> Canvas:
@@ -33,42 +64,19 @@ def draw_scene(split: str, number: int, size: tuple[int, int], seed: int) -> Can
     return StreetScene(rng, *size, turn=number).paint()
 
 
-def _write(root: Path, split: str, city: str, stem: str, canvas: Canvas) -> None:
-    pictures = root / 'leftImg8bit' / split / city
-    truth = root / 'gtFine' / split / city
-    for folder in (pictures, truth):
-        folder.mkdir(parents=True, exist_ok=True)
-    save_png(pictures / f'{stem}_leftImg8bit.png', canvas.image)
-    for kind, values in truth_maps(canvas).items():
-        save_png(truth / f'{stem}_gtFine_{kind}.png', values)
-    text = json.dumps(polygons(canvas))
-    (truth / f'{stem}_gtFine_polygons.json').write_text(text + '\n', encoding='utf-8')
-
-
 def truth_maps(canvas: Canvas) -> dict[str, np.ndarray]:
     """The four label pictures, by the end of their file names."""
-    labels = [BY_NAME[item.label] for item in canvas.objects]
-    return {
-        'labelIds': canvas.lookup([label.id for label in labels], 0, np.uint8),
-        'labelTrainIds': canvas.lookup([label.train_id for label in labels], 255, np.uint8),
-        'instanceIds': canvas.lookup(_instances(labels), 0, np.uint16),
-        'color': canvas.lookup(
-            [(*label.colour, 255) for label in labels], (0, 0, 0, 255), np.uint8
-        ),
-    }
-
-
-def _instances(labels: list) -> list[int]:
-    """Things are numbered per class in the order of painting, as the official scripts do."""
+    ids, train_ids, colours = zip(*(LABELS[o.label] for o in canvas.objects), strict=True)
+    # Objects are numbered per class in the order of painting, as the official scripts do.
     seen: Counter = Counter()
-    values = []
-    for label in labels:
-        values.append(label.id * 1000 + seen[label.name] if label.is_thing else label.id)
-        seen[label.name] += 1
-    return values
-
-
-def polygons(canvas: Canvas) -> dict:
-    """The polygon file: painting its objects in order gives the label pictures."""
-    objects = [{'label': item.label, 'polygon': item.polygon.tolist()} for item in canvas.objects]
-    return {'imgHeight': canvas.height, 'imgWidth': canvas.width, 'objects': objects}
+    instances = []
+    for number in ids:
+        instances.append(number * 1000 + seen[number] if number >= FIRST_THING else number)
+        seen[number] += 1
+    colours = [(*colour, 255) for colour in colours]
+    return {
+        'labelIds': canvas.lookup(ids, 0, np.uint8),
+        'labelTrainIds': canvas.lookup(train_ids, IGNORED, np.uint8),
+        'instanceIds': canvas.lookup(instances, 0, np.uint16),
+        'color': canvas.lookup(colours, (0, 0, 0, 255), np.uint8),
+    }

@@ -15,7 +15,7 @@ IDS = """
 PAIRS = [item.split() for item in IDS.split(',')]
 NAMES = {' '.join(words): int(number) for *words, number in PAIRS}
 TRAIN_IDS = {number: train_id for train_id, number in enumerate(NAMES.values())}
-NAMES.update({'static': 4, 'ego vehicle': 1})
+NAMES['ego vehicle'] = 1
 THINGS = {24, 25, 26, 27, 28, 31, 32, 33}
 COLOURS = {7: (128, 64, 128), 11: (70, 70, 70), 23: (70, 130, 180), 24: (220, 20, 60)}
 COLOURS |= {26: (0, 0, 142), 31: (0, 80, 100), 21: (107, 142, 35), 33: (119, 11, 32)}

@@ -3,8 +3,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
-from synthetic.canvas import Canvas
-from synthetic.shapes import box
+from synthetic.canvas import Canvas, box
 from synthetic.voc import CLASSES, annotation, describe, draw_picture, presence
 
 TRAIN, VAL = 20, 4
@@ -113,12 +112,12 @@ def test_hidden_and_cut_objects_are_marked():
     for name, frame in zip(('cat', 'dog', 'cow'), frames, strict=True):
         canvas.paint(name, [box(*frame, (120, 120, 120))])
     canvas.paint('bus', [box(120, 5, 190, 60, (200, 0, 0))])
-    cat, dog, cow = (describe(canvas, n, flip=False) for n in range(3))
+    cat, dog, cow = (describe(canvas, n) for n in range(3))
     assert (cat.truncated, cat.difficult, cat.box) == (False, False, (11, 11, 51, 51))
     assert (dog.truncated, dog.difficult, dog.box) == (True, True, (101, 11, 120, 51))
     assert (cow.truncated, cow.difficult, cow.box) == (True, False, (1, 61, 31, 91))
     canvas.paint('sofa', [box(0, 55, 40, 99, (200, 0, 0))])
-    assert describe(canvas, 2, flip=False) is None
+    assert describe(canvas, 2) is None
     assert '<name>cat</name>' in annotation(2007, '000001', canvas, [cat])
     assert [presence([cat, dog], name) for name in ('cat', 'dog', 'cow')] == [1, 0, -1]
 

@@ -1,0 +1,28 @@
+import numpy as np
+import pytest
+from synthetic.canvas import Canvas, bounds
+from synthetic.things import KINDS, draw_thing
+
+
+@pytest.mark.parametrize('kind', range(20))
+def test_drawings_hang_together(kind):
+    """A loose piece would be dropped from picture and truth."""
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        canvas = Canvas(rng, 400, 220)
+        parts = draw_thing(rng, kind, 400, 220, 0.6)
+        left, top, *_ = bounds(parts)
+        parts = [part._replace(points=part.points - (left - 9, top - 9)) for part in parts]
+        item = canvas.paint('thing', parts)
+        seen = np.array([*item.polygon.min(0), *item.polygon.max(0)])
+        assert np.abs(np.array(bounds(parts)) - seen).max() <= 1.5
+
+
+def test_a_thousand_kinds_are_distinct():
+    """With all else equal the kind alone changes the thing that is drawn."""
+    assert KINDS == 1000
+    seen = set()
+    for kind in range(KINDS):
+        parts = draw_thing(np.random.default_rng(0), kind, 100, 100, 0.5)
+        seen.add(tuple((part.points.tobytes(), part.colour) for part in parts))
+    assert len(seen) == KINDS
