@@ -1,5 +1,6 @@
 """Reading and writing checkpoints without surprises."""
 
+from ..files import atomic_write
 from .dense import DensePretrained
 from .dense_network import leading_prefix
 from .key_styles import networks_in
@@ -15,7 +16,6 @@ from .reading import (
 )
 from .remap import rename_tensors, renames
 from .warm_start import start_from_dense
-from .writing import atomic_write
 
 __all__ = [
     'DensePretrained',

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from ..errors import UserError
+from ..files import atomic_write
 from .reading import weights_of
-from .writing import atomic_write
 
 SUFFIXES = ('.pth', '.safetensors')
 MOST_VALUES, MOST_DEEP = 1_000_000, 100  # in the record of a checkpoint
@@ -156,10 +156,6 @@ def write_with_hash(content: dict, out: str | Path, exist_ok: bool = False) -> P
         if exist_ok:
             return target
         raise UserError(f'{target} is there already; remove it or choose another name')
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise UserError(f'{out} cannot be written ({problem.strerror})') from problem
     with atomic_write(target) as partial:
         partial.write_bytes(buffer.getbuffer())
     return target
