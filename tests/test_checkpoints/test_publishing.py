@@ -12,7 +12,7 @@ from mmcnnmod.checkpoints import publishing, read_checkpoint
 from mmcnnmod.checkpoints.publishing import published, read_metrics, write_with_hash
 from mmcnnmod.errors import UserError
 
-from .training import assert_same, runner
+from ..utils.mmengine_run import assert_same, runner
 
 VERSIONS = dict(mmcnnmod='1.0', torch='2.0')
 CONTENT = dict(
