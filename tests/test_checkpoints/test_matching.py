@@ -1,4 +1,4 @@
-"""A checkpoint that does not belong to the network fails loudly."""
+"""Weights of the same network are loaded, and those of another are an error."""
 
 import pytest
 import torch

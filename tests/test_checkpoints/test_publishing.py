@@ -1,4 +1,4 @@
-"""A published checkpoint: the weights, their origin, and a name that proves what is in it."""
+"""A published checkpoint has the weights, their origin, and a hash in its name."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ def trained(tmp_path_factory):
     return {path.stem: read_checkpoint(path) for path in folder.glob('*.pth')}
 
 
-def test_what_is_left():
+def test_weights_and_record_are_kept():
     content = published(CONTENT, VERSIONS, {'mIoU': 0.5})
     assert set(content) == {'state_dict', 'meta'}
     assert_same(dict(content['state_dict']), {'weight': CONTENT['state_dict']['module.weight']})
@@ -92,7 +92,7 @@ def test_any_reader_of_weights_reads_it(tmp_path):
     assert torch.load(path, weights_only=True)['meta']['epoch'] == 3
 
 
-def test_a_view_does_not_bring_along_what_it_looks_at(tmp_path):
+def test_a_view_is_saved_without_the_rest_of_its_storage(tmp_path):
     content = dict(state_dict={'weight': torch.zeros(1 << 20)[:2]})
     path = write_with_hash(published(content, VERSIONS), tmp_path / 'a.pth')
     assert path.stat().st_size < 1 << 14
