@@ -1,4 +1,4 @@
-"""Checkpoints are read whole, whoever reads them, and none of them runs code."""
+"""Checkpoints are read completely by every reader, and none of them runs code."""
 
 import http.server
 import io
@@ -20,8 +20,8 @@ from torch import nn
 from mmcnnmod.checkpoints import read_checkpoint, read_state_dict, safe_loading
 from mmcnnmod.errors import UserError
 
-from .payloads import KINDS, write_payload
-from .training import assert_same, runner
+from ..utils.mmengine_run import assert_same, runner
+from ..utils.payloads import KINDS, write_payload
 
 WEIGHTS = {'conv.weight': torch.rand(2, 3), 'norm.count': torch.tensor(7)}
 
@@ -49,14 +49,14 @@ def test_payloads_are_refused(tmp_path, mark, kind):
 
 
 def test_the_payload_is_a_real_one(tmp_path, mark):
-    """It runs where the file is trusted: so the tests test something."""
+    """It runs if the file is trusted, so the other tests can fail."""
     path = write_payload(tmp_path / 'evil.pth', mark)
     assert torch.equal(read_state_dict(path, trusted=True)['weight'], torch.zeros(2))
     assert mark.exists()
 
 
 def test_programs_in_other_formats(tmp_path):
-    """What torch.load hands on to other loaders."""
+    """Those that torch.load passes to other loaders."""
     path = tmp_path / 'script.pth'
     torch.jit.script(nn.Linear(2, 2)).save(str(path))
     with pytest.raises(UserError, match='refused: it is in the TorchScript format'):
@@ -129,12 +129,12 @@ def test_torchs_own_switch_does_no_harm(tmp_path, monkeypatch):
     assert read_checkpoint(tmp_path / 'a.pth')['history'].mean() == 1
 
 
-# --- whoever reads ---
+# --- every reader ---
 
 
 @pytest.fixture
 def remote(tmp_path, monkeypatch):
-    """Serve a folder; gives its address, and names in it to mmengine's schemes."""
+    """Serve a folder under all schemes of mmengine; returns a file in it and its address."""
     folder = tmp_path / 'served'
     folder.mkdir()
     handler = partial(QuietHandler, directory=folder)

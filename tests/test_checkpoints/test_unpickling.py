@@ -1,4 +1,4 @@
-"""The unpickler builds what checkpoints hold, and does nothing else that a pickle asks for."""
+"""The unpickler builds what is in checkpoints and refuses everything else."""
 
 import io
 import pickle

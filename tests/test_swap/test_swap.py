@@ -1,4 +1,4 @@
-"""swap_backbone on configs that the toolboxes ship."""
+"""swap_backbone on configs of the toolboxes."""
 
 import importlib
 from pathlib import Path
@@ -26,7 +26,7 @@ def upstream(path):
 
 
 def leaves(node, path=''):
-    """Every value of nested dicts and lists, by its path."""
+    """All values of nested dicts and lists by path."""
     if isinstance(node, dict):
         items = node.items()
     elif isinstance(node, (list, tuple)):
@@ -37,7 +37,7 @@ def leaves(node, path=''):
 
 
 def changes(cfg, **options):
-    """What swapping sets, removes (None) or leaves alone (absent), and what it says."""
+    """The values that swapping sets or removes (None), by path, and the lines of its log."""
     said = []
     before = leaves(cfg.to_dict())
     assert swap_backbone(cfg, log=said.append, **options) is cfg
@@ -94,7 +94,7 @@ def test_only_the_backbone_and_its_start_change(config, path, expected):
     assert bool(hook) == config.startswith('mmdet')  # norm_eval=True
     hooks = [changed.pop(f'custom_hooks.{i}.type', None) for i in range(2)]
     assert hooks.count('ReestimateNormsHook') == len(hook)
-    # Where the dense weights stood in init_cfg already, less changes.
+    # Less changes if the dense weights were in init_cfg already.
     assert {**wanted, **changed} == wanted
     assert changed[f'{path}.type'] == expected['type']
     assert changed.get(f'{path}.init_cfg.type') == wanted.get(f'{path}.init_cfg.type')

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 METAFILE = ROOT / model_hub.METAFILE
 ENTRIES = {entry['Name']: entry for entry in yaml.safe_load(METAFILE.read_text())['Models']}
 SMALL = 'vgg16-bn-mod_cifar10'
-register = model_hub.register_models.__wrapped__  # every call does it anew
+register = model_hub.register_models.__wrapped__  # without the cache
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_the_paper_models_are_listed():
 
 def test_the_hub_has_mmpretrains_names_and_ours():
     assert mmpretrain.list_models('resnet50_8xb32_in1k')
-    # The hub forgets an entry in silence if another differs from it in capitals only.
+    # The hub silently drops an entry whose name differs from another only in case.
     root = Path(mmpretrain.__file__).parent / '.mim'
     index = yaml.safe_load((root / 'model-index.yml').read_text())['Import']
     theirs = [m for path in index for m in yaml.safe_load((root / path).read_text())['Models']]
@@ -66,7 +66,7 @@ def test_models_are_built_by_name(name):
     assert scores.isfinite().all()
 
 
-def test_weights_that_do_not_exist_are_missed_aloud():
+def test_missing_weights_are_reported():
     with pytest.warns(UserWarning, match='Unable to find pre-defined checkpoint'):
         mmpretrain.get_model(SMALL, pretrained=True)
 
@@ -78,7 +78,7 @@ def test_inferencers_take_the_names():
         (result,) = inferencer(image)
         assert result['pred_class'] in inferencer.classes
         assert len(inferencer.classes) == 10
-        # It chooses the inferencer by the task in the model index.
+        # It selects the inferencer by the task in the model index.
         result = mmpretrain.inference_model(SMALL, image, pretrained=False)
         assert result['pred_scores'].shape == (10,)
 
@@ -93,7 +93,7 @@ def test_configs_are_found_in_mim_and_beside_the_package(hub, tmp_path, folder):
     assert hub.get('resnet75-mod_in1k').config.model.backbone.depth == 75
 
 
-def test_once_is_enough(caplog):
+def test_registering_twice_changes_nothing(caplog):
     before = dict(mmpretrain.ModelHub._models_dict)
     model_hub.register_models()
     assert mmpretrain.ModelHub._models_dict == before
@@ -103,7 +103,7 @@ def test_once_is_enough(caplog):
 @pytest.mark.parametrize(
     'text', [None, '', 'no index', 'Models: [', 'Models: [{Config: x.py}]', '[1]', '\0']
 )
-def test_a_missing_or_damaged_file_costs_one_line(hub, caplog, text):
+def test_a_missing_or_damaged_file_is_one_warning(hub, caplog, text):
     path = model_hub.PACKAGE / '.mim' / model_hub.METAFILE
     if text is not None:
         path.parent.mkdir(parents=True)
@@ -117,7 +117,7 @@ def test_a_missing_or_damaged_file_costs_one_line(hub, caplog, text):
 
 
 def test_an_installed_package_knows_the_names(run_python, tmp_path):
-    """As `pip install .` lays it out, away from the source tree; reloading changes nothing."""
+    """Laid out as by `pip install .`, away from the source tree; reloading changes nothing."""
     package = tmp_path / 'mmcnnmod'
     shutil.copytree(
         ROOT / 'mmcnnmod', package, ignore=shutil.ignore_patterns('.mim', '__pycache__')
@@ -140,7 +140,7 @@ def test_an_installed_package_knows_the_names(run_python, tmp_path):
 
 def test_mim_finds_all_models(monkeypatch):
     search = pytest.importorskip('mim.commands.search')
-    # In place of an installed package: its folder, with model-index.yml and configs/.
+    # Instead of an installed package: the source tree, with model-index.yml and configs/.
     monkeypatch.setattr(search, 'is_installed', lambda package: package == 'mmcnnmod')
     monkeypatch.setattr(search, 'get_installed_path', lambda package: str(ROOT))
     found = search.get_model_info('mmcnnmod', to_dict=True)

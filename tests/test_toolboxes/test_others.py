@@ -1,7 +1,4 @@
-"""Other toolboxes that use the backbones of the three, or have their own: swap, train, test, draw.
-
-They are installed by `make toolboxes` alone.
-"""
+"""Swap, train, test and draw in other toolboxes, which only `make toolboxes` installs."""
 
 import json
 from pathlib import Path
@@ -22,7 +19,7 @@ SIDE = 128
 
 
 def upstream(package, name, folder):
-    """A config of an installed toolbox with small images, few of them, and drawn dense weights."""
+    """A config of an installed toolbox with few small images and random dense weights."""
     module = pytest.importorskip(package)
     pytest.importorskip(f'{package}.models')
     cfg = Config.fromfile(Path(module.__file__).parent / '.mim/configs' / name)
@@ -38,7 +35,7 @@ def upstream(package, name, folder):
 
 
 def train_test_and_draw(cfg, folder, monkeypatch):
-    """By the programs of tools/; gives the scores."""
+    """With the programs of tools/; returns the scores."""
     monkeypatch.chdir(folder)
     cfg.dump(folder / 'dense.py')
     training.main(['dense.py', '--mod', '--work-dir', 'out', '--no-validate'])

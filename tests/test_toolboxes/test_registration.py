@@ -1,4 +1,4 @@
-"""Registration: each toolbox alone, none, and a broken one. In processes of their own."""
+"""Registration with each toolbox alone, with none, and with a broken one, in subprocesses."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ for name in {hidden}:
 
 
 def run(code, hidden=(), python=None):
-    """Run Python where some toolboxes are not installed; by ``python`` none is imported yet."""
+    """Run Python without some toolboxes; ``python`` is the fixture run_python."""
     script = HIDE.format(hidden=list(hidden)) + textwrap.dedent(code)
     if python:
         return python('-c', script, forget=list(MINIMUM_VERSIONS))
@@ -45,10 +45,10 @@ def test_each_toolbox_alone(toolbox):
         hidden,
     )
     assert result.returncode == 0, result.stderr
-    assert 'skipped' not in result.stderr  # what is absent is passed over in silence
+    assert 'skipped' not in result.stderr  # absent toolboxes are skipped silently
 
 
-def test_no_toolbox_leaves_the_layers(run_python):
+def test_the_layers_work_without_toolboxes(run_python):
     result = run(
         """
         import mmcnnmod, torch
