@@ -15,7 +15,7 @@ from mmcnnmod.deploy.parity import compare
 from mmcnnmod.deploy.parts import part_of, selectors
 from mmcnnmod.errors import UserError
 
-from ..test_layers.saturation import saturate, turn_off
+from ..utils.blocks import saturate, turn_off
 from .conftest import ROOT
 
 QUICK = ('onnx', 'openvino', 'torchscript', 'torch-export')

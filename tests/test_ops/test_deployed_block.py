@@ -22,8 +22,7 @@ from mmcnnmod.layers import (
 )
 from mmcnnmod.ops import DeployedMoDBlock, deployed_block, operator_problem
 
-from ..test_layers.saturation import saturate
-from ..test_layers.test_mod_block import TORCH
+from ..utils.blocks import TORCH, saturate
 
 FORMATS = {'contiguous': torch.contiguous_format, 'channels last': torch.channels_last}
 CONV_BLOCKS = {
@@ -155,7 +154,7 @@ def test_of_equal_logits_the_lower_channels_are_taken(c, levels):
 
 PROGRAM = """if True:
     import sys, torch
-    from tests.test_layers.saturation import saturate, turn_off
+    from tests.utils.blocks import saturate, turn_off
     from tests.test_ops.test_deployed_block import deploy, make
     torch.set_num_threads(int(sys.argv[1]))
     found = []
