@@ -42,20 +42,20 @@ def build():
     return make
 
 
-@pytest.fixture
-def write(tmp_path):
+@pytest.fixture(scope='session')
+def write(tmp_path_factory):
     """Write a part to a file of a format, and open it."""
 
     def make(part, name, dynamic=(BATCH, HEIGHT, WIDTH), size=(64, 96), **options):
         kind = FORMATS[name]
         for package in kind.packages:
             pytest.importorskip(package, reason='in requirements/runtimes.txt')
-        path = tmp_path / f'network{kind.suffix}'
-        images = torch.zeros(2, 3, *size, dtype=torch.uint8 if part.raw else torch.float32)
+        path = tmp_path_factory.mktemp(name) / f'network{kind.suffix}'
+        dtype = torch.uint8 if part.raw else torch.float32
+        images = torch.zeros(1 if part.one_image else 2, 3, *size, dtype=dtype)
         notes = dict(what='model', config='a.py', normalized='no' if part.raw else 'yes')
-        kind.write(
-            Export(folded(part), images, dynamic, stride_of(part.model), notes, **options), path
-        )
+        stride = stride_of(part.model)
+        kind.write(Export(folded(part), images, dynamic, stride, notes, **options), path)
         return open_file(path, list(selectors(part)) if kind.shows_selections else ())
 
     return make

@@ -139,7 +139,7 @@ def test_which_channels_are_selected_of_equal_logits(part, write, name):
             assert torch.equal(index, own)
     result = compare(network, images, file, images)
     assert result.agrees
-    assert (result.ties > 0) == (name in ('onnx', 'openvino'))
+    assert (result.tied > 0) == (name in ('onnx', 'openvino'))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_every_family(config, write, name):
     images = torch.randn(2, 3, 64, 128)
     result = compare(network, images, file, images)
     assert result.agrees
-    assert result.same + result.ties == 2 * len(selectors(network)) > 0
+    assert result.same + result.tied == 2 * len(selectors(network)) > 0
     if name == 'onnx':
         used = {node.op_type for node in graph_of(file.path).node}
         page = (ROOT / 'docs/deployment.md').read_text()
@@ -256,7 +256,7 @@ def test_what_is_no_file_of_ours_gets_one_line(tmp_path):
     with pytest.raises(UserError, match='is not there'):
         open_file(tmp_path / 'a.pt')
     (tmp_path / 'a.bin').write_bytes(b'0')
-    with pytest.raises(UserError, match=r'its name should end with one of \.onnx'):
+    with pytest.raises(UserError, match=r'let its name end with one of \.onnx'):
         open_file(tmp_path / 'a.bin')
     for name in ('a.pt', 'a.pt2'):
         (tmp_path / name).write_bytes(b'no archive')
