@@ -20,7 +20,7 @@ PREPARE = """
     import torch
     from mmcnnmod.layers import MoDBlock, basic_block, bottleneck
     from mmcnnmod.ops import kernels
-    from mmcnnmod.ops.deployed_block import packed
+    from mmcnnmod.ops.deployed_block import packed_weights
     from mmcnnmod.ops.folding import fold_batch_norms
 
     def make(width, conv_block, c, position='first'):
@@ -62,7 +62,7 @@ def test_the_kernels_compute_the_block():
                 x = torch.rand(batch, width, *size) + torch.rand(batch, width, 1, 1)
                 wanted = block(x)
                 x = x.contiguous(memory_format=layout)
-                kernels.mod_block_(x, *packed(block), position == 'last')
+                kernels.mod_block_(x, *packed_weights(block), position == 'last')
                 torch.testing.assert_close(x, wanted, rtol=1e-4, atol=1e-5)
                 print('equal')
         """,
@@ -81,10 +81,10 @@ def test_equal_channels_nan_and_empty_maps():
         wanted = x.clone()
         wanted[:, : block.k] += 0.5 * chosen
         x[1] = torch.nan
-        kernels.mod_block_(x, *packed(block), False)
+        kernels.mod_block_(x, *packed_weights(block), False)
         torch.testing.assert_close(x[[0, 2]], wanted[[0, 2]], rtol=1e-4, atol=1e-5)
         assert x[1].isnan().all()
-        kernels.mod_block_(torch.empty(0, 32, 4, 4), *packed(block), False)
+        kernels.mod_block_(torch.empty(0, 32, 4, 4), *packed_weights(block), False)
         """,
         TRITON_INTERPRET='1',
     )
@@ -115,7 +115,8 @@ def test_they_compile_for_a_gpu_without_tf32_and_spilled_registers():
         ):
             block = make(width, conv_block, c)
             x = torch.empty(batch, width, side, side, dtype=dtype)
-            kernels.mod_block_(x.to(memory_format=torch.channels_last), *packed(block), False)
+            x = x.to(memory_format=torch.channels_last)
+            kernels.mod_block_(x, *packed_weights(block), False)
         """,
         TRITON_INTERPRET='0',
     )
