@@ -64,7 +64,7 @@ class Export:
 class ExportedFile:
     """An exported network, loaded on the CPU.
 
-    A format implements :meth:`write`, :meth:`load` and :meth:`compute`.
+    A format implements :meth:`write`, :meth:`_load` and :meth:`_compute`.
 
     Args:
         path (Path): The file.
@@ -93,7 +93,7 @@ class ExportedFile:
         self.path = path
         self.selectors = list(selectors)
         self.precision = 'f32'
-        self.metadata = self.load(precision)
+        self.metadata = self._load(precision)
         self.names = self.metadata['outputs'].split(',')
         self.raw = self.metadata['normalized'] == 'no'
 
@@ -102,12 +102,12 @@ class ExportedFile:
         """Write a network to ``path``, with ``export.metadata``."""
         raise NotImplementedError
 
-    def load(self, precision: str) -> dict[str, str]:
+    def _load(self, precision: str) -> dict[str, str]:
         """Load the network; returns the metadata."""
         raise NotImplementedError
 
-    def compute(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """The outputs, and the channels that each selector selected, shape (N, k)."""
+    def _compute(self, images: Tensor) -> list[Tensor]:
+        """The outputs, followed by the channels that each selector selected, shape (N, k)."""
         raise NotImplementedError
 
     def __call__(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -126,16 +126,14 @@ class ExportedFile:
         self.check(images)
         try:
             with torch.no_grad():
-                outputs, selected = self.compute(images.contiguous())
+                tensors = self._compute(images.contiguous())
         except Exception as problem:  # each runtime has its own exceptions
             shape = 'x'.join(map(str, images.shape))
             raise UserError(
                 f'{self.path} fails on images of shape {shape}: {cause(problem)[:300]}'
             ) from problem
-        return (
-            dict(zip(self.names, outputs, strict=True)),
-            dict(zip(self.selectors, selected, strict=False)),
-        )
+        outputs = dict(zip(self.names, tensors, strict=False))
+        return outputs, dict(zip(self.selectors, tensors[len(outputs) :], strict=False))
 
     def check(self, images: Tensor) -> None:
         """Refuse images of another shape or dtype: some runtimes would return wrong numbers."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from operator import attrgetter
 
 import torch
@@ -15,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torchvision import ops
 
-from .parts import Outputs, Part, Run
+from .parts import Outputs, Part, Replacements, Run
 
 # Supported values of a detector's attributes. Subclasses are excluded: they may compute something
 # else.
@@ -86,7 +85,7 @@ class FasterRCNN(Part):
         limits = torch.cat([images.new_full((1,), images.shape[axis]) for axis in (3, 2, 3, 2)])
         return self.classify(maps, self.propose(maps, limits), limits)
 
-    def replacements(self, run: Run) -> list[tuple[nn.Module, str, Callable]]:
+    def replacements(self, run: Run) -> Replacements:
         """See :class:`Part`."""
 
         def predict(images: Tensor, samples: list, rescale: bool = True) -> list:

@@ -39,15 +39,14 @@ class OnnxFile(ExportedFile):
 
         onnx.save(to_onnx(export), path)
 
-    def load(self, precision: str) -> dict[str, str]:
-        """See :class:`ExportedFile`; the selections become further outputs of the graph."""
+    def _load(self, precision: str) -> dict[str, str]:
         import onnx
         import onnxruntime
 
         model = onnx.load(self.path)
         nodes = {selector_of(node.name): node for node in model.graph.node}
         self.selectors = [name for name in self.selectors if name in nodes]
-        for name in self.selectors:
+        for name in self.selectors:  # the selections become outputs of the graph
             model.graph.output.append(onnx.ValueInfoProto(name=nodes[name].output[1]))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
@@ -57,10 +56,9 @@ class OnnxFile(ExportedFile):
         )
         return {entry.key: entry.value for entry in model.metadata_props}
 
-    def compute(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """See :class:`ExportedFile`."""
+    def _compute(self, images: Tensor) -> list[Tensor]:
         arrays = self.session.run(None, {'images': images.numpy()})
-        return split_outputs([torch.from_numpy(array) for array in arrays], len(self.selectors))
+        return [torch.from_numpy(array) for array in arrays]
 
 
 def to_onnx(export: Export):
@@ -133,9 +131,3 @@ def selector_of(node: str) -> str | None:
         return None
     scopes = node.split('/')[1:]
     return '.'.join(scope for scope, inner in pairwise(scopes) if not inner.startswith(f'{scope}.'))
-
-
-def split_outputs(tensors: list[Tensor], selectors: int) -> tuple[list[Tensor], list[Tensor]]:
-    """The network's own outputs, and the selections that were added as the last outputs."""
-    outputs = len(tensors) - selectors
-    return tensors[:outputs], tensors[outputs:]

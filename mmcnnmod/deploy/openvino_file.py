@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .exported_file import Export, ExportedFile
-from .onnx_file import selector_of, split_outputs, to_onnx
+from .onnx_file import selector_of, to_onnx
 
 SECTION = 'mmcnnmod'  # of the file's runtime information
 
@@ -34,8 +34,7 @@ class OpenVinoFile(ExportedFile):
             model.set_rt_info(entry.value, [SECTION, entry.key])
         openvino.save_model(model, path, compress_to_fp16=export.fp16)
 
-    def load(self, precision: str) -> dict[str, str]:
-        """See :class:`ExportedFile`."""
+    def _load(self, precision: str) -> dict[str, str]:
         import openvino
 
         core = openvino.Core()
@@ -53,8 +52,6 @@ class OpenVinoFile(ExportedFile):
         self.request = compiled.create_infer_request()
         return {key: str(value.astype(str)) for key, value in metadata.items()}
 
-    def compute(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """See :class:`ExportedFile`."""
+    def _compute(self, images: Tensor) -> list[Tensor]:
         results = self.request.infer([images.numpy()])
-        tensors = [torch.from_numpy(array.copy()) for array in results.values()]
-        return split_outputs(tensors, len(self.selectors))
+        return [torch.from_numpy(array.copy()) for array in results.values()]

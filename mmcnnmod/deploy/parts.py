@@ -17,6 +17,7 @@ SIDE = 256  # of the image that the stride is measured on
 
 Outputs = dict[str, Tensor]  # by name
 Run = Callable[[Tensor], Outputs]  # from normalised images, shape (N, 3, H, W), to outputs
+Replacements = list[tuple[nn.Module, str, Callable]]  # modules, names of methods, functions
 
 
 class Part(nn.Module):
@@ -46,13 +47,8 @@ class Part(nn.Module):
         """Compute the outputs for normalised images."""
         raise NotImplementedError
 
-    def replacements(self, run: Run) -> list[tuple[nn.Module, str, Callable]]:
-        """What to replace so that the model gets its outputs from ``run``.
-
-        Returns:
-            list[tuple[nn.Module, str, Callable]]: Modules, names of their methods, and functions
-            to call instead.
-        """
+    def replacements(self, run: Run) -> Replacements:
+        """Functions to call instead of methods, so that the model's outputs come from ``run``."""
         raise NotImplementedError
 
     def differences(self, expected: Outputs, found: Outputs) -> dict[str, float]:
@@ -90,7 +86,7 @@ class Maps(Part):
         """Shape (N, C, H / stride, W / stride) each, the finest first."""
         return tuple(feature_maps(self.model, images))
 
-    def replacements(self, run: Run) -> list[tuple[nn.Module, str, Callable]]:
+    def replacements(self, run: Run) -> Replacements:
         """See :class:`Part`."""
         model = self.model
         replaced = (model.backbone, 'forward') if is_classifier(model) else (model, 'extract_feat')
@@ -107,7 +103,7 @@ class Scores(Part):
         logits = self.model(images, mode='tensor')
         return (logits.sigmoid() if self.is_multi_label() else logits.softmax(1),)
 
-    def replacements(self, run: Run) -> list[tuple[nn.Module, str, Callable]]:
+    def replacements(self, run: Run) -> Replacements:
         """See :class:`Part`; the head gets logits, from which it computes the scores again."""
 
         def logits(images: Tensor) -> Tensor:
@@ -138,7 +134,7 @@ class LabelMap(Part):
             return logits, logits.argmax(1)
         return logits, (logits.sigmoid() > self.model.decode_head.threshold)[:, 0].long()
 
-    def replacements(self, run: Run) -> list[tuple[nn.Module, str, Callable]]:
+    def replacements(self, run: Run) -> Replacements:
         """See :class:`Part`."""
         return [(self.model, 'encode_decode', lambda images, metas: run(images)['logits'])]
 

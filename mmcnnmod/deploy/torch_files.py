@@ -20,13 +20,10 @@ KEY = 'mmcnnmod'  # in the metadata of an AOTInductor package
 class TorchFile(ExportedFile):
     """Base class of the formats of torch."""
 
-    network = None
-
-    def compute(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """See :class:`ExportedFile`."""
+    def _compute(self, images: Tensor) -> list[Tensor]:
         with RecordedTopK() as recorded:
             outputs = self.network(images)
-        return list(outputs), recorded.indices[: len(self.selectors)]
+        return [*outputs, *recorded.indices]
 
 
 class RecordedTopK(TorchDispatchMode):
@@ -37,7 +34,6 @@ class RecordedTopK(TorchDispatchMode):
         self.indices: list[Tensor] = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        """Run an operator."""
         result = function(*args, **(kwargs or {}))
         if function is torch.ops.aten.topk.default:
             self.indices.append(result[1])
@@ -58,8 +54,7 @@ class TorchScriptFile(TorchFile):
             metadata = json.dumps(export.metadata('torch.jit.trace'))
             traced.save(str(path), _extra_files={METADATA: metadata})
 
-    def load(self, precision: str) -> dict[str, str]:
-        """See :class:`ExportedFile`."""
+    def _load(self, precision: str) -> dict[str, str]:
         content = {METADATA: ''}
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -79,8 +74,7 @@ class ExportedProgramFile(TorchFile):
         metadata = json.dumps(export.metadata('torch.export', export.stride))
         torch.export.save(exported_program(export), path, extra_files={METADATA: metadata})
 
-    def load(self, precision: str) -> dict[str, str]:
-        """See :class:`ExportedFile`."""
+    def _load(self, precision: str) -> dict[str, str]:
         content = {METADATA: ''}
         self.network = torch.export.load(self.path, extra_files=content).module()
         return json.loads(content[METADATA])
@@ -105,8 +99,7 @@ class AOTInductorFile(TorchFile):
             inductor_configs={'aot_inductor.metadata': {KEY: metadata}},
         )
 
-    def load(self, precision: str) -> dict[str, str]:
-        """See :class:`ExportedFile`."""
+    def _load(self, precision: str) -> dict[str, str]:
         self.network = torch._inductor.aoti_load_package(str(self.path))
         return json.loads(self.network.get_metadata()[KEY])
 

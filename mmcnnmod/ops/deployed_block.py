@@ -139,8 +139,9 @@ class InplaceFusion(Fusion):
 
     def forward(self, x: Tensor, processed: Tensor, index: Tensor) -> Tensor:
         """Fuse as :class:`Fusion` does; returns ``x`` itself."""
-        records = torch.is_grad_enabled() and (x.requires_grad or processed.requires_grad)
-        if records or is_compiling() or is_traced(x):
+        if is_compiling() or is_traced(x):  # first: fx cannot trace the other condition
+            return super().forward(x, processed, index)
+        if torch.is_grad_enabled() and (x.requires_grad or processed.requires_grad):
             return super().forward(x, processed, index)
         processed = processed.to(x.dtype)
         if self.position == 'original':

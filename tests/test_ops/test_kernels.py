@@ -16,19 +16,16 @@ pytestmark = [
 ]
 ROOT = Path(__file__).resolve().parents[2]
 PREPARE = """
-    from copy import deepcopy
     import torch
-    from mmcnnmod.layers import MoDBlock, basic_block, bottleneck
-    from mmcnnmod.ops import kernels
+    from mmcnnmod.layers import basic_block, bottleneck
+    from mmcnnmod.ops import fold_batch_norms, kernels
     from mmcnnmod.ops.deployed_block import packed_weights
-    from mmcnnmod.ops.folding import fold_batch_norms
+    from tests.utils.blocks import make_block, randomize_norms
 
     def make(width, conv_block, c, position='first'):
         torch.manual_seed(0)
-        block = MoDBlock(width, conv_block, c=c, r=4, position=position).eval()
-        for name, tensor in block.state_dict().items():
-            if 'bn.' in name and tensor.is_floating_point():
-                tensor.uniform_(0.5, 1.5)
+        block = make_block(width, conv_block, c=c, position=position).eval()
+        randomize_norms(block)
         block = block.requires_grad_(False)
         fold_batch_norms(block.conv_block)
         return block
