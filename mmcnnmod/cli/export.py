@@ -127,8 +127,8 @@ def check_options(args: argparse.Namespace, kind: type[ExportedFile]) -> None:
         raise UserError(f'{args.out} is a folder; name a file')
     if args.fp16 and not kind.supports_fp16:
         raise UserError(
-            f'--fp16 is for onnx and openvino, not for {args.out.suffix}: torch computes in half '
-            'precision what is in half precision, so call .half() where it runs'
+            f'--fp16 is for onnx and openvino, not for {args.out.suffix}; with torch call .half() '
+            'on the loaded network instead'
         )
     if args.batch not in (None, 'dynamic') and not (args.batch.isdecimal() and int(args.batch)):
         raise UserError(f'--batch {args.batch}: give a number above 0, or dynamic')
