@@ -1,4 +1,4 @@
-"""Small networks of the three toolboxes with norms that have seen data, and files of them."""
+"""Small networks of the three toolboxes with random norms, and files exported from them."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ CONFIGS = {
 
 @pytest.fixture
 def build():
-    """Build the model of a toolbox's config, changed by a function."""
+    """Build the model of a toolbox's config, which a function may change."""
 
     def make(toolbox, change=lambda cfg: None):
         pytest.importorskip(toolbox)
@@ -67,7 +67,7 @@ def part(build):
 
     def make(toolbox, what='model', raw=False, change=lambda cfg: None):
         if toolbox == 'mmdet':
-            what = 'backbone'  # the whole has tests of its own
+            what = 'backbone'  # test_faster_rcnn.py tests whole detectors
         return part_of(build(toolbox, change), what, raw)
 
     return make

@@ -1,4 +1,4 @@
-"""The deployed MoD block against the plain one: the operator, and plain PyTorch where it is not."""
+"""The deployed MoD block against the plain one, with the operator and in plain PyTorch."""
 
 import copy
 import pickle
@@ -242,8 +242,8 @@ class Remembering(MoDBlock):
         return super().forward(x) + x
 
 
-# What is left to plain PyTorch: the options of a block, what is done to it, the reason.
-LEFT = {
+# Blocks that the operator does not support: their options, a change, and a part of the reason.
+UNSUPPORTED = {
     'random selection': (dict(selection='random'), None, 'channel selector'),
     'original places': (dict(position='original'), None, 'the first or the last'),
     'replaced': (dict(fusion='replace'), None, 'does not add'),
@@ -309,14 +309,14 @@ LEFT = {
         'a hook',
     ),
 }  # fmt: skip
-# What somebody has made of these may read its input once more.
+# Custom code in these may read the input again.
 NEVER_IN_PLACE = ('another fusion', 'another block', 'a hook on the fusion')
 
 
 @pytest.mark.parametrize('layout', FORMATS)
-@pytest.mark.parametrize('case', LEFT)
-def test_what_the_operator_does_not_know_is_plain_and_in_place(case, layout):
-    options, change, reason = LEFT[case]
+@pytest.mark.parametrize('case', UNSUPPORTED)
+def test_unsupported_blocks_run_in_plain_pytorch_in_place(case, layout):
+    options, change, reason = UNSUPPORTED[case]
     block = make(**options)
     if change:
         change(block)

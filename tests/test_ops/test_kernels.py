@@ -1,4 +1,4 @@
-"""The operator for CUDA without a GPU: run by Triton's interpreter, compiled for one."""
+"""The operator for CUDA on a machine without a GPU: run by Triton's interpreter, and compiled."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ PREPARE = """
 
 
 def run(code, **variables):
-    """Run it in a process of its own, for Triton looks at its variables once."""
+    """Run code in a new process: Triton reads its environment variables once."""
     result = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(PREPARE) + textwrap.dedent(code)],
         env={**os.environ, 'PYTHONPATH': str(ROOT), **variables},
