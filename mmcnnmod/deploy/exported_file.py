@@ -132,8 +132,11 @@ class ExportedFile:
             raise UserError(
                 f'{self.path} fails on images of shape {shape}: {cause(problem)[:300]}'
             ) from problem
-        outputs = dict(zip(self.names, tensors, strict=False))
-        return outputs, dict(zip(self.selectors, tensors[len(outputs) :], strict=False))
+        count = len(self.names)
+        return (
+            dict(zip(self.names, tensors[:count], strict=True)),
+            dict(zip(self.selectors, tensors[count:], strict=False)),
+        )
 
     def check(self, images: Tensor) -> None:
         """Refuse images of another shape or dtype: some runtimes would return wrong numbers."""
@@ -166,7 +169,7 @@ class ExportedFile:
 
 
 def dtype_name(images: Tensor) -> str:
-    """Such as 'float32'."""
+    """The name of the dtype, such as 'float32'."""
     return str(images.dtype).removeprefix('torch.')
 
 
