@@ -91,8 +91,7 @@ void sum_planes(const Map& x, Floats& sums) {
   parallel(0, x.samples * x.channels, pixels, [&](int64_t begin, int64_t end) {
     for (int64_t plane = begin; plane < end; ++plane)
       for (int64_t start = 0; start < pixels; start += PLANE_CHUNK)
-        sums[plane] +=
-            sum(x.data + plane * pixels + start, std::min(PLANE_CHUNK, pixels - start));
+        sums[plane] += sum(x.data + plane * pixels + start, std::min(PLANE_CHUNK, pixels - start));
   });
 }
 
@@ -231,8 +230,8 @@ void add_filtered(const float* __restrict__ source, const float* weight, const i
 
 // Apply a layer to the pixels from `begin` to `end`, including the margins between rows.
 template <int TAPS>
-void convolve_pixels(const Layer& layer, const Planes& planes, const Floats& source,
-                     Floats& target, int64_t begin, int64_t end) {
+void convolve_pixels(const Layer& layer, const Planes& planes, const Floats& source, Floats& target,
+                     int64_t begin, int64_t end) {
   int64_t offsets[TAPS] = {0};
   for (int tap = 0; TAPS == 9 && tap < TAPS; ++tap)
     offsets[tap] = layer.dilation * ((tap / 3 - 1) * planes.row() + tap % 3 - 1);
@@ -317,8 +316,8 @@ struct Weights {
                       outputs > 0 && (taps == 1 || taps == 9) && numbers[i + 3] > 0,
                   "mod_block_: the layers do not fit each other");
       const float* weight = take(outputs * inputs * taps);
-      layers.push_back({inputs, outputs, taps, numbers[i + 3], numbers[i + 4] != 0, weight,
-                        take(outputs)});
+      layers.push_back(
+          {inputs, outputs, taps, numbers[i + 3], numbers[i + 4] != 0, weight, take(outputs)});
     }
     TORCH_CHECK(numbers.size() % 5 == 0 && hidden > 0 && !layers.empty() && next == end &&
                     layers.front().inputs == layers.back().outputs &&
@@ -342,8 +341,11 @@ void mod_block_(at::Tensor& x, const at::Tensor& packed, int64_t hidden, at::Int
   const Weights weights(packed, x.size(1), hidden, layers);
   if (x.numel() == 0) return;
   const int64_t channels = x.size(1), pixels = x.size(2) * x.size(3);
-  const Map map{x.mutable_data_ptr<float>(), x.size(0), channels, x.size(2), x.size(3),
-                contiguous ? pixels : 1,     contiguous ? 1 : channels};
+  Map map{x.mutable_data_ptr<float>(), x.size(0), channels, x.size(2), x.size(3), pixels, 1};
+  if (!contiguous) {
+    map.channel_stride = 1;
+    map.pixel_stride = channels;
+  }
   const Floats logits = connect(connect(pool(map), weights.fc1, hidden, map.channels, true),
                                 weights.fc2, map.channels, hidden, false);
   const auto refine_samples = [&](int64_t begin, int64_t end) {
