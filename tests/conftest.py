@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .warm_python import read_indexes_once
+from .utils.warm_python import read_indexes_once
 
 # Nothing here imports a toolbox before a test: the process that hands out the tests needs none.
 TOOLBOXES = ('mmdet', 'mmpretrain', 'mmseg')
@@ -137,7 +137,7 @@ class WarmPython:
                 [sys.executable, *arguments], cwd=cwd, env=env, capture_output=True, text=True
             )
         if self.server is None:
-            program = Path(__file__).with_name('warm_python.py')
+            program = Path(__file__).with_name('utils') / 'warm_python.py'
             self.server = subprocess.Popen(
                 [sys.executable, program], env=own, text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

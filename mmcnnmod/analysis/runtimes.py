@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch import _dynamo as dynamo
 
 from ..backbones import MoDBackbone
+from ..deploy.exported_file import require_packages
 from ..deploy.onnx_file import traced
 from ..errors import UserError
 from ..ops import fold_batch_norms
@@ -139,10 +140,7 @@ def check_runtime(name: str, device: str, training: bool, dtype: str) -> None:
         raise UserError(f'{name} is timed on the CPU: say --device cpu, or leave it out')
     if dtype == 'bfloat16':
         raise UserError(f'{name} takes no bfloat16 images: leave it out')
-    try:
-        import_module(EXPORTED[name])
-    except ImportError as problem:
-        raise UserError(f'{problem}; install it: pip install {EXPORTED[name]}') from problem
+    require_packages([EXPORTED[name]])
 
 
 def deploy(network: nn.Module) -> nn.Module:

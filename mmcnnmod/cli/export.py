@@ -1,14 +1,10 @@
-"""tools/deployment/export.py: a trained network becomes a file for another runtime."""
+"""tools/deployment/export.py: export a trained network to another runtime."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -22,11 +18,12 @@ from torch import Tensor, nn
 from ..analysis.counting import input_size
 from ..checkpoints import safe_loading
 from ..config_types import type_name
-from ..deploy.exported_file import BATCH, HEIGHT, WIDTH, Export, ExportedFile
-from ..deploy.formats import FORMATS, open_file
+from ..deploy.exported_file import BATCH, HEIGHT, WIDTH, Export, ExportedFile, require_packages
+from ..deploy.formats import FORMATS, format_of, open_file
 from ..deploy.parity import HALF_TOLERANCE, TOLERANCE, Comparison, compare
 from ..deploy.parts import Part, folded, part_of, selectors, statistics, stride_of, swaps_channels
-from ..errors import UserError, cause
+from ..errors import UserError
+from ..files import atomic_write
 from ..version import __version__
 from . import preflight
 from .arguments import add_cfg_options
@@ -35,20 +32,20 @@ from .errors import building_from, one_line_errors
 from .model import load_trained_model
 from .visualize import dataset_meta, find_pictures
 
-EXAMPLE = 2  # images that a graph for any batch is traced with: 1 could become a constant
-BATCHES = (1, 3)  # that such a file is tried with
+EXAMPLE_BATCH = 2  # for a dynamic batch: a batch of 1 could become a constant
+TESTED_BATCHES = (1, 3)  # of files with a dynamic batch
 MOST_PICTURES = 12
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Export as the command line says.
+    """Export a network.
 
     Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
+        argv (list[str], optional): Command-line options. Defaults to None, those of the process.
     """
     args = export_parser().parse_args(argv)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
-        kind = FORMATS[args.format or format_of(args.out)]
+        kind = FORMATS[args.format] if args.format else format_of(args.out)
         check_options(args, kind)
         pictures = find_pictures(args.images)[:MOST_PICTURES]
         cfg = load_config(args)
@@ -60,15 +57,18 @@ def main(argv: list[str] | None = None) -> None:
         with atomic_write(args.out) as partial:
             with building_from(f'{args.out} cannot be exported'):
                 kind.write(export, partial)
-            prove(reference, export, partial, pictures, args.out, kind)
+            names = selectors(reference) if kind.shows_selections else ()
+            file = open_file(partial, list(names))
+            file.path = args.out  # for errors
+            check_parity(reference, export, file, pictures)
     print(f'written: {args.out} ({", ".join(export.part.names)})')
 
 
 def export_parser() -> argparse.ArgumentParser:
     """Options of tools/deployment/export.py."""
     parser = argparse.ArgumentParser(
-        description='Write a trained network for another runtime, run the file beside PyTorch and '
-        'keep it only if it is the same network.'
+        description='Export a trained network to another runtime. The file is kept only if its '
+        'outputs are those of PyTorch.'
     )
     parser.add_argument('config', help='config file, one of ours or of a toolbox')
     parser.add_argument('checkpoint', help='checkpoint file')
@@ -76,7 +76,7 @@ def export_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--format',
         choices=list(FORMATS),
-        help="by default what OUT's ending says; .pt2 is torch-export",
+        help="default: from OUT's suffix; .pt2 is torch-export",
     )
     parser.add_argument(
         '--what',
@@ -89,33 +89,28 @@ def export_parser() -> argparse.ArgumentParser:
         nargs=2,
         type=int,
         metavar=('H', 'W'),
-        help="of the images; by default the config's",
+        help="size of the images; default: the config's",
     )
-    parser.add_argument(
-        '--batch',
-        default=None,
-        metavar='N',
-        help='images at once: a number, or dynamic, the default',
-    )
+    parser.add_argument('--batch', metavar='N', help='batch size: a number, or dynamic (default)')
     parser.add_argument(
         '--dynamic-shape', action='store_true', help='let the file take images of any size'
     )
     parser.add_argument(
         '--fp16',
         action='store_true',
-        help='onnx: half precision but for the selectors; openvino: weights are stored so',
+        help='onnx: half precision except for the selectors; openvino: half-precision weights',
     )
     parser.add_argument(
         '--with-preprocessing',
         action='store_true',
-        help='the file takes uint8 images: mean, deviation and channel order are part of it',
+        help='the file takes uint8 images and applies mean, deviation and channel order itself',
     )
     parser.add_argument(
         '--images',
         nargs='+',
         default=[],
         metavar='PICTURE',
-        help=f'files or folders: compare on these as well, at most {MOST_PICTURES}',
+        help=f'files or folders of images to compare on as well, at most {MOST_PICTURES}',
     )
     add_cfg_options(parser)
     parser.set_defaults(
@@ -124,52 +119,43 @@ def export_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def format_of(out: Path) -> str:
-    """The format that a file's ending says."""
-    found = [name for name, kind in FORMATS.items() if kind.suffix == out.suffix]
-    if not found:
-        known = ', '.join(dict.fromkeys(kind.suffix for kind in FORMATS.values()))
-        raise UserError(f'{out} says no format: let its name end with one of {known}')
-    return found[0]
-
-
 def check_options(args: argparse.Namespace, kind: type[ExportedFile]) -> None:
-    """Everything that can be known to go wrong before the model is built."""
+    """Check the options before anything is built."""
     if args.out.suffix != kind.suffix:
         raise UserError(f'--format {args.format}: let OUT end with {kind.suffix}, not {args.out}')
     if args.out.is_dir():
         raise UserError(f'{args.out} is a folder; name a file')
-    if args.fp16 and not kind.takes_fp16:
+    if args.fp16 and not kind.supports_fp16:
         raise UserError(
-            f'--fp16 is for onnx and openvino, not for {args.out.suffix}: torch computes in half '
-            'precision what is in half precision, so call .half() where it runs'
+            f'--fp16 is for onnx and openvino, not for {args.out.suffix}; with torch call .half() '
+            'on the loaded network instead'
         )
     if args.batch not in (None, 'dynamic') and not (args.batch.isdecimal() and int(args.batch)):
         raise UserError(f'--batch {args.batch}: give a number above 0, or dynamic')
     if args.shape and min(args.shape) < 1:
         raise UserError(f'--shape {args.shape[0]} {args.shape[1]}: give pixels, above 0')
-    kind.check_packages()
+    require_packages(kind.packages)
 
 
 def prepare(
     model: nn.Module, cfg: Config, args: argparse.Namespace, kind: type[ExportedFile]
 ) -> tuple[Export, Part]:
-    """What is written, and the same with its norms not folded, to compare it with."""
+    """The network to export, and the same with unfolded norms to compare it with."""
     reference = part_of(model, args.what, args.with_preprocessing)
-    if not reference.batches and not kind.takes_detectors:
+    if reference.one_image and not kind.supports_detectors:
         raise UserError(
             'torch.export makes conditions of the number of boxes, which the next image breaks: '
             'export a whole detector to .onnx, .xml or .pt, or its pyramid with --what backbone'
         )
-    batch = args.batch or ('dynamic' if reference.batches else '1')
-    if not reference.batches and batch != '1':
+    batch = args.batch or ('1' if reference.one_image else 'dynamic')
+    if reference.one_image and batch != '1':
         raise UserError(
             f'--batch {batch}: a whole detector finds as many boxes as there are, so that its file '
             'takes one image at once; leave --batch out, or say --what backbone'
         )
     stride = stride_of(model)
     size = tuple(args.shape) if args.shape else default_size(cfg, model)
-    smallest = min(stride, 32)  # a pyramid has coarser maps, which are made from those of stride 32
+    smallest = min(stride, 32)  # coarser maps of a pyramid are computed from those of stride 32
     if min(size) < smallest:
         raise UserError(
             f'--shape {size[0]} {size[1]} is too small: the network has a stride of {smallest}, '
@@ -182,15 +168,15 @@ def prepare(
             f'{divisor}; give such'
         )
     dynamic = (BATCH,) * (batch == 'dynamic') + (HEIGHT, WIDTH) * args.dynamic_shape
-    images = torch.zeros(EXAMPLE if batch == 'dynamic' else int(batch), 3, *size)
-    if args.with_preprocessing:
-        images = images.to(torch.uint8)
+    count = EXAMPLE_BATCH if batch == 'dynamic' else int(batch)
+    dtype = torch.uint8 if args.with_preprocessing else torch.float32
+    images = torch.zeros(count, 3, *size, dtype=dtype)
     notes = describe(model, cfg, args)
     return Export(folded(reference), images, dynamic, stride, notes, args.fp16), reference
 
 
 def default_size(cfg: Config, model: nn.Module) -> tuple[int, int]:
-    """Height and width of the config's test images, padded as its data preprocessor pads."""
+    """Height and width of the config's test images, with the data preprocessor's padding."""
     try:
         size = input_size(cfg)
     except UserError as problem:
@@ -200,24 +186,23 @@ def default_size(cfg: Config, model: nn.Module) -> tuple[int, int]:
 
 
 def divisor_of(model: nn.Module) -> int:
-    """Of what the data preprocessor makes heights and widths multiples, by padding."""
+    """The number that the data preprocessor pads heights and widths to multiples of."""
     preprocessor = model.data_preprocessor
     test_cfg = getattr(preprocessor, 'test_cfg', None) or {}  # mmsegmentation's
     return test_cfg.get('size_divisor') or getattr(preprocessor, 'pad_size_divisor', 1)
 
 
 def describe(model: nn.Module, cfg: Config, args: argparse.Namespace) -> dict[str, str]:
-    """What is noted in the file."""
+    """The metadata of the file."""
     meta = dataset_meta(cfg, args.checkpoint)
-    mean, std = statistics(model)
     order = order_of_files(cfg)
     if swaps_channels(model) and not args.with_preprocessing:
         order = order[::-1]
-    # Of float32 no more digits than it has.
-    numbers = [
+    mean, std = (
+        # As many digits as float32 has.
         [] if each is None else [float(f'{value:.7g}') for value in each.flatten().tolist()]
-        for each in (mean, std)
-    ]
+        for each in statistics(model)
+    )
     return {
         'mmcnnmod': __version__,
         'config': Path(args.config).name,
@@ -225,66 +210,23 @@ def describe(model: nn.Module, cfg: Config, args: argparse.Namespace) -> dict[st
         'what': args.what,
         'channels': order,
         'normalized': 'no' if args.with_preprocessing else 'yes',
-        'mean': json.dumps(numbers[0]),
-        'std': json.dumps(numbers[1]),
+        'mean': json.dumps(mean),
+        'std': json.dumps(std),
         'classes': json.dumps(list(meta.get('classes') or ())),
         'palette': json.dumps([list(color) for color in meta.get('palette') or ()]),
     }
 
 
 def order_of_files(cfg: Config) -> str:
-    """The channels' order before the data preprocessor: of image files that of OpenCV."""
+    """The channel order before the data preprocessor: BGR for image files, as OpenCV reads them."""
     dataset = next(preflight.innermost_datasets(cfg.get('test_dataloader')), {})
     steps = [type_name(step) or '' for step in dataset.get('pipeline', [])]
     return 'BGR' if not steps or any('LoadImage' in step for step in steps) else 'RGB'
 
 
-@contextmanager
-def atomic_write(out: Path) -> Iterator[Path]:
-    """A path to write to, beside ``out``; its files take their names when all is well.
-
-    Args:
-        out (Path): The file; others that the format writes lie beside it.
-
-    Yields:
-        Path: In a folder of its own, which is gone afterwards.
-
-    Raises:
-        UserError: If nothing can be written there.
-    """
-    made = [parent for parent in out.parents if not parent.exists()]
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix='.partial-', dir=out.parent))
-    except OSError as problem:
-        raise UserError(f'{out} cannot be written: {problem.strerror}') from problem
-    try:
-        yield folder / out.name
-        # The weights before the graph that names them.
-        for file in sorted(folder.iterdir(), key=lambda file: file.suffix == out.suffix):
-            os.replace(file, out.parent / file.name)
-    except OSError as problem:
-        raise UserError(f'{out} cannot be written: {cause(problem)}') from problem
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # they hold the file
-            for parent in made:
-                parent.rmdir()
-
-
-def prove(
-    reference: Part,
-    export: Export,
-    written: Path,
-    pictures: list[Path],
-    out: Path,
-    kind: type[ExportedFile],
-) -> None:
-    """Run the file beside PyTorch; fails if it is another network."""
-    names = list(selectors(reference)) if kind.shows_selections else []
-    file = open_file(written, names)
-    file.path = out  # for errors
-    tolerance = HALF_TOLERANCE if export.fp16 else TOLERANCE
+def check_parity(reference: Part, export: Export, file: ExportedFile, pictures: list[Path]) -> None:
+    """Compare a file with PyTorch and print the differences; fails if they are too large."""
+    out, tolerance = file.path, HALF_TOLERANCE if export.fp16 else TOLERANCE
     results: dict[str, Comparison] = {}
     print(f'{out}: {file.metadata["exporter"]}; differences from PyTorch, of the largest value:')
     for source, images in samples(export, pictures, int(file.metadata['multiple'])):
@@ -308,13 +250,14 @@ def prove(
 
 
 def samples(export: Export, pictures: list[Path], multiple: int) -> Iterator[tuple[str, Tensor]]:
-    """Images to compare on, uint8, of every batch and size that is to be tried."""
+    """Images to compare on, uint8, and where they are from, for all tested batches and sizes."""
     batch, _, *size = export.images.shape
     sizes = [tuple(size)]
     if HEIGHT in export.dynamic:
-        up = [max(2, -(-side // multiple)) * multiple for side in size] if multiple > 1 else size
-        sizes = [tuple(up), (up[0] + export.stride, up[1] + 2 * export.stride)]
-    counts = BATCHES if BATCH in export.dynamic else (batch,)
+        if multiple > 1:  # the smallest size of torch.export is two strides
+            size = [max(2, -(-side // multiple)) * multiple for side in size]
+        sizes = [tuple(size), (size[0] + export.stride, size[1] + 2 * export.stride)]
+    counts = TESTED_BATCHES if BATCH in export.dynamic else (batch,)
     generator = torch.Generator().manual_seed(0)
     for height, width in sizes:
         for count in counts:
@@ -322,14 +265,14 @@ def samples(export: Export, pictures: list[Path], multiple: int) -> Iterator[tup
             yield 'random', noise.to(torch.uint8)
         loaded = [load_picture(file, height, width) for file in pictures]
         for count in counts if loaded else ():
-            # The last batch is filled up with the first pictures.
+            # The first pictures fill the last batch.
             full = list(islice(cycle(loaded), -(-len(loaded) // count) * count))
             for images in torch.stack(full).split(count):
                 yield 'real', images
 
 
 def load_picture(path: Path, height: int, width: int) -> Tensor:
-    """A picture, resized, as OpenCV reads it, which is the toolboxes' default."""
+    """A resized picture, uint8, shape (3, H, W), BGR."""
     image = mmcv.imread(str(path))
     if image is None:
         raise UserError(f'{path} cannot be read as a picture; is it whole? Leave it out')
@@ -339,6 +282,6 @@ def load_picture(path: Path, height: int, width: int) -> Tensor:
 
 @torch.no_grad()
 def preprocessed(model: nn.Module, images: Tensor) -> Tensor:
-    """What the toolbox's own data preprocessor makes of images."""
+    """Images after the toolbox's data preprocessor."""
     data = dict(inputs=list(images), data_samples=[BaseDataElement() for _ in images])
     return model.data_preprocessor(data, training=False)['inputs']

@@ -1,4 +1,4 @@
-"""tools/deployment/quantize.py: an exported file becomes one that computes in int8."""
+"""tools/deployment/quantize.py: quantise an exported file to int8."""
 
 from __future__ import annotations
 
@@ -11,30 +11,29 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..deploy.exported_file import ExportedFile
+from ..deploy.exported_file import ExportedFile, require_packages
 from ..deploy.formats import open_file
-from ..deploy.parts import part_of, selectors
+from ..deploy.parts import Part, part_of, selectors
 from ..deploy.quantization import INT8_FILES, KEY
-from ..deploy.substitution import as_in_files, batches
 from ..errors import UserError
+from ..files import atomic_write
 from . import preflight
 from .arguments import add_cfg_options
 from .config import load_config, require_keys
 from .errors import building_from, one_line_errors
-from .export import atomic_write
 from .labelled_data import LabelledData, choose_split
 from .model import build_model
 
-HELD_OUT = 50  # test images that both files are run on
+HELD_OUT = 50  # test images that both files are compared on
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Quantise as the command line says.
+    """Quantise a file.
 
     Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
+        argv (list[str], optional): Command-line options. Defaults to None, those of the process.
     """
     args = quantize_parser().parse_args(argv)
     with one_line_errors(args.debug, args.config):
@@ -47,32 +46,37 @@ def main(argv: list[str] | None = None) -> None:
         require_keys(cfg, args.config, 'quantising', *loaders)
         preflight.check_data(cfg, loaders)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            model = build_model(cfg, args.config)
-            images = Images(cfg, 'train', args.samples, model, file)
+            part = part_of(build_model(cfg, args.config), file.metadata['what'])
+            images = Images(cfg, 'train', args.samples, part, file)
+            kind = INT8_FILES[args.file.suffix]
             with atomic_write(args.out) as partial, building_from(f'{args.out} is not written'):
-                INT8_FILES[args.file.suffix].quantize(args.file, images, file.metadata, partial)
-            print(f'written: {args.out} ({describe(args)})')
-            held_out = Images(cfg, 'test', HELD_OUT, model, file)
-            print(compare(model, args, held_out))
+                kind.quantize(args.file, images, file.metadata, partial)
+            layers = kind.layers(args.out).values()
+            before, after = (megabytes(path, kind) for path in (args.file, args.out))
+            print(
+                f'written: {args.out} ({sum(layers)} convolutions and matrix products in int8, '
+                f'{len(layers) - sum(layers)} in float; {after:.2f} MB instead of {before:.2f} MB)'
+            )
+            print(compare(args, part, Images(cfg, 'test', HELD_OUT, part, file)))
 
 
 def quantize_parser() -> argparse.ArgumentParser:
     """Options of tools/deployment/quantize.py."""
     parser = argparse.ArgumentParser(
-        description='Write an exported file anew such that it computes in int8. The ranges of the '
-        'values are measured on training images; the channel selectors stay in float.'
+        description='Quantise an exported file to int8. The ranges of the values are measured on '
+        'training images; the channel selectors stay in float.'
     )
-    parser.add_argument('config', help='the config that it was exported with')
+    parser.add_argument('config', help='the config that the file was exported with')
     parser.add_argument(
-        'file', type=Path, help='what tools/deployment/export.py wrote: .onnx or .xml, in float32'
+        'file', type=Path, help='file in float32 from tools/deployment/export.py: .onnx or .xml'
     )
-    parser.add_argument('out', type=Path, help='the file to write, with the same ending')
+    parser.add_argument('out', type=Path, help='the file to write, with the same suffix')
     parser.add_argument(
         '--samples',
         type=int,
         default=300,
         metavar='N',
-        help='training images, taken evenly from the data set; default 300',
+        help='number of training images, spread evenly over the data set; default 300',
     )
     parser.add_argument(
         '--data-root',
@@ -85,7 +89,7 @@ def quantize_parser() -> argparse.ArgumentParser:
 
 
 def check_options(args: argparse.Namespace) -> None:
-    """Everything that can be known to go wrong before a file is read."""
+    """Check the options before any file is read."""
     kind = INT8_FILES.get(args.file.suffix)
     if kind is None:
         raise UserError(
@@ -96,30 +100,27 @@ def check_options(args: argparse.Namespace) -> None:
         raise UserError(f'{args.out}: let OUT be another file that ends with {args.file.suffix}')
     if args.samples < 1:
         raise UserError(f'--samples {args.samples}: give a number above 0')
-    kind.check_packages()
+    require_packages(kind.packages)
 
 
 class Images:
-    """Images of a data set, prepared for testing, in batches as a file takes them.
-
-    They are read anew whenever they are gone through.
+    """Batches of a data set's images in the form that a file takes, read anew at each iteration.
 
     Args:
-        cfg (Config): It is not changed.
+        cfg (Config): The config. It is not changed.
         split (str): 'train' or 'test'.
-        samples (int): How many images, evenly from the whole data set.
-        model (nn.Module): Whose data preprocessor normalises.
+        samples (int): The number of images, spread evenly over the data set.
+        part (Part): The network in PyTorch, for its data preprocessor.
         file (ExportedFile): The file.
     """
 
     def __init__(
-        self, cfg: Config, split: str, samples: int, model: nn.Module, file: ExportedFile
+        self, cfg: Config, split: str, samples: int, part: Part, file: ExportedFile
     ) -> None:
-        self.model, self.file = model, file
-        self.size = file.metadata['shape'].split('x')[0]
+        self.part, self.file = part, file
         cfg = deepcopy(cfg)
         choose_split(cfg, split)
-        cfg.test_dataloader.batch_size = int(self.size) if self.size.isdigit() else 1
+        cfg.test_dataloader.batch_size = file.batch_size or 1
         data = LabelledData(cfg, cfg.filename)
         total = sum(map(len, data.datasets))
         positions = np.linspace(0, total - 1, min(samples, total)).round().astype(int)
@@ -130,32 +131,22 @@ class Images:
 
     @torch.no_grad()
     def __iter__(self) -> Iterator[Tensor]:
-        raw = self.file.metadata['normalized'] == 'no'
         for data in self.loader:
-            images = self.model.data_preprocessor(data, training=False)['inputs']
-            images = as_in_files(self.model, images) if raw else images
-            for batch in batches(images, self.size):
+            images = self.part.model.data_preprocessor(data, training=False)['inputs']
+            images = self.part.denormalize(images) if self.file.raw else images
+            for batch in self.file.batches(images):
                 self.file.check(batch)
                 yield batch.contiguous()
 
 
-def describe(args: argparse.Namespace) -> str:
-    """How much of the new file is in int8, and both sizes."""
-    kind = INT8_FILES[args.out.suffix]
-    layers = kind.layers(args.out).values()
-    before, after = (
-        sum(path.with_suffix(suffix).stat().st_size for suffix in kind.files) / 1e6
-        for path in (args.file, args.out)
-    )
-    return (
-        f'{sum(layers)} convolutions and matrix products in int8, {len(layers) - sum(layers)} in '
-        f'float; {after:.2f} MB instead of {before:.2f} MB'
-    )
+def megabytes(path: Path, kind: type[ExportedFile]) -> float:
+    """The size of a file, with its weights."""
+    suffixes = filter(None, (kind.suffix, kind.weights_suffix))
+    return sum(path.with_suffix(suffix).stat().st_size for suffix in suffixes) / 1e6
 
 
-def compare(model: nn.Module, args: argparse.Namespace, images: Images) -> str:
-    """How far the new file is from the old one; whether that is too far, only the score says."""
-    part = part_of(model, images.file.metadata['what'])
+def compare(args: argparse.Namespace, part: Part, images: Images) -> str:
+    """Differences between the two files; whether they are too large, only the score tells."""
     old, new = (open_file(path, list(selectors(part))) for path in (args.file, args.out))
     differences: dict[str, float] = {}
     same, shared, count = [], [], 0

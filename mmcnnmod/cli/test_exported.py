@@ -1,4 +1,4 @@
-"""tools/deployment/test.py: score an exported file as its toolbox scores the network."""
+"""tools/deployment/test.py: score an exported file with the test of its config."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 
 from mmengine.runner import Runner
 
-from ..checkpoints import atomic_write, safe_loading
+from ..checkpoints import safe_loading
 from ..deploy.exported_file import ExportedFile
 from ..deploy.formats import open_file
 from ..deploy.substitution import substituted
 from ..errors import UserError
+from ..files import atomic_write
 from . import preflight
 from .arguments import add_common, parse
 from .config import load_config, require_keys
@@ -22,10 +23,10 @@ from .test import NEEDED, under_another_name
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Test as the command line says.
+    """Score a file.
 
     Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
+        argv (list[str], optional): Command-line options. Defaults to None, those of the process.
     """
     args = parse(test_exported_parser(), argv)
     restart_on_cpu(args)
@@ -56,14 +57,13 @@ def main(argv: list[str] | None = None) -> None:
 def test_exported_parser() -> argparse.ArgumentParser:
     """Options of tools/deployment/test.py."""
     parser = argparse.ArgumentParser(
-        description="Score an exported file by the config's test pipeline and metric, beside "
-        'PyTorch.'
+        description="Score an exported file, and the network in PyTorch, with the config's test."
     )
-    parser.add_argument('config', help='the config that it was exported with')
-    parser.add_argument('file', type=Path, help='what tools/deployment/export.py wrote')
+    parser.add_argument('config', help='the config that the file was exported with')
+    parser.add_argument('file', type=Path, help='file from tools/deployment/export.py')
     parser.add_argument(
         '--checkpoint',
-        help='of the network in PyTorch; by default the one that the file names, if it is there',
+        help='checkpoint of the network in PyTorch; default: the one named in the file, if there',
     )
     parser.add_argument('--out', type=Path, metavar='FILE', help='save the scores as JSON')
     add_common(parser)
@@ -71,10 +71,10 @@ def test_exported_parser() -> argparse.ArgumentParser:
 
 
 def find_checkpoint(given: str | None, metadata: dict[str, str]) -> str | None:
-    """The checkpoint of the network in PyTorch, for its score and for what the file does not hold.
+    """The checkpoint for PyTorch's score and the weights that the file does not hold.
 
     Raises:
-        UserError: If it is needed and not there.
+        UserError: If it is needed and missing.
     """
     if given:
         preflight.check_file(given)
@@ -93,7 +93,7 @@ def find_checkpoint(given: str | None, metadata: dict[str, str]) -> str | None:
 
 
 def score_file(runner: Runner, file: ExportedFile) -> dict[str, dict[str, float]]:
-    """The scores of a file; of OpenVINO's in float32 and in the precision that it takes itself."""
+    """The scores of a file; of OpenVINO's in float32 and in its default precision."""
     others = [open_file(file.path, precision=each) for each in file.precisions[1:]]
     files = {each.precision: each for each in (file, *others)}  # the default may be f32
     scores = {}

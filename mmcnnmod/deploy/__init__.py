@@ -1,1 +1,1 @@
-"""Out of PyTorch: files for other runtimes, and the proof that they hold the same network."""
+"""Export networks to other runtimes, and check that they compute the same."""

@@ -1,8 +1,9 @@
-"""What the formats have in common: a file is written from a part of a model, and run."""
+"""The common interface of all export formats: write a network to a file, load it and run it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -19,17 +20,17 @@ AXES = {BATCH: 'batch', HEIGHT: 'height', WIDTH: 'width'}
 
 @dataclass(frozen=True)
 class Export:
-    """A part of a model, and for which images it is written.
+    """A network to export, with the settings of the export.
 
     Attributes:
-        part (Part): In eval mode, on the CPU.
-        images (Tensor): An example, shape (N, 3, H, W), float32 or uint8.
-        dynamic (tuple[int, ...]): Axes of the images that may have another size later.
-        stride (int): The network's; where a format needs it, other heights and widths have to be
+        part (Part): The network, in eval mode on the CPU.
+        images (Tensor): An example input, shape (N, 3, H, W), float32 or uint8.
+        dynamic (tuple[int, ...]): Axes of the images whose size may change afterwards.
+        stride (int): The network's stride. torch.export needs dynamic heights and widths to be
             multiples of it.
-        notes (dict[str, str]): Written into the file, with what a reader needs to run it.
-        fp16 (bool): ONNX: whether weights and computation are in half precision but for images,
-            outputs and selectors; OpenVINO: whether the weights are stored so. Defaults to False.
+        notes (dict[str, str]): Metadata that a user of the file needs.
+        fp16 (bool): ONNX: compute in half precision, except for images, outputs and selectors.
+            OpenVINO: store the weights in half precision. Defaults to False.
     """
 
     part: Part
@@ -40,14 +41,11 @@ class Export:
     fp16: bool = False
 
     def metadata(self, exporter: str, multiple: int = 1) -> dict[str, str]:
-        """What is written into the file.
+        """The metadata to write into the file: the notes, and what the file takes and returns.
 
         Args:
-            exporter (str): What of torch writes it.
-            multiple (int): Of what heights and widths have to be multiples. Defaults to 1.
-
-        Returns:
-            dict[str, str]: All texts, as the formats want it.
+            exporter (str): The function of torch that writes the graph.
+            multiple (int): What dynamic heights and widths must be multiples of. Defaults to 1.
         """
         sizes = [
             AXES[axis] if axis in self.dynamic else str(size)
@@ -58,109 +56,139 @@ class Export:
             'exporter': f'{exporter}, torch {torch.__version__}',
             'outputs': ','.join(self.part.names),
             'shape': 'x'.join(sizes),
-            'dtype': str(self.images.dtype).removeprefix('torch.'),
+            'dtype': dtype_name(self.images),
             'multiple': str(multiple if HEIGHT in self.dynamic else 1),
         }
 
 
 class ExportedFile:
-    """A network in a file, ready to run on the CPU.
+    """An exported network, loaded on the CPU.
+
+    A format implements :meth:`write`, :meth:`_load` and :meth:`_compute`.
 
     Args:
         path (Path): The file.
-        selectors (Sequence[str]): Names of channel selectors whose choices are to be seen; one
-            that leads to no output is not in the file. Defaults to none.
-        precision (str): 'f32', or 'default' for what the runtime takes by itself; only OpenVINO
-            knows the difference. Defaults to 'f32'.
+        selectors (Sequence[str]): Names of the channel selectors whose selections are returned.
+            Selectors that no output depends on are left out: they are not in the file. Defaults
+            to none.
+        precision (str): 'f32', or 'default' for the runtime's own choice, which only OpenVINO
+            has. Defaults to 'f32'.
 
     Attributes:
-        metadata (dict[str, str]): What was written into it.
-        names (list[str]): Of the outputs.
-        precision (str): In which it computes, such as 'f32' or 'bf16'.
-        shows_selections (bool): Whether its runtime lets the selectors' choices be seen.
+        metadata (dict[str, str]): The metadata of the file.
+        names (list[str]): Names of the outputs.
+        precision (str): The precision it computes in, such as 'f32' or 'bf16'.
+        raw (bool): Whether it takes images that are not normalised.
     """
 
     suffix = ''
+    weights_suffix: str | None = None  # of a second file, with the weights
     packages: tuple[str, ...] = ()
-    takes_fp16 = False
-    takes_detectors = True  # whole ones, whose outputs are as long as there are boxes
+    supports_fp16 = False
+    supports_detectors = True  # whole ones, whose outputs are as long as the number of boxes
     shows_selections = True
-    precisions = ('f32',)  # in which it may be opened
+    precisions = ('f32',)
 
     def __init__(self, path: Path, selectors: Sequence[str] = (), precision: str = 'f32') -> None:
         self.path = path
         self.selectors = list(selectors)
-        self.metadata: dict[str, str] = {}
         self.precision = 'f32'
-        self.open(precision)
+        self.metadata = self._load(precision)
         self.names = self.metadata['outputs'].split(',')
+        self.raw = self.metadata['normalized'] == 'no'
 
     @classmethod
     def write(cls, export: Export, path: Path) -> None:
-        """Write a file, and those that belong to it."""
+        """Write a network to ``path``, with ``export.metadata``."""
         raise NotImplementedError
 
-    def open(self, precision: str) -> None:
-        """Load the file and its metadata."""
+    def _load(self, precision: str) -> dict[str, str]:
+        """Load the network; returns the metadata."""
         raise NotImplementedError
 
-    def compute(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """The outputs, and the channels that each selector chose, shape (N, k)."""
+    def _compute(self, images: Tensor) -> list[Tensor]:
+        """The outputs, followed by the channels that each selector selected, shape (N, k)."""
         raise NotImplementedError
 
     def __call__(self, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Run it.
+        """Run the network.
 
         Args:
-            images (Tensor): Shape (N, 3, H, W), float32, or uint8 if it was written so.
+            images (Tensor): Shape (N, 3, H, W), of the dtype in the metadata.
 
         Returns:
-            tuple[dict[str, Tensor], dict[str, Tensor]]: Outputs by their names, and chosen
-            channels, int64, shape (N, k), by the names of the selectors.
+            tuple[dict[str, Tensor], dict[str, Tensor]]: The outputs by name, and the selected
+            channels, int64, shape (N, k), by the name of the selector.
 
         Raises:
-            UserError: If the runtime does not take the images.
+            UserError: If the images do not fit the file, or the runtime fails.
         """
         self.check(images)
         try:
             with torch.no_grad():
-                outputs, chosen = self.compute(images.contiguous())
-        except Exception as problem:  # each runtime has its own kinds
+                tensors = self._compute(images.contiguous())
+        except Exception as problem:  # each runtime has its own exceptions
             shape = 'x'.join(map(str, images.shape))
             raise UserError(
                 f'{self.path} fails on images of shape {shape}: {cause(problem)[:300]}'
             ) from problem
+        count = len(self.names)
         return (
-            dict(zip(self.names, outputs, strict=True)),
-            dict(zip(self.selectors, chosen, strict=False)),
+            dict(zip(self.names, tensors[:count], strict=True)),
+            dict(zip(self.selectors, tensors[count:], strict=False)),
         )
 
     def check(self, images: Tensor) -> None:
-        """Fail for images that it is not for; not every runtime does, some give other numbers."""
+        """Refuse images of another shape or dtype: some runtimes would return wrong numbers."""
         shape, dtype, multiple = (self.metadata[key] for key in ('shape', 'dtype', 'multiple'))
-        sizes = shape.split('x')
-        fits = len(sizes) == images.dim() and all(
-            str(size) == expected or expected in AXES.values()
-            for size, expected in zip(images.shape, sizes, strict=True)
+        given = 'x'.join(map(str, images.shape))
+        fits = re.fullmatch(re.sub('|'.join(AXES.values()), r'\\d+', shape), given) and not any(
+            size % int(multiple) for size in images.shape[2:]
         )
-        fits = fits and all(size % int(multiple) == 0 for size in images.shape[2:])
-        if not fits or str(images.dtype) != f'torch.{dtype}':
-            given = 'x'.join(map(str, images.shape))
+        if not fits or dtype_name(images) != dtype:
             of = f' (height and width multiples of {multiple})' if multiple != '1' else ''
             raise UserError(
                 f'{self.path} takes images {shape}{of} in {dtype}, not {given} in '
-                f'{str(images.dtype).removeprefix("torch.")}; export it for these (export.py: '
-                '--shape, --batch, --dynamic-shape, --with-preprocessing)'
+                f'{dtype_name(images)}; export it for these (export.py: --shape, --batch, '
+                '--dynamic-shape, --with-preprocessing)'
             )
 
-    @classmethod
-    def check_packages(cls) -> None:
-        """Fail if a package that it needs is not there."""
-        for name in cls.packages:
-            try:
-                import_module(name)
-            except ImportError as problem:
-                raise UserError(
-                    f'{cause(problem)}; install it: pip install {name} (tested versions: '
-                    'requirements/runtimes.txt)'
-                ) from problem
+    @property
+    def batch_size(self) -> int | None:
+        """The only batch size it takes; None if it takes any."""
+        size = self.metadata['shape'].split('x')[0]
+        return int(size) if size.isdigit() else None
+
+    def batches(self, images: Tensor) -> Sequence[Tensor]:
+        """Split images into batches that it takes; repeats the last image to fill the last one."""
+        if self.batch_size is None:
+            return [images]
+        missing = -len(images) % self.batch_size
+        images = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)])
+        return images.split(self.batch_size)
+
+
+def dtype_name(images: Tensor) -> str:
+    """The name of the dtype, such as 'float32'."""
+    return str(images.dtype).removeprefix('torch.')
+
+
+def require_packages(names: Iterable[str]) -> None:
+    """Import packages.
+
+    Raises:
+        UserError: If one is missing or does not load; says what to do.
+    """
+    for name in names:
+        try:
+            import_module(name)
+        except ImportError as problem:
+            raise UserError(
+                f'{cause(problem)}; install it: pip install {name} (tested versions: '
+                'requirements/runtimes.txt)'
+            ) from problem
+        except AttributeError as problem:  # nncf uses types that torch has from 2.3
+            raise UserError(
+                f'{name} does not load beside torch {torch.__version__}: {cause(problem)}; write '
+                'the file where torch is newer, it runs here as well'
+            ) from problem

@@ -1,4 +1,4 @@
-"""mmdetection's Faster R-CNN as one graph of plain operators, RoiAlign and NonMaxSuppression."""
+"""mmdetection's Faster R-CNN in operators that can be exported."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import torch
 from mmcv.ops import RoIAlign
 from mmdet.models import dense_heads, detectors, roi_heads
 from mmdet.models.task_modules import AnchorGenerator, DeltaXYWHBBoxCoder
+from mmengine.structures import InstanceData
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torchvision import ops
 
-from .parts import Part
+from .parts import Outputs, Part, Replacements, Run
 
-# Parts of a detector, and what they may be. A subclass may compute something else.
-NEEDED = {
+# Supported values of a detector's attributes. Subclasses are excluded: they may compute something
+# else.
+SUPPORTED = {
     '__class__': (detectors.FasterRCNN,),
     'rpn_head.__class__': (dense_heads.RPNHead,),
     'rpn_head.prior_generator.__class__': (AnchorGenerator,),
@@ -34,18 +36,18 @@ NEEDED = {
         roi_heads.Shared4Conv1FCBBoxHead,
         roi_heads.ConvFCBBoxHead,
     ),
-    'roi_head.bbox_head.custom_cls_channels': (False,),  # else its loss makes the scores
+    'roi_head.bbox_head.custom_cls_channels': (False,),  # else its loss computes the scores
     'roi_head.bbox_head.with_cls': (True,),
     'roi_head.bbox_head.with_reg': (True,),
     'roi_head.bbox_head.bbox_coder.__class__': (DeltaXYWHBBoxCoder,),
     'roi_head.bbox_head.bbox_coder.add_ctr_clamp': (False,),
 }
-MAX_LOG_RATIO = abs(math.log(16 / 1000))  # wh_ratio_clip, which mmdetection's heads leave as it is
+MAX_LOG_RATIO = abs(math.log(16 / 1000))  # the default of wh_ratio_clip, which no head changes
 
 
 def unsupported(model: nn.Module) -> str | None:
-    """Why a detector is none that :class:`FasterRCNN` computes, in one line; None if it is one."""
-    for name, allowed in NEEDED.items():
+    """Why :class:`FasterRCNN` does not support a detector, in one line; None if it does."""
+    for name, allowed in SUPPORTED.items():
         found = attrgetter(name)(model)
         if found not in allowed:
             name = name.removesuffix('__class__').rstrip('.') or 'the detector'
@@ -53,24 +55,24 @@ def unsupported(model: nn.Module) -> str | None:
             return f'{name} is {found}, not {wanted}'
     for name in ('rpn_head', 'roi_head'):
         nms = dict(getattr(model, name).test_cfg.nms or {})
-        nms.pop('split_thr', None)  # saves memory: above it the groups are gone through in turn
+        nms.pop('split_thr', None)  # changes the use of memory, not the result
         if nms.get('type') != 'nms' or set(nms) != {'type', 'iou_threshold'}:
             return f'{name}.test_cfg.nms is {nms}, not nms with an iou_threshold alone'
     return None
 
 
 class FasterRCNN(Part):
-    """What a Faster R-CNN predicts for one image, such that ONNX can hold it at every size.
+    """The predictions of a Faster R-CNN for one image, of any size, in operators of ONNX opset 16.
 
-    It gives what ``model.predict`` gives with ``rescale=False`` for an image that is not padded, in
-    operators of opset 16. Its model is one of which :func:`unsupported` names nothing.
+    The same as ``model.predict`` with ``rescale=False`` for an image without padding. Supports
+    models for which :func:`unsupported` returns None.
     """
 
     names = ('boxes', 'scores', 'labels')
-    batches = False
+    one_image = True
 
     def compute(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Detect.
+        """Detect objects.
 
         Args:
             images (Tensor): Shape (1, 3, H, W), normalised.
@@ -83,22 +85,37 @@ class FasterRCNN(Part):
         limits = torch.cat([images.new_full((1,), images.shape[axis]) for axis in (3, 2, 3, 2)])
         return self.classify(maps, self.propose(maps, limits), limits)
 
-    def differences(
-        self, expected: dict[str, Tensor], found: dict[str, Tensor]
-    ) -> dict[str, float]:
-        """Of the boxes that both sides have, and their scores; nothing where there are none."""
-        boxes, scores, paired = pairs(expected, found)
-        if not paired.any():
-            return {}
-        return {'boxes': boxes[paired].max().item(), 'scores': scores[paired].max().item()}
+    def replacements(self, run: Run) -> Replacements:
+        """See :class:`Part`."""
 
-    def strays(self, expected: dict[str, Tensor], found: dict[str, Tensor]) -> tuple[int, int]:
-        """Boxes, and those of one side only: of two with nearly equal scores NMS keeps either."""
-        most, paired = max(len(expected['boxes']), len(found['boxes'])), pairs(expected, found)[2]
-        return most, most - int(paired.sum())
+        def predict(images: Tensor, samples: list, rescale: bool = True) -> list:
+            results = []
+            for image, sample in zip(images, samples, strict=True):
+                boxes, scores, labels = run(image[None]).values()
+                # mmdetection clips to the image, the file to the padded image.
+                height, width = sample.img_shape[:2]
+                boxes = boxes.minimum(boxes.new_tensor([width, height] * 2))
+                if rescale:
+                    boxes = boxes / boxes.new_tensor(sample.scale_factor).repeat(2)
+                results.append(InstanceData(bboxes=boxes, scores=scores, labels=labels))
+            return self.model.add_pred_to_datasample(samples, results)
+
+        return [(self.model, 'predict', predict)]
+
+    def differences(self, expected: Outputs, found: Outputs) -> dict[str, float]:
+        """As :class:`Part`, of the matched boxes and their scores; empty if there are none."""
+        boxes, scores, matched = match_boxes(expected, found)
+        if not matched.any():
+            return {}
+        return {'boxes': boxes[matched].max().item(), 'scores': scores[matched].max().item()}
+
+    def unmatched(self, expected: Outputs, found: Outputs) -> tuple[int, int]:
+        """See :class:`Part`; of two boxes with nearly equal scores NMS may keep either."""
+        most = max(len(expected['boxes']), len(found['boxes']))
+        return most, most - int(match_boxes(expected, found)[2].sum())
 
     def propose(self, maps: tuple[Tensor, ...], limits: Tensor) -> Tensor:
-        """The boxes of the first stage, of shape (n, 4), in pixels; ``limits`` is W H W H."""
+        """The proposals, shape (n, 4), in pixels; ``limits`` is W H W H."""
         head, cfg = self.model.rpn_head, self.model.rpn_head.test_cfg
         outputs = head(maps)
         sizes = [x.shape[-2:] for x in outputs[0]]
@@ -108,7 +125,7 @@ class FasterRCNN(Part):
         for level, (scores, deltas, anchors) in enumerate(zip(*outputs, priors, strict=True)):
             scores = scores[0].permute(1, 2, 0).reshape(-1, head.cls_out_channels)
             scores = (scores.sigmoid() if head.use_sigmoid_cls else scores.softmax(-1))[:, 0]
-            # Not topk: a slice takes what there is where a level has fewer anchors than that.
+            # Not topk, which fails on levels with fewer anchors than nms_pre.
             scores, order = (x[:last] for x in scores.sort(descending=True))
             deltas = deltas[0].permute(1, 2, 0).reshape(-1, 4)[order]
             boxes = decode(head.bbox_coder, anchors[order], deltas, limits)
@@ -120,12 +137,12 @@ class FasterRCNN(Part):
         return boxes[suppress(boxes, scores, groups, cfg)]
 
     def classify(self, maps: tuple[Tensor, ...], boxes: Tensor, limits: Tensor) -> tuple:
-        """What :meth:`compute` returns, from the boxes of the first stage."""
+        """The outputs of :meth:`compute`, from the proposals."""
         extractor, head = self.model.roi_head.bbox_roi_extractor, self.model.roi_head.bbox_head
         cfg = self.model.roi_head.test_cfg
         rois = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], 1)
         levels = extractor.map_roi_levels(rois, extractor.num_inputs)
-        # In the order of the levels from here on, for writing rows in place makes a ScatterND.
+        # From here on the rows are ordered by level: restoring their order would need a ScatterND.
         parts = [rois[indices(levels == level)] for level in range(extractor.num_inputs)]
         pooled = [
             ops.roi_align(
@@ -145,12 +162,13 @@ class FasterRCNN(Part):
         return boxes[kept], scores[kept], labels[kept]
 
 
-def pairs(expected: dict[str, Tensor], found: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes of the one and the other side, one to one and of the same label, the nearest together.
+def match_boxes(expected: Outputs, found: Outputs) -> tuple[Tensor, Tensor, Tensor]:
+    """Match the boxes of two sides one to one, the nearest with the same label first.
 
     Returns:
-        tuple[Tensor, Tensor, Tensor]: Shape (pairs,) each: how far the boxes are apart, as a share
-        of the largest coordinate; how far the scores; and whether it is one box (both below 1%).
+        tuple[Tensor, Tensor, Tensor]: Of each pair, shape (pairs,): the distance of the boxes as a
+        share of the largest coordinate, the difference of the scores, and whether it is the same
+        box, for which both are below 1%.
     """
     largest = max(
         [x['boxes'].abs().max().item() for x in (expected, found) if len(x['boxes'])] or [1]
@@ -165,7 +183,7 @@ def pairs(expected: dict[str, Tensor], found: dict[str, Tensor]) -> tuple[Tensor
 
 
 def decode(coder: DeltaXYWHBBoxCoder, boxes: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
-    """Boxes moved and scaled as predicted; the coder's own ``decode`` fails in an export.
+    """Move and scale boxes by deltas; the coder's own ``decode`` cannot be exported.
 
     Boxes and deltas have shape (..., 4); boxes are x1 y1 x2 y2 in pixels, ``limits`` is W H W H.
     """
@@ -178,13 +196,14 @@ def decode(coder: DeltaXYWHBBoxCoder, boxes: Tensor, deltas: Tensor, limits: Ten
 
 
 def suppress(boxes: Tensor, scores: Tensor, groups: Tensor, cfg: dict) -> Tensor:
-    """Which boxes NMS keeps when each group is apart, highest score first."""
-    # Groups are moved as far as mmcv moves them, for the same rounding. No boxes have no maximum.
+    """The indices that NMS keeps within each group, highest score first."""
+    # The offsets of the groups are mmcv's, for the same rounding. The zeros are for the maximum of
+    # no boxes.
     step = torch.cat([boxes, boxes.new_zeros(1, 4)]).max() + 1
     kept = ops.nms(boxes + (groups * step)[:, None], scores, cfg.nms.iou_threshold)
     return kept[: cfg.max_per_img] if cfg.max_per_img > 0 else kept
 
 
 def indices(mask: Tensor) -> Tensor:
-    """Where a mask of one axis is true, of shape (n,)."""
+    """The indices where a mask of shape (N,) is true."""
     return mask.nonzero().squeeze(1)

@@ -1,13 +1,13 @@
-"""The formats, and which one a file has."""
+"""All export formats, and the loading of a file in any of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile, is_zipfile
 
 from ..errors import UserError, cause
-from .exported_file import ExportedFile
+from .exported_file import ExportedFile, require_packages
 from .onnx_file import OnnxFile
 from .openvino_file import OpenVinoFile
 from .torch_files import AOTInductorFile, ExportedProgramFile, TorchScriptFile
@@ -25,39 +25,33 @@ def open_file(path: Path, selectors: Sequence[str] = (), precision: str = 'f32')
     """Load an exported file.
 
     Args:
-        path (Path): What `tools/deployment/export.py` wrote.
+        path (Path): A file written by `tools/deployment/export.py`.
         selectors (Sequence[str]): See :class:`ExportedFile`. Defaults to none.
         precision (str): See :class:`ExportedFile`. Defaults to 'f32'.
 
-    Returns:
-        ExportedFile: Ready to run.
-
     Raises:
-        UserError: If it is not there, is none of ours, or its runtime is missing.
+        UserError: If the file is missing or is not an exported network, or its runtime is missing.
     """
     if not path.is_file():
         raise UserError(f'{path} is not there; tools/deployment/export.py writes it')
-    kind = kind_of(path)
-    kind.check_packages()
+    kind = format_of(path)
+    require_packages(kind.packages)
     try:
+        names = ZipFile(path).namelist() if is_zipfile(path) else []
+        if any('aotinductor' in name for name in names):  # has the suffix of torch.export
+            kind = AOTInductorFile
         return kind(path, selectors, precision)
-    except Exception as problem:  # each runtime has its own kinds
+    except Exception as problem:  # each runtime has its own exceptions
         raise UserError(
             f'{path} cannot be loaded; was it written by tools/deployment/export.py? '
             f'{type(problem).__name__}: {cause(problem)[:300]}'
         ) from problem
 
 
-def kind_of(path: Path) -> type[ExportedFile]:
-    """The class of a file, by its name; two formats of torch share one."""
-    kinds = [kind for kind in FORMATS.values() if kind.suffix == path.suffix]
-    if not kinds:
-        known = ', '.join(sorted({kind.suffix for kind in FORMATS.values()}))
-        raise UserError(f'{path} is no exported file: its name should end with one of {known}')
-    if len(kinds) == 1:
-        return kinds[0]
-    try:
-        names = ZipFile(path).namelist()
-    except BadZipFile:
-        names = []
-    return AOTInductorFile if any('aotinductor' in name for name in names) else ExportedProgramFile
+def format_of(path: Path) -> type[ExportedFile]:
+    """The default format of files with this suffix."""
+    for kind in FORMATS.values():
+        if kind.suffix == path.suffix:
+            return kind
+    known = ', '.join(dict.fromkeys(kind.suffix for kind in FORMATS.values()))
+    raise UserError(f'{path} says no format: let its name end with one of {known}')

@@ -16,20 +16,21 @@ from .exported_file import AXES, Export, ExportedFile
 
 # The first with LayerNormalization, and RoiAlign at half pixels; torch 2.1 writes it.
 OPSET = 17
-ROOT = '/model'  # the scope of a part's model in the names of nodes
-CHOICE = '/selector/TopK'  # whose second output is the chosen channels
+ROOT = '/model'  # prefix of node names: Part keeps its model under this name
+TOPK = '/selector/TopK'  # whose second output is the selected channels
 
 
 class OnnxFile(ExportedFile):
-    """ONNX by the exporter of torch that traces TorchScript.
+    """ONNX, written by torch's TorchScript-based exporter.
 
-    Both stacks have it, and it names every node after its module. The newer exporter (dynamo) was
-    tried: as good a graph, but numbered nodes and the paths of this machine's files in it.
+    Both tested versions of torch have this exporter, and it names every node after its module. The
+    newer exporter (dynamo) writes an equally good graph, but numbers the nodes and stores the paths
+    of local source files in it.
     """
 
     suffix = '.onnx'
     packages = ('onnx', 'onnxruntime')
-    takes_fp16 = True
+    supports_fp16 = True
 
     @classmethod
     def write(cls, export: Export, path: Path) -> None:
@@ -38,16 +39,14 @@ class OnnxFile(ExportedFile):
 
         onnx.save(to_onnx(export), path)
 
-    def open(self, precision: str) -> None:
-        """See :class:`ExportedFile`; the selectors' choices become outputs of the graph."""
+    def _load(self, precision: str) -> dict[str, str]:
         import onnx
         import onnxruntime
 
         model = onnx.load(self.path)
-        self.metadata = {entry.key: entry.value for entry in model.metadata_props}
         nodes = {selector_of(node.name): node for node in model.graph.node}
         self.selectors = [name for name in self.selectors if name in nodes]
-        for name in self.selectors:
+        for name in self.selectors:  # the selections become outputs of the graph
             model.graph.output.append(onnx.ValueInfoProto(name=nodes[name].output[1]))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
@@ -55,19 +54,15 @@ class OnnxFile(ExportedFile):
         self.session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=['CPUExecutionProvider']
         )
+        return {entry.key: entry.value for entry in model.metadata_props}
 
-    def compute(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """See :class:`ExportedFile`."""
-        found = self.session.run(None, {'images': images.numpy()})
-        tensors = [torch.from_numpy(array) for array in found]
-        return split(tensors, len(self.selectors))
+    def _compute(self, images: Tensor) -> list[Tensor]:
+        arrays = self.session.run(None, {'images': images.numpy()})
+        return [torch.from_numpy(array) for array in arrays]
 
 
 def to_onnx(export: Export):
-    """Trace a part.
-
-    Args:
-        export (Export): What to write.
+    """Export a network to ONNX.
 
     Returns:
         onnx.ModelProto: Its nodes are named after the modules of the model, such as
@@ -79,12 +74,15 @@ def to_onnx(export: Export):
     model = onnx.load_from_string(traced(export.part, export.images, export.part.names, axes))
     for node in list(model.graph.node):
         node.name = node.name.removeprefix(ROOT)
-        if node.op_type == 'Constant':  # TensorRT wants the k of TopK among the initialisers
+        if node.op_type == 'Constant':  # TensorRT needs the k of TopK among the initialisers
             model.graph.initializer.add().CopyFrom(node.attribute[0].t)
             model.graph.initializer[-1].name = node.output[0]
             model.graph.node.remove(node)
     if export.fp16:
-        model = halve(model)
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        in_float = [node.name for node in model.graph.node if '/selector/' in node.name]
+        model = convert_float_to_float16(model, keep_io_types=True, node_block_list=in_float)
     metadata = export.metadata('torch.onnx.export (TorchScript-based)')
     onnx.helper.set_model_props(model, {**metadata, 'opset': str(OPSET)})
     return model
@@ -93,23 +91,24 @@ def to_onnx(export: Export):
 def traced(
     network: nn.Module, images: Tensor, names: Sequence[str], axes: dict[int, str] | None = None
 ) -> bytes:
-    """A network as ONNX, without what a file says of itself.
+    """Trace a network to ONNX, without metadata.
 
     Args:
-        network (nn.Module): From images to one or more tensors.
-        images (Tensor): An example.
-        names (Sequence[str]): Of its outputs.
-        axes (dict[int, str], optional): Names for axes of the images that may have another size.
-            Defaults to none.
+        network (nn.Module): Maps images to one or more tensors.
+        images (Tensor): An example input.
+        names (Sequence[str]): Names of the outputs.
+        axes (dict[int, str], optional): Names of the dynamic axes of the images. Defaults to None,
+            no dynamic axes.
 
     Returns:
-        bytes: The serialised graph, whose input is 'images'.
+        bytes: The serialised graph; its input is called 'images'.
     """
     # Before torch 2.5 there was no other exporter to choose.
     only = {'dynamo': False} if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}
     buffer = BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter('ignore')  # of constants that depend on the shape, and of its age
+        # Warns that values which depend on the shape become constants, and that it is legacy.
+        warnings.simplefilter('ignore')
         torch.onnx.export(
             network,
             (images,),
@@ -123,26 +122,12 @@ def traced(
     return buffer.getvalue()
 
 
-def halve(model):
-    """Half precision but for images, outputs and selectors; by a tool of ONNX Runtime."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    kept = [node.name for node in model.graph.node if '/selector/' in node.name]
-    return convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
-
-
 def selector_of(node: str) -> str | None:
-    """The selector whose choice a node gives: 'layer1.1.selector' for what it is named after.
+    """The selector that a TopK node belongs to, such as 'layer1.1.selector'; else None.
 
-    Within a container its name stands once more: '/layer1/layer1.1/selector/TopK'.
+    A node in a container repeats the container's name: '/layer1/layer1.1/selector/TopK'.
     """
-    if not node.endswith(CHOICE):
+    if not node.endswith(TOPK):
         return None
     scopes = node.split('/')[1:]
     return '.'.join(scope for scope, inner in pairwise(scopes) if not inner.startswith(f'{scope}.'))
-
-
-def split(tensors: list[Tensor], selectors: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Outputs and choices; these were added last."""
-    outputs = len(tensors) - selectors
-    return tensors[:outputs], tensors[outputs:]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .exported_file import Export, ExportedFile
-from .onnx_file import selector_of, split, to_onnx
+from .onnx_file import selector_of, to_onnx
 
 SECTION = 'mmcnnmod'  # of the file's runtime information
 
@@ -18,8 +18,9 @@ class OpenVinoFile(ExportedFile):
     """OpenVINO's format, converted from the ONNX graph."""
 
     suffix = '.xml'
+    weights_suffix = '.bin'
     packages = ('onnx', 'openvino')
-    takes_fp16 = True
+    supports_fp16 = True
     precisions = ('f32', 'default')
 
     @classmethod
@@ -33,16 +34,12 @@ class OpenVinoFile(ExportedFile):
             model.set_rt_info(entry.value, [SECTION, entry.key])
         openvino.save_model(model, path, compress_to_fp16=export.fp16)
 
-    def open(self, precision: str) -> None:
-        """See :class:`ExportedFile`."""
+    def _load(self, precision: str) -> dict[str, str]:
         import openvino
 
         core = openvino.Core()
         model = core.read_model(self.path)
-        self.metadata = {
-            key: str(value.astype(str))
-            for key, value in model.get_rt_info([SECTION]).astype(dict).items()
-        }
+        metadata = model.get_rt_info([SECTION]).astype(dict)
         nodes = {selector_of(node.get_friendly_name()): node for node in model.get_ops()}
         self.selectors = [name for name in self.selectors if name in nodes]
         for name in self.selectors:
@@ -53,9 +50,8 @@ class OpenVinoFile(ExportedFile):
         compiled = core.compile_model(model, 'CPU', settings)
         self.precision = compiled.get_property('INFERENCE_PRECISION_HINT').to_string()
         self.request = compiled.create_infer_request()
+        return {key: str(value.astype(str)) for key, value in metadata.items()}
 
-    def compute(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """See :class:`ExportedFile`."""
+    def _compute(self, images: Tensor) -> list[Tensor]:
         results = self.request.infer([images.numpy()])
-        tensors = [torch.from_numpy(array.copy()) for array in results.values()]
-        return split(tensors, len(self.selectors))
+        return [torch.from_numpy(array.copy()) for array in results.values()]

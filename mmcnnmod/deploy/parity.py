@@ -1,4 +1,4 @@
-"""Whether a file computes the network that it was written from."""
+"""Check that an exported file computes the same network as PyTorch."""
 
 from __future__ import annotations
 
@@ -13,68 +13,66 @@ from ..layers import ChannelSelector
 from .exported_file import ExportedFile
 from .parts import Part, selectors
 
-# Of an output, or of a selector's logits, as a share of its largest value. Rounding in float32
-# gave 1e-5 and less in all networks that were tried.
+# Of an output or of a selector's logits, as a share of the largest value. Rounding in float32
+# caused at most 1e-5 in all networks that were tried.
 TOLERANCE = 1e-4
 HALF_TOLERANCE = 2e-2  # of files in half precision
-STRAYS = 0.05  # the share of a detector's boxes that may be others
+UNMATCHED = 0.05  # the largest share of boxes that only one side has
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a file and PyTorch make of the same images.
+    """The differences between a file and PyTorch on the same images.
 
     Attributes:
-        differences (dict[str, float]): Of each output, as a share of its largest value. PyTorch
-            computes with the channels that the file has chosen.
-        same (int): How often a selector has chosen the same channels, in the same order.
-        ties (int): How often others, whose logits differ by no more than rounding.
-        others (int): How often others.
-        tolerance (float): Up to which difference they agree.
-        boxes (int): How many boxes a detector has found. Defaults to 0.
-        strays (int): How many of them the file or PyTorch alone has found. Defaults to 0.
+        differences (dict[str, float]): The largest difference of each output, as a share of its
+            largest value. PyTorch processes the channels that the file selected.
+        same (int): How many selections are the same channels in the same order.
+        tied (int): How many are other channels whose logits differ by rounding only.
+        others (int): How many are other channels.
+        tolerance (float): The largest difference that counts as rounding.
+        boxes (int): How many boxes a detector found. Defaults to 0.
+        unmatched (int): How many of the boxes only one side found. Defaults to 0.
     """
 
     differences: dict[str, float]
     same: int
-    ties: int
+    tied: int
     others: int
     tolerance: float
     boxes: int = 0
-    strays: int = 0
+    unmatched: int = 0
 
     @property
     def agrees(self) -> bool:
-        """Whether it is the same network."""
-        differences = self.differences.values()
-        few = self.strays <= STRAYS * self.boxes
-        return few and not self.others and all(each <= self.tolerance for each in differences)
+        """Whether the file computes the same network."""
+        return (
+            not self.others
+            and self.unmatched <= UNMATCHED * self.boxes
+            and all(value <= self.tolerance for value in self.differences.values())
+        )
 
     def __add__(self, other: Comparison) -> Comparison:
-        """Both together."""
-        names = {**self.differences, **other.differences}
+        """The comparison on the images of both."""
+        counts = ('same', 'tied', 'others', 'boxes', 'unmatched')
+        differences = dict(self.differences)
+        for name, value in other.differences.items():
+            differences[name] = max(value, differences.get(name, 0.0))
         return Comparison(
-            {
-                name: max(each.differences.get(name, 0.0) for each in (self, other))
-                for name in names
-            },
-            self.same + other.same,
-            self.ties + other.ties,
-            self.others + other.others,
-            self.tolerance,
-            self.boxes + other.boxes,
-            self.strays + other.strays,
+            differences,
+            tolerance=self.tolerance,
+            **{name: getattr(self, name) + getattr(other, name) for name in counts},
         )
 
     def __str__(self) -> str:
         text = ', '.join(f'{name} {value:.1e}' for name, value in self.differences.items())
         text = text or 'no boxes'
         if self.boxes:
-            text += f' ({self.boxes} boxes, {self.strays} on one side only)'
-        if not self.same + self.ties + self.others:
+            text += f' ({self.boxes} boxes, {self.unmatched} on one side only)'
+        if not self.same + self.tied + self.others:
             return text
         text += f'; selections: {self.same} the same'
-        text += f', {self.ties} tied' if self.ties else ''
+        text += f', {self.tied} tied' if self.tied else ''
         return text + (f', {self.others} DIFFERENT' if self.others else '')
 
 
@@ -82,47 +80,43 @@ class Comparison:
 def compare(
     reference: Part, images: Tensor, file: ExportedFile, given: Tensor, tolerance: float = TOLERANCE
 ) -> Comparison:
-    """Run a file and PyTorch.
+    """Compare a file with PyTorch.
 
     Args:
-        reference (Part): As PyTorch computes it, norms not folded, on the CPU.
+        reference (Part): The network in PyTorch, norms not folded, on the CPU.
         images (Tensor): Normalised images, float32, shape (N, 3, H, W).
-        file (ExportedFile): Opened with the names of the selectors, if it shows them.
-        given (Tensor): The same images as the file takes them.
+        file (ExportedFile): Opened with the names of the selectors, if it shows selections.
+        given (Tensor): The same images in the form that the file takes.
         tolerance (float): See :class:`Comparison`. Defaults to ``TOLERANCE``.
-
-    Returns:
-        Comparison: With every output and every selector.
     """
-    found, chosen = file(given)
-    with choosing(reference, chosen) as gaps:
+    found, selected = file(given)
+    with forced_selections(reference, selected) as gaps:
         outputs = reference.compute(images)
     expected = dict(zip(reference.names, outputs, strict=True))
-    judged = torch.cat(gaps) if gaps else torch.zeros(0, 2)
-    same = judged[:, 0] > 0
-    ties = ~same & (judged[:, 1] <= tolerance)
+    same, gap = (torch.cat(gaps) if gaps else torch.zeros(0, 2)).unbind(1)
+    tied = (same == 0) & (gap <= tolerance)
+    others = (same == 0) & ~tied
+    counts = [int(each.sum()) for each in (same, tied, others)]
     return Comparison(
         reference.differences(expected, found),
-        int(same.sum()),
-        int(ties.sum()),
-        int((~same & ~ties).sum()),
+        *counts,
         tolerance,
-        *reference.strays(expected, found),
+        *reference.unmatched(expected, found),
     )
 
 
 @contextmanager
-def choosing(part: Part, chosen: dict[str, Tensor]) -> Iterator[list[Tensor]]:
-    """Within it, the selectors choose what they are told.
+def forced_selections(part: Part, selected: dict[str, Tensor]) -> Iterator[list[Tensor]]:
+    """Context in which the selectors of a network select given channels.
 
     Args:
-        part (Part): A network.
-        chosen (dict[str, Tensor]): Channels, shape (N, k), by the selectors' names.
+        part (Part): The network.
+        selected (dict[str, Tensor]): The channels, shape (N, k), by the selectors' names.
 
     Yields:
-        list[Tensor]: Filled in while the network runs. For each selector shape (N, 2): whether it
-        would have chosen the same, and how far the logits of the given channels are from those of
-        the channels that it would have chosen, as a share of the largest logit.
+        list[Tensor]: One tensor of shape (N, 2) for each selector that has run: whether its own
+        selection is the same, and the largest difference between the logits of the given channels
+        and those of its own, as a share of the largest logit.
     """
     gaps = []
 
@@ -130,17 +124,17 @@ def choosing(part: Part, chosen: dict[str, Tensor]) -> Iterator[list[Tensor]]:
         logits = selector.logits(*inputs)
         given = logits.gather(1, index)
         gap = (given - logits.gather(1, own[0])).abs().amax(1)
-        # Where no hidden unit is on, all logits are 0, and every choice is a tie.
+        # If no hidden unit is active, all logits are 0 and every selection is a tie.
         gap = gap / logits.abs().amax(1).clamp(min=1e-30)
         gaps.append(torch.stack([(index == own[0]).all(1), gap], 1))
         return index, given.sigmoid()
 
     handles = [
         selector.register_forward_hook(
-            lambda module, inputs, own, index=chosen[name]: force(module, inputs, own, index)
+            lambda module, inputs, own, index=selected[name]: force(module, inputs, own, index)
         )
         for name, selector in selectors(part).items()
-        if name in chosen
+        if name in selected
     ]
     try:
         yield gaps

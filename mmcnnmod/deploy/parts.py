@@ -1,7 +1,8 @@
-"""What of a model goes into a file: images in, named tensors out."""
+"""What can be exported of a model: a function from a batch of images to named tensors."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 
 import torch
@@ -12,88 +13,84 @@ from ..layers import ChannelSelector, MoDBlock, RandomSelector
 from ..ops import fold_batch_norms
 
 BGR_TO_RGB = [2, 1, 0]
-SIDE = 256  # of an image that tells the stride
+SIDE = 256  # of the image that the stride is measured on
+
+Outputs = dict[str, Tensor]  # by name
+Run = Callable[[Tensor], Outputs]  # from normalised images, shape (N, 3, H, W), to outputs
+Replacements = list[tuple[nn.Module, str, Callable]]  # modules, names of methods, functions
 
 
 class Part(nn.Module):
     """A model, or its backbone, as a function from a batch of images to tensors.
 
     Args:
-        model (nn.Module): Of a config of mmpretrain, mmseg or mmdet, in eval mode.
-        raw (bool): Whether the images are as the data set gives them, uint8 from 0 to 255, and
-            the data preprocessor's mean, deviation and channel order are part of the function.
-            Defaults to False: they have been applied, the images are float32.
+        model (nn.Module): A model of mmpretrain, mmseg or mmdet, in eval mode.
+        raw (bool): Whether it takes uint8 images from 0 to 255, as the data set returns them, and
+            applies the data preprocessor's mean, deviation and channel order itself. Defaults to
+            False: it takes normalised float32 images.
     """
 
-    names: tuple[str, ...] = ()
-    batches = True  # whether it computes several images at once
+    names: tuple[str, ...] = ()  # of the outputs
+    one_image = False  # whether it takes batches of one image only
 
     def __init__(self, model: nn.Module, raw: bool = False) -> None:
         super().__init__()
         self.model = model
         self.raw = raw
-        self.eval()  # all of it: exporters put the whole back into the root's own mode
+        self.eval()  # exporters set all modules to the mode of the root module
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """What the file computes.
-
-        Args:
-            images (Tensor): Shape (N, 3, H, W).
-
-        Returns:
-            tuple[Tensor, ...]: In the order of ``names``.
-        """
+        """Compute the outputs, in the order of ``names``, for images of shape (N, 3, H, W)."""
         return self.compute(self.normalize(images) if self.raw else images)
 
     def compute(self, images: Tensor) -> tuple[Tensor, ...]:
-        """From normalised images to the outputs."""
+        """Compute the outputs for normalised images."""
         raise NotImplementedError
 
-    def differences(
-        self, expected: dict[str, Tensor], found: dict[str, Tensor]
-    ) -> dict[str, float]:
-        """How far outputs are from what they should be.
+    def replacements(self, run: Run) -> Replacements:
+        """Functions to call instead of methods, so that the model's outputs come from ``run``."""
+        raise NotImplementedError
 
-        Args:
-            expected (dict[str, Tensor]): By name.
-            found (dict[str, Tensor]): By name, of the same shapes.
-
-        Returns:
-            dict[str, float]: The largest difference of each, as a share of its largest value.
-        """
+    def differences(self, expected: Outputs, found: Outputs) -> dict[str, float]:
+        """The largest difference of each output, as a share of its largest expected value."""
         return {name: difference(found[name], expected[name]) for name in expected}
 
-    def strays(self, expected: dict[str, Tensor], found: dict[str, Tensor]) -> tuple[int, int]:
-        """How many things were found, and how many of them by one side only; here there are none.
-
-        Args:
-            expected (dict[str, Tensor]): By name.
-            found (dict[str, Tensor]): By name.
-
-        Returns:
-            tuple[int, int]: Both numbers.
-        """
+    def unmatched(self, expected: Outputs, found: Outputs) -> tuple[int, int]:
+        """The number of detected boxes, and how many of them only one side has."""
         return 0, 0
 
     def normalize(self, images: Tensor) -> Tensor:
-        """As the data preprocessor of the model does."""
+        """Normalise images as the model's data preprocessor does."""
         images = images.float()
         if swaps_channels(self.model):
             images = images[:, BGR_TO_RGB]
         mean, std = statistics(self.model)
         return images if mean is None else (images - mean) / std
 
+    def denormalize(self, images: Tensor) -> Tensor:
+        """Turn normalised images back into uint8; padding becomes the mean."""
+        mean, std = statistics(self.model)
+        images = images if mean is None else images * std + mean
+        images = images[:, BGR_TO_RGB] if swaps_channels(self.model) else images
+        return images.round().clamp(0, 255).to(torch.uint8)
+
 
 class Maps(Part):
-    """The feature maps of the backbone; of a segmentor or detector those of its neck."""
+    """The feature maps of a classifier's backbone, or of another model's backbone and neck."""
 
-    def __init__(self, model: nn.Module, raw: bool = False, count: int = 1) -> None:
+    def __init__(self, model: nn.Module, raw: bool = False) -> None:
         super().__init__(model, raw)
-        self.names = tuple(f'map{i}' for i in range(count))
+        self.names = tuple(f'map{i}' for i in range(len(example_maps(model))))
 
     def compute(self, images: Tensor) -> tuple[Tensor, ...]:
         """Shape (N, C, H / stride, W / stride) each, the finest first."""
         return tuple(feature_maps(self.model, images))
+
+    def replacements(self, run: Run) -> Replacements:
+        """See :class:`Part`."""
+        model = self.model
+        replaced = (model.backbone, 'forward') if is_classifier(model) else (model, 'extract_feat')
+        return [(*replaced, lambda images: tuple(run(images).values()))]
 
 
 class Scores(Part):
@@ -102,13 +99,29 @@ class Scores(Part):
     names = ('scores',)
 
     def compute(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Shape (N, classes), each from 0 to 1; they add up to 1 unless labels may go together."""
+        """Shape (N, classes), from 0 to 1; they add up to 1 unless there are several labels."""
         logits = self.model(images, mode='tensor')
-        return (logits.softmax(1) if add_up(self.model) else logits.sigmoid(),)
+        return (logits.sigmoid() if self.is_multi_label() else logits.softmax(1),)
+
+    def replacements(self, run: Run) -> Replacements:
+        """See :class:`Part`; the head gets logits, from which it computes the scores again."""
+
+        def logits(images: Tensor) -> Tensor:
+            scores = run(images)['scores']
+            return scores.logit() if self.is_multi_label() else scores.log()
+
+        return [
+            (self.model, 'extract_feat', lambda images: images),
+            (self.model.head, 'forward', logits),
+        ]
+
+    def is_multi_label(self) -> bool:
+        """Whether the scores are one sigmoid for each label, not a softmax."""
+        return any('MultiLabel' in base.__name__ for base in type(self.model.head).__mro__)
 
 
 class LabelMap(Part):
-    """The logits of a segmentor at the images' size, and the label of every pixel."""
+    """The logits of a segmentor at the size of the image, and the label of every pixel."""
 
     names = ('logits', 'labels')
 
@@ -121,10 +134,12 @@ class LabelMap(Part):
             return logits, logits.argmax(1)
         return logits, (logits.sigmoid() > self.model.decode_head.threshold)[:, 0].long()
 
-    def differences(
-        self, expected: dict[str, Tensor], found: dict[str, Tensor]
-    ) -> dict[str, float]:
-        """Of another label: how far its logit is from the decision, as a share of the largest."""
+    def replacements(self, run: Run) -> Replacements:
+        """See :class:`Part`."""
+        return [(self.model, 'encode_decode', lambda images, metas: run(images)['logits'])]
+
+    def differences(self, expected: Outputs, found: Outputs) -> dict[str, float]:
+        """As :class:`Part`; for labels, how far the logit of another label is below the best."""
         logits = expected['logits']
         result = {'logits': difference(found['logits'], logits)}
         if found['labels'].shape != expected['labels'].shape:
@@ -138,19 +153,16 @@ class LabelMap(Part):
 
 
 def part_of(model: nn.Module, what: str, raw: bool = False) -> Part:
-    """What of a model goes into a file.
+    """Select what to export of a model.
 
     Args:
-        model (nn.Module): In eval mode.
+        model (nn.Module): In eval mode. It is not copied.
         what (str): 'model' or 'backbone'.
-        raw (bool): See :class:`Part`.
-
-    Returns:
-        Part: It holds the model itself.
+        raw (bool): See :class:`Part`. Defaults to False.
 
     Raises:
-        UserError: If a model of this kind cannot be computed as a whole outside its toolbox, or
-            channels are selected at random.
+        UserError: If this kind of model can only be exported as a backbone, has no preprocessing
+            to export, or selects channels at random.
     """
     if any(isinstance(module, RandomSelector) for module in model.modules()):
         raise UserError(
@@ -163,7 +175,7 @@ def part_of(model: nn.Module, what: str, raw: bool = False) -> Part:
             'deviation and no channel order to put into the file; leave --with-preprocessing out'
         )
     if what == 'backbone':
-        return Maps(model, raw, len(maps_of(model)))
+        return Maps(model, raw)
     if hasattr(model, 'encode_decode'):
         return LabelMap(model, raw)
     if is_classifier(model):
@@ -173,46 +185,41 @@ def part_of(model: nn.Module, what: str, raw: bool = False) -> Part:
         from .faster_rcnn import FasterRCNN, unsupported
 
         reason = unsupported(model)
-    if reason:
-        raise UserError(f'{type(model).__name__} cannot be exported as a whole: {reason}; its '
-                        'feature maps can: --what backbone')  # fmt: skip
-    return FasterRCNN(model, raw)
+        if not reason:
+            return FasterRCNN(model, raw)
+    raise UserError(
+        f'{type(model).__name__} cannot be exported as a whole: {reason}; its feature maps can: '
+        '--what backbone'
+    )
 
 
 def is_classifier(model: nn.Module) -> bool:
-    """Whether it is one of mmpretrain's classifiers with a head that gives logits."""
+    """Whether it is one of mmpretrain's classifiers with a head that returns logits."""
     return hasattr(model, 'head') and hasattr(model, 'get_layer_depth')
 
 
-def add_up(classifier: nn.Module) -> bool:
-    """Whether the scores of a classifier are a softmax, and not one sigmoid for each label."""
-    return not any('MultiLabel' in base.__name__ for base in type(classifier.head).__mro__)
-
-
 def feature_maps(model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
-    """What the heads of a model read."""
-    if is_classifier(model):  # whose neck pools the maps away
-        return model.backbone(images)
-    return model.extract_feat(images)
+    """The feature maps that the heads of a model read; a classifier's neck pools them."""
+    return model.backbone(images) if is_classifier(model) else model.extract_feat(images)
 
 
 @torch.no_grad()
-def maps_of(model: nn.Module) -> tuple[Tensor, ...]:
-    """The feature maps of a small black image."""
+def example_maps(model: nn.Module) -> tuple[Tensor, ...]:
+    """The feature maps of a black image of SIDE x SIDE pixels."""
     device = next(model.parameters()).device
     return feature_maps(model, torch.zeros(1, 3, SIDE, SIDE, device=device))
 
 
 def stride_of(model: nn.Module) -> int:
-    """How many pixels of an image lie, in a row, under one of its coarsest feature map."""
-    # ConvNeXt's last may be pooled already; all its variants have this stride.
-    return max([SIDE // each.shape[2] for each in maps_of(model) if each.dim() == 4] or [32])
+    """The stride of the coarsest feature map."""
+    # ConvNeXt's last may be pooled already; all its variants have a stride of 32.
+    return max([SIDE // each.shape[2] for each in example_maps(model) if each.dim() == 4] or [32])
 
 
 def folded(part: Part) -> Part:
-    """A copy whose backbone has its norms in its convolutions, on the CPU.
+    """A copy on the CPU with the backbone's norms folded, which is what is exported.
 
-    It is the deployed form but for the operator, which no runtime knows.
+    It is the deployed form without the operator, which no other runtime knows.
     """
     part = deepcopy(part).cpu().requires_grad_(False)
     for module in part.modules():
@@ -223,7 +230,7 @@ def folded(part: Part) -> Part:
 
 
 def selectors(part: Part) -> dict[str, ChannelSelector]:
-    """The channel selectors of a part by name, in the order of the computation."""
+    """The channel selectors of a part by name, in the order in which they run."""
     return {
         name: module
         for name, module in part.model.named_modules()
@@ -232,20 +239,20 @@ def selectors(part: Part) -> dict[str, ChannelSelector]:
 
 
 def statistics(model: nn.Module) -> tuple[Tensor, Tensor] | tuple[None, None]:
-    """Mean and deviation of the data preprocessor, shape (3, 1, 1); None where it has none."""
+    """Mean and deviation of the data preprocessor, shape (3, 1, 1); None if it has none."""
     preprocessor = model.data_preprocessor
     return getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
 
 
 def swaps_channels(model: nn.Module) -> bool:
-    """Whether the data preprocessor exchanges red and blue."""
-    # mmengine's name for it, mmsegmentation's of 1.2 and mmpretrain's.
+    """Whether the data preprocessor swaps red and blue."""
+    # The names of mmengine, mmsegmentation 1.2 and mmpretrain.
     names = ('_channel_conversion', 'channel_conversion', 'to_rgb')
     return any(getattr(model.data_preprocessor, name, False) for name in names)
 
 
 def difference(found: Tensor, expected: Tensor) -> float:
-    """The largest difference as a share of the largest value expected."""
+    """The largest difference, as a share of the largest expected value."""
     if found.shape != expected.shape:
         return float('inf')
     gap = (found.double() - expected.double()).abs().max().item()

@@ -1,7 +1,7 @@
-"""Exported files in int8: the ranges of the values in a network are measured on images.
+"""Quantise exported files to int8, with the ranges of the values measured on images.
 
-They are for CPUs with VNNI (Intel from 2019, AMD from Zen 4). Older ones add up products of int8
-in 16 bits, which may overflow.
+For CPUs with VNNI (Intel from 2019, AMD from Zen 4): older ones add products of int8 in 16 bits,
+which may overflow.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from ..errors import UserError, cause
+from ..errors import UserError
 from .onnx_file import OnnxFile
 from .openvino_file import SECTION, OpenVinoFile
 
-KEY = 'quantized'  # in a file's metadata, which has it only in int8
-# The nodes that stay in float, by their names: the selectors, for near logits decide which channels
-# are processed, and in which order; and what is in no layer: normalisation, softmax, labels, boxes.
+KEY = 'quantized'  # in the metadata of a quantised file
+# Names of the nodes that stay in float: the selectors, because rounding would change which channels
+# are selected and in which order, and what is in no layer: normalisation, softmax, labels, boxes.
 IN_FLOAT = r'(.*/selector/.*|/[^/]+)$'
 LAYERS = ('Convolution', 'GroupConvolution', 'ConvolutionBackpropData', 'MatMul')  # in OpenVINO
 
@@ -28,19 +27,17 @@ LAYERS = ('Convolution', 'GroupConvolution', 'ConvolutionBackpropData', 'MatMul'
 class Int8OnnxFile(OnnxFile):
     """ONNX with QuantizeLinear and DequantizeLinear, which a runtime fuses into int8 operators."""
 
-    files = ('.onnx',)
-
     @classmethod
     def quantize(
         cls, path: Path, images: Sequence[Tensor], metadata: dict[str, str], out: Path
     ) -> None:
-        """Write a file in int8, with a scale for each output channel and for each activation.
+        """Quantise a file, with one scale for each output channel and each activation.
 
         Args:
             path (Path): The file in float32.
-            images (Sequence[Tensor]): Batches as it takes them. The lowest and the highest value
-                of each activation on them become its range.
-            metadata (dict[str, str]): What is written into the new file.
+            images (Sequence[Tensor]): Batches in the form that it takes. Activations get the range
+                from their lowest to their highest value on these.
+            metadata (dict[str, str]): Metadata of the new file.
             out (Path): The new file.
         """
         import onnx
@@ -56,8 +53,8 @@ class Int8OnnxFile(OnnxFile):
         model = onnx.load(path)
         if any(each.data_type == onnx.TensorProto.FLOAT16 for each in model.graph.initializer):
             raise UserError(f'{path} is in half precision; export it without --fp16')
-        # Without this it recommends its preparation, which would put operators into the file that
-        # only ONNX Runtime has; the graph that it runs in the end is the same.
+        # Silences the advice to preprocess the model, which would add operators that only ONNX
+        # Runtime has; it runs the same graph in the end.
         onnx.helper.set_model_props(model, {'onnx.quant.pre_process': 'onnxruntime.quant'})
         quantize_static(
             model,
@@ -76,7 +73,7 @@ class Int8OnnxFile(OnnxFile):
 
     @classmethod
     def layers(cls, path: Path) -> dict[str, bool]:
-        """Whether they are in int8, of all convolutions and matrix products by name."""
+        """Names of all convolutions and matrix products, and whether they are in int8."""
         import onnx
 
         nodes = onnx.load(path).graph.node
@@ -92,18 +89,6 @@ class Int8OpenVinoFile(OpenVinoFile):
     """OpenVINO's format with FakeQuantize, by NNCF."""
 
     packages = (*OpenVinoFile.packages, 'nncf')
-    files = ('.xml', '.bin')
-
-    @classmethod
-    def check_packages(cls) -> None:
-        """See :class:`ExportedFile`."""
-        try:
-            super().check_packages()
-        except AttributeError as problem:  # it uses types that torch has from 2.3
-            raise UserError(
-                f'nncf does not load beside torch {torch.__version__}: {cause(problem)}; write the '
-                'file where torch is newer, it runs here as well'
-            ) from problem
 
     @classmethod
     def quantize(
@@ -117,22 +102,25 @@ class Int8OpenVinoFile(OpenVinoFile):
 
         nncf.set_log_level(logging.ERROR)
         model = openvino.Core().read_model(path)
-        # Weights that are reshaped, those of depthwise convolutions, would be saved in float.
+        # Reshaped weights, those of depthwise convolutions, would otherwise be saved in float.
         folding = Manager()
         folding.register_pass(ConstantFolding())
         folding.run_passes(model)
+        # OpenVINO 2026.4 scales the output of a last pooling twice (such as the last map of a
+        # pyramid) unless the outputs are quantised.
+        outputs = [result.input_value(0).get_node() for result in model.get_results()]
         model = nncf.quantize(
             model,
             nncf.Dataset(images, lambda batch: batch.numpy()),
             subset_size=len(images),
             ignored_scope=nncf.IgnoredScope(patterns=[IN_FLOAT], validate=False),
-            # By default ranges are means over the images, biases are corrected, and the first
-            # layer's weights get 7 bits. Each of these led to other selections and outputs.
+            # The defaults changed selections and outputs: ranges that are means over the images,
+            # corrected biases, and 7 bits for the first layer's weights.
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
                 disable_bias_correction=True,
                 overflow_fix=nncf.OverflowFix.DISABLE,
-                quantize_outputs=pools_into_output(model),
+                quantize_outputs=any(node.get_type_name() == 'MaxPool' for node in outputs),
             ),
         )
         for name, value in {**metadata, KEY: 'int8'}.items():
@@ -144,29 +132,15 @@ class Int8OpenVinoFile(OpenVinoFile):
         """See :class:`Int8OnnxFile`."""
         import openvino
 
-        return {
-            node.get_friendly_name(): has_int8_weights(node)
-            for node in openvino.Core().read_model(path).get_ordered_ops()
-            if node.get_type_name() in LAYERS
-        }
-
-
-def pools_into_output(model) -> bool:
-    """Whether an output is pooled, as the last map of a pyramid is.
-
-    OpenVINO (2026.4) multiplies it twice by the scales of the layer before if no quantised value
-    lies between the two.
-    """
-    sources = [result.input_value(0).get_node() for result in model.get_results()]
-    return any(source.get_type_name() == 'MaxPool' for source in sources)
-
-
-def has_int8_weights(node) -> bool:
-    """Whether the second input of an operator of OpenVINO comes from a constant in int8."""
-    source = node.input_value(1).get_node()
-    while source.inputs():  # Convert, Multiply
-        source = source.input_value(0).get_node()
-    return source.get_element_type().get_type_name() == 'i8'
+        found = {}
+        for node in openvino.Core().read_model(path).get_ordered_ops():
+            if node.get_type_name() in LAYERS:
+                weights = node.input_value(1).get_node()
+                while weights.inputs():  # Convert and Multiply come between
+                    weights = weights.input_value(0).get_node()
+                is_int8 = weights.get_element_type().get_type_name() == 'i8'
+                found[node.get_friendly_name()] = is_int8
+        return found
 
 
 INT8_FILES = {kind.suffix: kind for kind in (Int8OnnxFile, Int8OpenVinoFile)}

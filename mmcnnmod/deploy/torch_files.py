@@ -1,4 +1,4 @@
-"""Files that torch itself runs, without this package: TorchScript, torch.export, AOTInductor."""
+"""Files that torch runs without this package: TorchScript, torch.export and AOTInductor."""
 
 from __future__ import annotations
 
@@ -13,39 +13,35 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..errors import UserError
 from .exported_file import AXES, BATCH, HEIGHT, WIDTH, Export, ExportedFile
 
-METADATA = 'mmcnnmod.json'  # within the archive
-KEY = 'mmcnnmod'  # of a package's metadata
+METADATA = 'mmcnnmod.json'  # an extra file within the archive
+KEY = 'mmcnnmod'  # in the metadata of an AOTInductor package
 
 
 class TorchFile(ExportedFile):
-    """What the formats of torch have in common."""
+    """Base class of the formats of torch."""
 
-    network = None
-
-    def compute(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """See :class:`ExportedFile`."""
-        with SeenSelections() as seen:
+    def _compute(self, images: Tensor) -> list[Tensor]:
+        with RecordedTopK() as recorded:
             outputs = self.network(images)
-        return list(outputs), seen.chosen[: len(self.selectors)]
+        return [*outputs, *recorded.indices]
 
 
-class SeenSelections(TorchDispatchMode):
-    """Keeps what ``topk`` chooses: at first, for the backbone comes first, in the selectors."""
+class RecordedTopK(TorchDispatchMode):
+    """Records the indices of all ``topk``; the first ones are those of the backbone's selectors."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.chosen: list[Tensor] = []
+        self.indices: list[Tensor] = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        """Called for every operator."""
         result = function(*args, **(kwargs or {}))
         if function is torch.ops.aten.topk.default:
-            self.chosen.append(result[1])
+            self.indices.append(result[1])
         return result
 
 
 class TorchScriptFile(TorchFile):
-    """TorchScript, by tracing; it does not script, as the toolboxes' dense models do not."""
+    """TorchScript by tracing; models of the toolboxes cannot be scripted, with MoD or without."""
 
     suffix = '.pt'
 
@@ -58,20 +54,19 @@ class TorchScriptFile(TorchFile):
             metadata = json.dumps(export.metadata('torch.jit.trace'))
             traced.save(str(path), _extra_files={METADATA: metadata})
 
-    def open(self, precision: str) -> None:
-        """See :class:`ExportedFile`."""
+    def _load(self, precision: str) -> dict[str, str]:
         content = {METADATA: ''}
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             self.network = torch.jit.load(str(self.path), 'cpu', _extra_files=content)
-        self.metadata = json.loads(content[METADATA])
+        return json.loads(content[METADATA])
 
 
 class ExportedProgramFile(TorchFile):
-    """torch.export's archive."""
+    """The archive of torch.export."""
 
     suffix = '.pt2'
-    takes_detectors = False  # with numbers of boxes unlike the example's its assertions fail
+    supports_detectors = False  # fails if the number of boxes differs from the example's
 
     @classmethod
     def write(cls, export: Export, path: Path) -> None:
@@ -79,18 +74,17 @@ class ExportedProgramFile(TorchFile):
         metadata = json.dumps(export.metadata('torch.export', export.stride))
         torch.export.save(exported_program(export), path, extra_files={METADATA: metadata})
 
-    def open(self, precision: str) -> None:
-        """See :class:`ExportedFile`."""
+    def _load(self, precision: str) -> dict[str, str]:
         content = {METADATA: ''}
         self.network = torch.export.load(self.path, extra_files=content).module()
-        self.metadata = json.loads(content[METADATA])
+        return json.loads(content[METADATA])
 
 
 class AOTInductorFile(TorchFile):
-    """AOTInductor's package: compiled for the processor of this machine; it takes a minute."""
+    """A package of AOTInductor, compiled for this machine's processor; compiling takes a minute."""
 
     suffix = '.pt2'
-    takes_detectors = False
+    supports_detectors = False
     shows_selections = False
 
     @classmethod
@@ -105,17 +99,16 @@ class AOTInductorFile(TorchFile):
             inductor_configs={'aot_inductor.metadata': {KEY: metadata}},
         )
 
-    def open(self, precision: str) -> None:
-        """See :class:`ExportedFile`."""
+    def _load(self, precision: str) -> dict[str, str]:
         self.network = torch._inductor.aoti_load_package(str(self.path))
-        self.metadata = json.loads(self.network.get_metadata()[KEY])
+        return json.loads(self.network.get_metadata()[KEY])
 
 
 def exported_program(export: Export) -> torch.export.ExportedProgram:
-    """The graph of a part.
+    """Export a network by torch.export.
 
-    Other heights and widths are multiples of the stride: for the odd ones between them a strided
-    convolution rounds, which torch.export would take for conditions.
+    Dynamic heights and widths are multiples of the stride: at sizes in between, strided
+    convolutions round, which torch.export would turn into constraints.
     """
     if not hasattr(torch.export, 'Dim'):
         raise UserError(f'torch {torch.__version__} does not export other batches; 2.12 does')
@@ -125,7 +118,8 @@ def exported_program(export: Export) -> torch.export.ExportedProgram:
     if HEIGHT in export.dynamic:
         for axis in (HEIGHT, WIDTH):
             shapes[axis] = export.stride * torch.export.Dim(f'{AXES[axis]}_in_strides', min=2)
-        # An example of twice the smallest size: where a map has one pixel, other rules hold.
+        # Larger than the smallest size, where the last map might have one pixel: torch.export
+        # specialises on sizes of 1.
         images = images.new_zeros(len(images), 3, 4 * export.stride, 6 * export.stride)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')

@@ -1,4 +1,4 @@
-"""The deployed MoD block: norms folded, in place, on a CPU one operator in C++."""
+"""The deployed MoD block: one operator, in C++ for CPUs and in Triton for CUDA."""
 
 from .deployed_block import DeployedMoDBlock, log_once
 from .folding import fold_batch_norms

@@ -1,4 +1,4 @@
-"""``python -m mmcnnmod.ops``: compile the operator of deployed MoD blocks, if there is none."""
+"""``python -m mmcnnmod.ops``: compile the operator of deployed MoD blocks, unless it exists."""
 
 from .operator import library_path, operator_problem
 

@@ -1,4 +1,4 @@
-"""The deployed MoD block: what ``switch_to_deploy`` puts in the place of an MoD block."""
+"""The deployed MoD block, which ``switch_to_deploy`` puts in place of an MoD block."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ from torch import Tensor, nn
 from ..layers import ChannelSelector, Fusion, MoDBlock
 from .folding import fold_batch_norms
 from .operator import operator_problem
-from .tracing import is_compiled, is_traced
 
-MOST_CHANNELS = 64  # of a Conv-Block: beyond, a library's convolutions are faster
+MOST_CHANNELS = 64  # of a Conv-Block: wider convolutions are faster in a library
 CUDA_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 NUMBERS = 5  # that describe a layer: channels in and out, kernel size, dilation, ReLU
+# Before torch 2.4, torch.compile cannot call the operator.
+OLD_TORCH = not hasattr(torch.library, 'register_fake')
+is_compiling = torch._dynamo.is_compiling if OLD_TORCH else torch.compiler.is_compiling
 
 
 class DeployedMoDBlock(nn.Module):
     """An MoD block for inference that overwrites its input, as ``nn.ReLU(inplace=True)`` does.
 
-    It is one operator: on a CPU, in float32, in C++, on CUDA in Triton. Everything else is computed
-    by the MoD block itself, with an in-place fusion. While the network is traced or exported, and
-    where gradients are recorded, nothing is overwritten and the result is the plain block's.
-    torch.compile gets the operator.
+    It runs as one operator: in C++ on a CPU in float32, in Triton on CUDA. What the operator does
+    not support is computed by the MoD block itself, with an in-place fusion. While the network is
+    traced or exported, and where gradients are recorded, nothing is overwritten and the plain block
+    is computed. torch.compile keeps the operator.
 
     The operator has its own copy of the weights: later changes of the block's weights, and hooks
-    on its parts, have no effect on it.
+    on its parts, do not affect it.
 
     Args:
-        block (MoDBlock): It becomes a part of the deployed block, in eval mode.
-        inplace (bool): Whether the input may be overwritten: nobody else reads it. A block that is
-            not just an :class:`MoDBlock` with its own fusion is never computed in place. Defaults
-            to True.
+        block (MoDBlock): The block. It becomes a child of the deployed block, in eval mode.
+        inplace (bool): Whether the input may be overwritten, because nothing else reads it.
+            Subclasses of :class:`MoDBlock` and blocks with another fusion are never computed in
+            place. Defaults to True.
 
     Attributes:
-        problem (str | None): Why plain PyTorch is used instead of the operator on the device where
-            the block is, in one line.
+        problem (str | None): Why the operator is not used on the block's device, in one line.
     """
 
     def __init__(self, block: MoDBlock, inplace: bool = True) -> None:
@@ -51,13 +52,13 @@ class DeployedMoDBlock(nn.Module):
         self.reason = unsupported_reason(block)
         weights = None
         if self.reason is None:
-            weights, self.hidden, self.layers = packed(block)
-        # Not a part of state dicts: it is made from the layers.
+            weights, self.hidden, self.layers = packed_weights(block)
+        # Not in state dicts, because it is a copy of the layers' weights.
         self.register_buffer('weights', weights, persistent=False)
         self.problem = self.find_problem()
         fusion = block.fusion
         own = type(block) is MoDBlock and type(fusion) is Fusion
-        self.inplace = inplace and own and not is_watched(block, fusion)
+        self.inplace = inplace and own and not is_hooked(block, fusion)
         if self.inplace:
             block.fusion = InplaceFusion(
                 fusion.in_channels, fusion.k, fusion.position, fusion.mode
@@ -80,31 +81,31 @@ class DeployedMoDBlock(nn.Module):
         return fused
 
     def is_supported(self, x: Tensor) -> bool:
-        """Whether the operator computes this map: all that is checked at a call."""
+        """Whether the operator can compute this map; called in every forward."""
         return (
             self.problem is None
             and not is_traced(x)
             and x.device == self.weights.device
-            and self.has_dtype(x)
+            and self.supports_dtype(x)
             and x.shape[1:-2] == (self.block.in_channels,)
             and (x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last))
-            and not self.records(x)
+            and not self.records_gradients(x)
         )
 
-    def has_dtype(self, x: Tensor) -> bool:
-        """Whether the operator computes maps of this precision."""
+    def supports_dtype(self, x: Tensor) -> bool:
+        """Whether the operator supports the dtype of this map."""
         if x.device.type == 'cuda':
             return x.dtype in CUDA_DTYPES
-        return x.dtype == self.weights.dtype == torch.float32 and not autocast_is_on()
+        return x.dtype == self.weights.dtype == torch.float32 and not is_cpu_autocast_enabled()
 
-    def records(self, x: Tensor) -> bool:
-        """Whether gradients are recorded, which the operator does not have."""
+    def records_gradients(self, x: Tensor) -> bool:
+        """Whether gradients are recorded, which the operator does not support."""
         return torch.is_grad_enabled() and (
             x.requires_grad or any(parameter.requires_grad for parameter in self.parameters())
         )
 
     def find_problem(self) -> str | None:
-        """Why the operator does not compute this block where it is; None if it does."""
+        """Why the operator cannot be used for this block on its device; None if it can."""
         if self.reason is not None or self.weights.device.type == 'meta':
             return self.reason
         device = self.weights.device.type
@@ -112,22 +113,21 @@ class DeployedMoDBlock(nn.Module):
             return 'a single convolution cannot be computed in place on a GPU'
         return operator_problem(device)
 
-    def moved(self) -> None:
-        """Another device or process may not have the operator."""
+    def update_problem(self) -> None:
+        """Look for the operator again: another device or process may not have it."""
         before, self.problem = self.problem, self.find_problem()
         if self.problem and before is None:
             log_once(f'MoD blocks run in plain PyTorch, without the operator: {self.problem}')
 
     def _apply(self, *arguments, **options) -> DeployedMoDBlock:
-        """What ``to``, ``half`` and the like do."""
+        """Implements ``to``, ``half`` and the like."""
         super()._apply(*arguments, **options)
-        self.moved()
+        self.update_problem()
         return self
 
     def __setstate__(self, state: dict) -> None:
-        """Copies and pickles."""
         super().__setstate__(state)
-        self.moved()
+        self.update_problem()
 
     def extra_repr(self) -> str:
         """The settings, for ``print``."""
@@ -138,17 +138,16 @@ class InplaceFusion(Fusion):
     """A fusion that overwrites the map, unless it is traced or gradients are recorded."""
 
     def forward(self, x: Tensor, processed: Tensor, index: Tensor) -> Tensor:
-        """As :class:`Fusion`; the result is ``x`` itself."""
-        if is_compiled() or is_traced(x):
+        """Fuse as :class:`Fusion` does; returns ``x`` itself."""
+        if is_compiling() or is_traced(x):  # first: fx cannot trace the other condition
             return super().forward(x, processed, index)
         if torch.is_grad_enabled() and (x.requires_grad or processed.requires_grad):
             return super().forward(x, processed, index)
         processed = processed.to(x.dtype)
         if self.position == 'original':
             target_index = index[:, :, None, None].expand_as(processed)
-            return (x.scatter_ if self.mode == 'replace' else x.scatter_add_)(
-                1, target_index, processed
-            )
+            scatter = x.scatter_ if self.mode == 'replace' else x.scatter_add_
+            return scatter(1, target_index, processed)
         start = 0 if self.position == 'first' else self.in_channels - self.k
         channels = x.narrow(1, start, self.k)
         channels.copy_(processed) if self.mode == 'replace' else channels.add_(processed)
@@ -156,9 +155,9 @@ class InplaceFusion(Fusion):
 
 
 def unsupported_reason(block: MoDBlock) -> str | None:
-    """Why the operator does not compute what a block does, in one line; None if it does."""
+    """Why the operator does not support a block, in one line; None if it does."""
     selector, fusion, layers = block.selector, block.fusion, list(block.conv_block.children())
-    if is_watched(*block.modules()):
+    if is_hooked(*block.modules()):
         return 'a hook or a wrapper within the block would not be called'
     if type(block) is not MoDBlock or type(block.conv_block) is not nn.Sequential or not layers:
         return 'the block is not one of this package'
@@ -206,18 +205,19 @@ def unsupported_layer(layer: nn.Module, last: bool) -> str | None:
     return None
 
 
-def is_watched(*modules: nn.Module) -> bool:
-    """Whether a hook or a wrapped ``forward`` wants to see the calls of one of the modules."""
+def is_hooked(*modules: nn.Module) -> bool:
+    """Whether one of the modules has a forward hook or a wrapped ``forward``."""
     return any(
         module._forward_hooks or module._forward_pre_hooks or 'forward' in vars(module)
         for module in modules
     )
 
 
-def packed(block: MoDBlock) -> tuple[Tensor, int, list[int]]:
-    """What the operator gets: all weights in one tensor, the hidden width, the layers' numbers.
+def packed_weights(block: MoDBlock) -> tuple[Tensor, int, list[int]]:
+    """The operator's arguments: all weights, the hidden width, NUMBERS numbers for each layer.
 
-    A list of tensors would cost the dispatcher more time than the operator needs.
+    The weights are one tensor, because the dispatcher takes longer for a list of tensors than the
+    operator itself.
     """
     fc1, fc2 = block.selector.fc1, block.selector.fc2
     tensors, numbers = [fc1.weight, fc2.weight], []
@@ -231,15 +231,37 @@ def packed(block: MoDBlock) -> tuple[Tensor, int, list[int]]:
     return torch.cat(flat), fc1.out_features, numbers
 
 
+def is_traced(x: Tensor) -> bool:
+    """Whether a tracer, exporter or transform records what is computed of a map.
+
+    That includes torch.compile only before torch 2.4.
+    """
+    if is_compiling():
+        return OLD_TORCH or not torch.compiler.is_dynamo_compiling() or is_exporting()
+    return (
+        type(x) is not Tensor
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+
+
+# As a constant: within a graph, torch's own function always returns True.
+@torch.compiler.assume_constant_result
+def is_exporting() -> bool:
+    """Whether torch.export traces; older torch cannot tell it from torch.compile."""
+    return getattr(torch.compiler, 'is_exporting', bool)()
+
+
+def is_cpu_autocast_enabled() -> bool:
+    """Whether autocast is enabled on CPUs."""
+    if hasattr(torch, 'get_autocast_dtype'):  # as new as the argument
+        return torch.is_autocast_enabled('cpu')
+    return torch.is_autocast_cpu_enabled()
+
+
 @lru_cache(None)
 def log_once(message: str, level: int = logging.INFO) -> None:
-    """Log a line the first time in a process that it is asked for."""
+    """Log a message once in a process."""
     print_log(message, logger='current', level=level)
-
-
-def autocast_is_on() -> bool:
-    """Whether convolutions on CPUs are computed in half precision."""
-    return torch.is_autocast_enabled('cpu') if NEW_AUTOCAST else torch.is_autocast_cpu_enabled()
-
-
-NEW_AUTOCAST = hasattr(torch, 'get_autocast_dtype')  # as old as the device's name as an argument

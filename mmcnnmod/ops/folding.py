@@ -1,4 +1,4 @@
-"""Norms folded into the convolutions before them, for inference."""
+"""Folding BatchNorm into convolutions, for inference."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ STANDARDIZED = (ConvWS2d, ConvAWS2d)
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Fold every BatchNorm into the convolution that it follows, in place.
+    """Fold each BatchNorm into the convolution before it, in place.
 
-    Other norms depend on the input and stay. Nothing is folded in a module that holds a
-    standardised convolution, which would undo the fold at every call, a BatchNorm without
+    Other norms depend on the input and stay. Nothing is folded if the module contains a
+    convolution with weight standardisation (which would undo the fold), a BatchNorm without
     statistics or weights, or a ConvModule whose norm does not follow its convolution.
 
     Args:
-        module (nn.Module): It is in eval mode afterwards.
+        module (nn.Module): The module. It is set to eval mode.
     """
     if all(is_foldable(layer) for layer in module.modules()):
         fuse_conv_bn(module)
@@ -26,7 +26,7 @@ def fold_batch_norms(module: nn.Module) -> None:
 
 
 def is_foldable(layer: nn.Module) -> bool:
-    """Whether a layer is nothing that folding would get wrong."""
+    """Whether a layer allows folding."""
     if isinstance(layer, _BatchNorm):
         return layer.affine and layer.running_mean is not None
     if isinstance(layer, ConvModule):

@@ -1,11 +1,11 @@
 """The operator of deployed MoD blocks on CUDA, in Triton: seven launches for a bottleneck.
 
-``pool`` -> ``linear``, twice -> ``rank`` -> ``convolve``, once for each layer. The first layer
-gathers the selected channels out of the map, the last one is weighted and added to the map; what is
-between them lies in narrow buffers. So a 3x3 convolution never reads a map that other programs
-write, and the fusion is in place. All arithmetic is float32, whatever the map's dtype.
+``pool``, ``linear`` twice, ``rank``, then ``convolve`` for each layer. The first layer gathers the
+selected channels from the map, the last one multiplies by the scores and adds to the map; the
+results between them are in narrow buffers. So no 3x3 convolution reads a map while other programs
+write to it, and the fusion is in place. All arithmetic is in float32, whatever the map's dtype.
 
-BLOCK_* are powers of two: how many of each a program holds at once.
+BLOCK_* are powers of two: how many elements of an axis a program holds at once.
 """
 
 from __future__ import annotations
@@ -17,30 +17,29 @@ from torch import Tensor
 
 from .deployed_block import NUMBERS
 
-SHARE = 128  # pixels that one program pools, or more, so that a map has at most 32 shares
+SHARE = 128  # pixels that one program pools; more in large maps, which have at most 32 shares
 
 
 def mod_block_(x: Tensor, weights: Tensor, hidden: int, layers: list[int], last: bool) -> None:
     """Run an MoD block in place.
 
-    Nothing waits for the device and no shape depends on data, so that a CUDA graph can record it
-    once it has run at that shape: Triton compiles at the first call.
+    Nothing waits for the device and no shape depends on data, so a CUDA graph can record it. Run it
+    once at that shape before: Triton compiles at the first call.
 
     Args:
         x (Tensor): Feature map of shape (N, C, H, W), contiguous or channels-last, of any floating
             dtype.
-        weights (Tensor): All weights, see ``packed`` in deployed_block.py.
+        weights (Tensor): All weights, see ``packed_weights`` in deployed_block.py.
         hidden (int): Width of the selector's hidden layer.
         layers (list[int]): Five numbers for each of at least two layers: channels in and out,
             kernel size, dilation, whether a ReLU follows.
-        last (bool): Whether the last k channels are added to, not the first.
+        last (bool): Whether to add to the last k channels instead of the first.
     """
     n, channels, height, width = x.shape
     if x.numel() == 0:
         return
     pixels = height * width
-    # Of channels and pixels.
-    strides = (pixels, 1) if x.is_contiguous() else (1, channels)
+    strides = (pixels, 1) if x.is_contiguous() else (1, channels)  # of channels and pixels
     layers = [layers[i : i + NUMBERS] for i in range(0, len(layers), NUMBERS)]
     k = layers[0][0]
     with torch.cuda.device_of(x):
@@ -50,8 +49,8 @@ def mod_block_(x: Tensor, weights: Tensor, hidden: int, layers: list[int], last:
             first, end = i == 0, i == len(layers) - 1
             result = None if end else empty(x, n, pixels, outputs)
             block_i, block_o = power_of_2(inputs), power_of_2(outputs)
-            # Few pixels where the map is small, so that there are programs for the whole GPU; fewer
-            # than 16 of 16 and more channels, of which Triton would make a product in tf32.
+            # Few pixels in small maps, so that there are enough programs for the whole GPU. Below
+            # 16 if there are 16 or more channels: Triton would multiply such blocks in tf32.
             most = 8 if min(block_i, block_o) >= 16 else 64
             block_p = max(4, min(most, 4096 // (block_i * block_o), power_of_2(pixels) // 16))
             convolve[(n * triton.cdiv(pixels, block_p),)](
@@ -67,12 +66,12 @@ def mod_block_(x: Tensor, weights: Tensor, hidden: int, layers: list[int], last:
 def select(
     x: Tensor, strides: tuple[int, int], weights: Tensor, hidden: int, k: int
 ) -> tuple[Tensor, Tensor]:
-    """Launch the selector; gives channel indices, int32, and scores, float32, both (N, k)."""
+    """Launch the selector; returns channel indices, int32, and scores, float32, both (N, k)."""
     n, channels, height, width = x.shape
     pixels = height * width
     share = max(SHARE, power_of_2(triton.cdiv(pixels, 32)))
     shares = triton.cdiv(pixels, share)
-    # Long where memory is contiguous.
+    # The longer axis of a block is the one that is contiguous in memory.
     block_p, block_c = (SHARE, 16) if strides[1] == 1 else (32, 64)
     sums = empty(x, n, shares, channels)
     pool[(n * shares, triton.cdiv(channels, block_c))](
@@ -99,7 +98,7 @@ def select(
 
 
 def empty(x: Tensor, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Memory on the map's device."""
+    """An uninitialised tensor on the map's device."""
     return torch.empty(shape, dtype=dtype, device=x.device)
 
 
@@ -110,19 +109,10 @@ def power_of_2(number: int) -> int:
 
 @triton.jit
 def pool(
-    x,
-    sums,
-    sample_stride,
-    channel_stride,
-    pixel_stride,
-    channels,
-    pixels,
-    shares,
-    SHARE: tl.constexpr,
-    BLOCK_P: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-):
-    """Sum every channel over shares of the map; ``sums`` (N, shares, C)."""
+    x, sums, sample_stride, channel_stride, pixel_stride, channels, pixels, shares,
+    SHARE: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """Sum each channel over each share of the map; ``sums`` has shape (N, shares, C)."""
     row = tl.program_id(0).to(tl.int64)
     sample = row // shares
     channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -137,24 +127,14 @@ def pool(
 
 @triton.jit
 def linear(
-    source,
-    weights,
-    at,
-    target,
-    n,
-    parts,
-    scale,
-    RELU: tl.constexpr,
-    MOST_PARTS: tl.constexpr,
-    INPUTS: tl.constexpr,
-    OUTPUTS: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_O: tl.constexpr,
-    BLOCK_I: tl.constexpr,
-):
-    """A fully connected layer, of ``scale`` times the sum of parts; ``source`` (N, parts, INPUTS).
+    source, weights, at, target, n, parts, scale,
+    RELU: tl.constexpr, MOST_PARTS: tl.constexpr, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_O: tl.constexpr, BLOCK_I: tl.constexpr,
+):  # fmt: skip
+    """Apply a linear layer to ``scale`` times the sum of the parts of ``source``.
 
-    ``at`` is where its weight, (OUTPUTS, INPUTS), begins within ``weights``.
+    ``source`` has shape (N, parts, INPUTS). The layer's weight, shape (OUTPUTS, INPUTS), begins at
+    ``at`` in ``weights``.
     """
     row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     out = tl.program_id(1) * BLOCK_O + tl.arange(0, BLOCK_O)
@@ -163,7 +143,7 @@ def linear(
         into = start + tl.arange(0, BLOCK_I)
         inside = (row < n)[:, None] & (into < INPUTS)[None, :]
         values = tl.zeros([BLOCK_N, BLOCK_I], tl.float32)
-        for part in tl.static_range(MOST_PARTS):  # unrolled, so that the loads do not wait
+        for part in tl.static_range(MOST_PARTS):  # unrolled: loads overlap
             address = (row[:, None] * parts + part) * INPUTS + into[None, :]
             values += tl.load(source + address, inside & (part < parts), other=0)
         inside = (out < OUTPUTS)[:, None] & (into < INPUTS)[None, :]
@@ -181,15 +161,8 @@ def linear(
 
 
 @triton.jit
-def rank(
-    logits,
-    index,
-    scores,
-    CHANNELS: tl.constexpr,
-    K: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-):
-    """The K best channels of a sample, one after another.
+def rank(logits, index, scores, CHANNELS: tl.constexpr, K: tl.constexpr, BLOCK_C: tl.constexpr):
+    """Find the K channels of a sample with the highest logits, in descending order.
 
     Of equal logits the lower channel comes first. NaN ranks highest, as for ``torch.topk``.
     """
@@ -197,50 +170,33 @@ def rank(
     channel = tl.arange(0, BLOCK_C)
     real = channel < CHANNELS
     logit = tl.load(logits + sample * CHANNELS + channel, real, other=0)
-    # Rank and channel in one number: a single maximum finds both, and no two are equal.
+    # Logit and channel in one integer: a single maximum finds both, and no two are equal.
     key = ascending(logit).to(tl.int64) * BLOCK_C + (BLOCK_C - 1 - channel)
     key = tl.where(real, key, -9223372036854775808)
-    place = tl.full([BLOCK_C], K, tl.int32)
+    slot = tl.full([BLOCK_C], K, tl.int32)
     for i in range(K):
         best = key == tl.max(key, 0)
-        place = tl.where(best, i, place)
+        slot = tl.where(best, i, slot)
         key = tl.where(best, -9223372036854775808, key)
-    chosen = place < K
-    tl.store(index + sample * K + place, channel, chosen)
-    tl.store(scores + sample * K + place, tl.sigmoid(logit), chosen)
+    selected = slot < K
+    tl.store(index + sample * K + slot, channel, selected)
+    tl.store(scores + sample * K + slot, tl.sigmoid(logit), selected)
 
 
 @triton.jit
 def convolve(
-    x,
-    narrow,
-    result,
-    index,
-    scores,
-    weights,
-    at,
-    sample_stride,
-    channel_stride,
-    pixel_stride,
-    start,
-    height,
-    width,
-    dilation,
-    GATHER: tl.constexpr,
-    FUSE: tl.constexpr,
-    RELU: tl.constexpr,
-    INPUTS: tl.constexpr,
-    OUTPUTS: tl.constexpr,
-    SIZE: tl.constexpr,
-    BLOCK_P: tl.constexpr,
-    BLOCK_I: tl.constexpr,
-    BLOCK_O: tl.constexpr,
-):
-    """A layer of the Conv-Block at BLOCK_P pixels.
+    x, narrow, result, index, scores, weights, at,
+    sample_stride, channel_stride, pixel_stride, start, height, width, dilation,
+    GATHER: tl.constexpr, FUSE: tl.constexpr, RELU: tl.constexpr,
+    INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, SIZE: tl.constexpr,
+    BLOCK_P: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_O: tl.constexpr,
+):  # fmt: skip
+    """Apply a layer of the Conv-Block at BLOCK_P pixels.
 
-    It reads the selected channels of ``x`` (GATHER) or ``narrow`` (N, H * W, INPUTS), and writes
-    ``result`` (N, H * W, OUTPUTS) or weights and adds to the channels of ``x`` from ``start`` on
-    (FUSE). Its weight, (OUTPUTS, INPUTS, SIZE, SIZE), begins at ``at``, the bias follows.
+    It reads the selected channels of ``x`` (GATHER) or ``narrow``, shape (N, H * W, INPUTS). It
+    writes ``result``, shape (N, H * W, OUTPUTS), or multiplies by the scores and adds to the
+    channels of ``x`` from ``start`` on (FUSE). Its weight, shape (OUTPUTS, INPUTS, SIZE, SIZE),
+    begins at ``at`` in ``weights``; the bias follows.
     """
     pixels = height * width
     tiles = tl.cdiv(pixels, BLOCK_P)
@@ -250,7 +206,7 @@ def convolve(
     out = tl.arange(0, BLOCK_O)
     x += sample * sample_stride
     if GATHER:
-        place = tl.load(index + sample * INPUTS + into, into < INPUTS, other=0)
+        selected = tl.load(index + sample * INPUTS + into, into < INPUTS, other=0)
     total = tl.zeros([BLOCK_P, BLOCK_O], tl.float32)
     for tap in tl.static_range(SIZE * SIZE):
         down = pixel // width + (tap // SIZE - SIZE // 2) * dilation
@@ -259,7 +215,7 @@ def convolve(
         inside = inside[:, None] & (into < INPUTS)[None, :]
         source = (down * width + right)[:, None]
         if GATHER:
-            address = x + place[None, :] * channel_stride + source * pixel_stride
+            address = x + selected[None, :] * channel_stride + source * pixel_stride
         else:
             address = narrow + sample * pixels * INPUTS + source * INPUTS + into[None, :]
         values = tl.load(address, inside, other=0).to(tl.float32)
@@ -284,13 +240,13 @@ def convolve(
 
 @triton.jit
 def relu(x):
-    """As torch's: NaN stays."""
+    """ReLU that keeps NaN, as torch's does."""
     return tl.where(x < 0, 0, x)
 
 
 @triton.jit
 def ascending(x):
-    """Integers, int32, in the order of float32 numbers; NaN is the largest, -0 is 0."""
+    """Map float32 to int32 in the same order; NaN is the largest, -0 equals 0."""
     bits = tl.where(x == 0, 0.0, x).to(tl.int32, bitcast=True)
     bits = tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
     return tl.where(x != x, 0x7FFFFFFF, bits)

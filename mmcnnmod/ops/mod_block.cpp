@@ -1,10 +1,10 @@
-// The MoD block as one operator for CPUs, in place; deployed_block.py says when it is used.
+// The MoD block as one in-place operator for CPUs; deployed_block.py uses it.
 //
-// The block computes little. In plain PyTorch it is some fifteen operators, and starting them, each
-// with cold caches, takes longer than what they do. Here one reads the map once to pool it, then
-// touches nothing but the k selected channels and the k that they are added to.
+// The block computes little: in plain PyTorch, calling its fifteen or so operators, each with cold
+// caches, takes longer than their arithmetic. This operator reads the map once to pool it, and then
+// only the k selected channels and the k channels that they are added to.
 //
-// Compiled without -ffast-math: NaN stays NaN, as in PyTorch. `omp simd` frees single sums.
+// Compiled without -ffast-math, so that NaN stays NaN; `omp simd` allows reordering single sums.
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
@@ -20,9 +20,9 @@ namespace {
 using Floats = std::vector<float>;
 
 constexpr int64_t CACHE_LINE = 16;  // floats
-constexpr int64_t TILE = 1024;      // pixels whose sums stay in the first cache
-constexpr int64_t GRAIN = 32768;    // values for which a thread is worth starting, as for torch
-// What is summed in one go, so that rounding errors stay small.
+constexpr int64_t TILE = 1024;      // pixels whose sums fit into the L1 cache
+constexpr int64_t GRAIN = 32768;    // values that make a thread worth starting, as in torch
+// Values that are summed in one go, so that rounding errors stay small.
 constexpr int64_t PLANE_CHUNK = 4096;  // pixels of a channel
 constexpr int64_t SHARE = 512;         // pixels, channels-last
 
@@ -36,8 +36,8 @@ struct Map {
   float* sample(int64_t n) const { return data + n * channels * pixels(); }
 };
 
-// The selected channels as planes with a margin of zeros as wide as the largest dilation: so a 3x3
-// convolution runs over rows and margins alike, in one long loop without conditions.
+// The selected channels as planes with a margin of zeros as wide as the largest dilation, so that a
+// 3x3 convolution is one long loop over rows and margins without conditions.
 struct Planes {
   int64_t height, width, margin;
 
@@ -55,7 +55,7 @@ struct Layer {
   const float *weight, *bias;
 };
 
-// As few threads as get a share of the work that is worth starting them.
+// Run in parallel, in threads that each get enough work; `work_each` is the work of one index.
 template <class Function>
 void parallel(int64_t begin, int64_t end, int64_t work_each, const Function& function) {
   const int64_t grain = GRAIN / std::max<int64_t>(work_each, 1);
@@ -65,7 +65,7 @@ void parallel(int64_t begin, int64_t end, int64_t work_each, const Function& fun
 // ---- The channel selector: the global average, two fully connected layers, the k best.
 
 float sum(const float* values, int64_t count) {
-  // Four streams, or every addition would wait for the one before.
+  // Four sums, so that additions do not wait for each other.
   const int64_t quarter = count / 4;
   float a = 0, b = 0, c = 0, d = 0;
 #pragma omp simd reduction(+ : a, b, c, d)
@@ -95,7 +95,7 @@ void sum_planes(const Map& x, Floats& sums) {
   });
 }
 
-// Add pixels, each a row of all channels, to a row of sums.
+// Add pixels, which are rows of all channels, to a row of sums.
 void add_pixels(const float* rows, int64_t count, int64_t channels, float* __restrict__ sums) {
   int64_t pixel = 0;
   for (; pixel + 4 <= count; pixel += 4) {
@@ -109,7 +109,7 @@ void add_pixels(const float* rows, int64_t count, int64_t channels, float* __res
     for (int64_t c = 0; c < channels; ++c) sums[c] += rows[pixel * channels + c];
 }
 
-// The shares depend on the map's size alone: a sample's result depends neither on its batch nor on
+// The shares depend only on the size of the map, so that results depend neither on the batch nor on
 // the number of threads.
 void sum_pixels(const Map& x, Floats& sums) {
   const int64_t shares = std::max<int64_t>(8, (x.pixels() + SHARE - 1) / SHARE);
@@ -142,7 +142,7 @@ Floats connect(const Floats& inputs, const float* weights, int64_t rows, int64_t
                bool with_relu) {
   const int64_t samples = inputs.size() / columns;
   Floats outputs(samples * rows);
-  // Each weight is read once for all samples: there are more of them than values in a late map.
+  // Each weight is read once for all samples: late maps have fewer values than the layer weights.
   parallel(0, rows, samples * columns, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)
       for (int64_t n = 0; n < samples; ++n) {
@@ -154,7 +154,7 @@ Floats connect(const Floats& inputs, const float* weights, int64_t rows, int64_t
 }
 
 // The channels with the k highest logits, highest first; NaN is the highest. Of equal logits the
-// lower channel is taken, as in Triton, so that the order does not depend on the algorithm.
+// lower channel is taken, as in Triton. The order is total, so the algorithm does not matter.
 std::vector<int32_t> pick(const float* logits, int64_t channels, int64_t k) {
   std::vector<int32_t> index(channels);
   std::iota(index.begin(), index.end(), 0);
@@ -195,7 +195,7 @@ void gather(const Map& x, const float* sample, const std::vector<int32_t>& index
   });
 }
 
-// Multiply with the scores and add to the channels from `start` on, in place.
+// Multiply by the scores and add to the channels from `start` on, in place.
 void fuse(const Map& x, float* sample, int64_t start, const Floats& scores, const Planes& planes,
           const Floats& processed) {
   const int64_t k = scores.size(), stride = x.pixel_stride;
@@ -228,7 +228,7 @@ void add_filtered(const float* __restrict__ source, const float* weight, const i
   }
 }
 
-// One layer at the pixels from `begin` to `end`, margins between rows included.
+// Apply a layer to the pixels from `begin` to `end`, including the margins between rows.
 template <int TAPS>
 void convolve_pixels(const Layer& layer, const Planes& planes, const Floats& source, Floats& target,
                      int64_t begin, int64_t end) {
@@ -258,7 +258,7 @@ void clear_margins(const Planes& planes, int64_t count, Floats& values) {
 }
 
 void convolve(const Layer& layer, const Planes& planes, const Floats& source, Floats& target) {
-  // A product takes a small part of the time that a value from memory does.
+  // A product takes a fraction of the time of reading a value from memory.
   const int64_t work = layer.inputs * layer.outputs * layer.taps / 4;
   parallel(planes.begin(), planes.end(), work, [&](int64_t begin, int64_t end) {
     layer.taps == 1 ? convolve_pixels<1>(layer, planes, source, target, begin, end)
@@ -267,7 +267,7 @@ void convolve(const Layer& layer, const Planes& planes, const Floats& source, Fl
   clear_margins(planes, layer.outputs, target);
 }
 
-// Select, process, weight, fuse: one sample.
+// Select, process, multiply by the scores and fuse: one sample.
 void refine(const Map& x, int64_t n, const float* logits, const std::vector<Layer>& layers,
             bool last) {
   const int64_t k = layers.front().inputs;
@@ -281,7 +281,7 @@ void refine(const Map& x, int64_t n, const float* logits, const std::vector<Laye
   Floats scores;
   scores.reserve(k);
   for (const int32_t channel : index) scores.push_back(1 / (1 + std::exp(-logits[channel])));
-  // A copy of all of them before the first is written: they may be among those that are added to.
+  // Copied before any is written: they may be among the channels that are added to.
   Floats values(widest * planes.size()), processed(widest * planes.size());
   gather(x, x.sample(n), index, planes, values);
   for (const Layer& layer : layers) {
@@ -291,11 +291,10 @@ void refine(const Map& x, int64_t n, const float* logits, const std::vector<Laye
   fuse(x, x.sample(n), last ? x.channels - k : 0, scores, planes, values);
 }
 
-// ---- What torch hands over.
+// ---- The arguments from torch.
 
-// The operator's `weights`, in the order of its use: the selector's two layers, then weight and
-// bias of each convolution. `layers` has five numbers for each: inputs, outputs, the kernel's size,
-// dilation, whether a ReLU follows.
+// The operator's `weights`: the selector's two layers, then weight and bias of each convolution.
+// `layers` has five numbers for each: inputs, outputs, kernel size, dilation and ReLU.
 struct Weights {
   const float *fc1, *fc2;
   std::vector<Layer> layers;
@@ -320,23 +319,12 @@ struct Weights {
       layers.push_back(
           {inputs, outputs, taps, numbers[i + 3], numbers[i + 4] != 0, weight, take(outputs)});
     }
-    TORCH_CHECK(numbers.size() % 5 == 0 && hidden > 0 && !layers.empty() &&
+    TORCH_CHECK(numbers.size() % 5 == 0 && hidden > 0 && !layers.empty() && next == end &&
                     layers.front().inputs == layers.back().outputs &&
-                    layers.front().inputs <= channels && next == end,
+                    layers.front().inputs <= channels,
                 "mod_block_: the weights do not fit ", channels, " channels");
   }
 };
-
-Map as_map(const at::Tensor& x, bool contiguous) {
-  const int64_t channels = x.size(1), pixels = x.size(2) * x.size(3);
-  return {x.mutable_data_ptr<float>(),
-          x.size(0),
-          channels,
-          x.size(2),
-          x.size(3),
-          contiguous ? pixels : 1,
-          contiguous ? 1 : channels};
-}
 
 void mod_block_(at::Tensor& x, const at::Tensor& packed, int64_t hidden, at::IntArrayRef layers,
                 bool last) {
@@ -344,7 +332,7 @@ void mod_block_(at::Tensor& x, const at::Tensor& packed, int64_t hidden, at::Int
               "mod_block_: it takes a map of shape (N, C, H, W) and packed weights, on a CPU");
   const bool contiguous = x.is_contiguous();
   if (!contiguous && !x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
-    // A compiler may have laid it out in its own way.
+    // torch.compile may choose another layout.
     at::Tensor copy = x.contiguous();
     mod_block_(copy, packed, hidden, layers, last);
     x.copy_(copy);
@@ -352,22 +340,27 @@ void mod_block_(at::Tensor& x, const at::Tensor& packed, int64_t hidden, at::Int
   }
   const Weights weights(packed, x.size(1), hidden, layers);
   if (x.numel() == 0) return;
-  const Map map = as_map(x, contiguous);
+  const int64_t channels = x.size(1), pixels = x.size(2) * x.size(3);
+  Map map{x.mutable_data_ptr<float>(), x.size(0), channels, x.size(2), x.size(3), pixels, 1};
+  if (!contiguous) {
+    map.channel_stride = 1;
+    map.pixel_stride = channels;
+  }
   const Floats logits = connect(connect(pool(map), weights.fc1, hidden, map.channels, true),
                                 weights.fc2, map.channels, hidden, false);
   const auto refine_samples = [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n)
       refine(map, n, &logits[n * map.channels], weights.layers, last);
   };
-  // Within parallel_for nothing else is parallel, even if it starts no thread.
+  // Within parallel_for nothing else runs in parallel, even if it starts no thread.
   if (map.samples > 1 && map.samples >= at::get_num_threads())
     at::parallel_for(0, map.samples, 1, refine_samples);
   else
     refine_samples(0, map.samples);
-  x.unsafeGetTensorImpl()->bump_version();  // as every operation in place does
+  x.unsafeGetTensorImpl()->bump_version();  // as every in-place operation does
 }
 
 }  // namespace
 
-// operator.py has its schema.
+// The schema is in operator.py.
 TORCH_LIBRARY_IMPL(mmcnnmod, CPU, library) { library.impl("mod_block_", mod_block_); }

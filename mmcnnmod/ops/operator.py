@@ -1,8 +1,8 @@
 """The operator ``torch.ops.mmcnnmod.mod_block_``: for CPUs in C++, for CUDA in Triton.
 
-For CPUs it is compiled once for a machine: by `make setup` (``python -m mmcnnmod.ops``), otherwise
-by the first deployed network. The library lies among torch's extensions, in the folder that
-TORCH_EXTENSIONS_DIR names.
+For CPUs it is compiled once per machine, by `make setup` (``python -m mmcnnmod.ops``) or by the
+first deployed network. The library is stored with torch's other extensions, see
+TORCH_EXTENSIONS_DIR.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import re
 import shutil
 import sysconfig
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -22,14 +20,16 @@ from pathlib import Path
 import torch
 from mmengine.logging import print_log
 
+from ..files import atomic_write
+
 LIBRARY = torch.library.Library('mmcnnmod', 'DEF')
 LIBRARY.define(
     'mod_block_(Tensor(a!) x, Tensor weights, int hidden, int[] layers, bool last) -> ()'
 )
-# For inference alone: its caller sees to it that no gradients are recorded.
+# For inference only: the caller makes sure that no gradients are recorded.
 LIBRARY.impl('mod_block_', torch.library.fallthrough_kernel, 'Autograd')
 SOURCE = Path(__file__).with_name('mod_block.cpp')
-# For what torch itself takes the processor. Not -march=native: machines that differ may share the
+# By torch's name of the processor's capability. Not -march=native: different machines may share the
 # folder of extensions.
 INSTRUCTIONS = {
     'AVX512': ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mfma'],
@@ -45,24 +45,24 @@ def operator_problem(device: str = 'cpu') -> str | None:
         device (str): 'cpu', 'cuda' or another type of device. Defaults to 'cpu'.
 
     Returns:
-        str | None: Why there is none, in one line; None if there is one.
+        str | None: Why it is not available, in one line; None if it is.
     """
     if device not in LOADERS:
         return f'there is none for {device}'
     try:
         LOADERS[device]()
         declare_fake()
-    except Exception as problem:  # whatever a compiler, a file system or a loader may bring up
+    except Exception as problem:  # of the compiler, the file system or the loader
         return first_error(str(problem))
     return None
 
 
 def load_cpu() -> None:
-    """Load the library, or build it."""
+    """Load the library; build it if it is missing or does not load."""
     library = library_path()
     try:
         torch.ops.load_library(library)
-    except OSError:  # it is not there, or does not load
+    except OSError:
         build(library)
 
 
@@ -85,13 +85,13 @@ LOADERS = {'cpu': load_cpu, 'cuda': load_cuda}
 
 @lru_cache(None)
 def declare_fake() -> None:
-    """Tell torch.compile that the operator returns nothing; torch 2.1 does without."""
+    """Tell torch.compile that the operator returns nothing; torch 2.1 does not need it."""
     if hasattr(torch.library, 'register_fake'):
         torch.library.register_fake('mmcnnmod::mod_block_')(lambda *arguments: None)
 
 
 def library_path() -> Path:
-    """Where the compiled operator lies: another place for another source, torch or processor."""
+    """Where the compiled operator is stored, for this source, torch and processor."""
     content = sha256(SOURCE.read_bytes() + ' '.join(flags()).encode()).hexdigest()[:8]
     name = re.sub(r'\W', '_', f'mmcnnmod_{torch.__version__}_{capability()}_{content}')
     # As in torch.utils.cpp_extension, whose import takes longer than loading the operator.
@@ -101,10 +101,9 @@ def library_path() -> Path:
 
 
 def build(library: Path) -> None:
-    """Compile the operator, load it and keep it; in the end the file is there whole or not at all.
+    """Compile the operator, load it and store it.
 
-    Each process compiles in a folder of its own, so that neither a killed build nor another process
-    is in the way.
+    Each process compiles in its own folder, undisturbed by killed builds and other processes.
     """
     from torch.utils import cpp_extension
 
@@ -113,42 +112,34 @@ def build(library: Path) -> None:
         logger='current',
         level=logging.INFO,
     )
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, own_ninja():
-        cpp_extension.load(
-            'mod_block',
-            [str(SOURCE)],
-            extra_cflags=flags(),
-            build_directory=folder,
-            is_python_module=False,
-        )
-        partial = library.with_name(f'{os.getpid()}.partial')
-        shutil.copy(Path(folder, library.name), partial)
-        partial.replace(library)
-
-
-def flags() -> list[str]:
-    """For the compiler. Nothing is linked with OpenMP, so that the operator uses torch's."""
-    return ['-O3', '-fopenmp', *INSTRUCTIONS.get(capability(), [])]
-
-
-def capability() -> str:
-    """For which instructions torch takes the processor, such as 'AVX512'."""
-    return torch.backends.cpu.get_cpu_capability()
-
-
-@contextmanager
-def own_ninja() -> Iterator[None]:
-    """Within it, the ninja of this environment is found, also if nobody activated it."""
     path = os.environ.get('PATH', os.defpath)
+    # The ninja of this environment, also if it is not activated.
     os.environ['PATH'] = os.pathsep.join([sysconfig.get_path('scripts'), path])
     try:
-        yield
+        with atomic_write(library) as partial, tempfile.TemporaryDirectory() as folder:
+            cpp_extension.load(
+                'mod_block',
+                [str(SOURCE)],
+                extra_cflags=flags(),
+                build_directory=folder,
+                is_python_module=False,
+            )
+            shutil.copy(Path(folder, library.name), partial)
     finally:
         os.environ['PATH'] = path
 
 
+def flags() -> list[str]:
+    """The compiler's flags. OpenMP is not linked, so that the operator uses torch's."""
+    return ['-O3', '-fopenmp', *INSTRUCTIONS.get(capability(), [])]
+
+
+def capability() -> str:
+    """The instruction set that torch uses on this processor, such as 'AVX512'."""
+    return torch.backends.cpu.get_cpu_capability()
+
+
 def first_error(text: str) -> str:
-    """The line of a build's output that says most."""
+    """The first error in a build's output, or else its first line."""
     lines = text.strip().splitlines() or ['no reason was given']
     return next((line for line in lines if 'error:' in line), lines[0])

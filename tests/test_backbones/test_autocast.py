@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..test_layers.test_mod_block import TORCH
+from ..utils.blocks import TORCH
 
 CLASSES = 3  # a square is red, green or blue
 SIDE = 32

@@ -16,10 +16,9 @@ from mmcnnmod.errors import UserError
 from mmcnnmod.layers import MoDBlock
 from mmcnnmod.ops import DeployedMoDBlock, deployed_block, log_once, operator_problem
 
-from .test_families import CASES, Family, evaluating, images
+from ..utils.networks import BN, CASES, Family, evaluating, images
 
 SMALL = dict(depth=26, base_channels=16, stem_channels=16, c=4)
-BN = dict(type='BN', requires_grad=True)
 OPTIONS = [
     dict(),
     dict(placement='every'),

@@ -13,7 +13,7 @@ from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 from torch.func import functional_call
 from torch.optim.swa_utils import AveragedModel
 
-from ..test_layers.test_mod_block import TORCH
+from ..utils.blocks import TORCH
 
 SMALL = dict(depth=18, base_channels=16, stem_channels=16, out_indices=(1, 3))
 OTHERS = [(1, 32, 32), (2, 48, 64), (3, 64, 32)]

@@ -1,7 +1,6 @@
 """What every family promises: the dense network's shapes and settings, and blocks that learn."""
 
 import importlib
-from inspect import signature
 from itertools import pairwise
 
 import pytest
@@ -10,45 +9,8 @@ from mmcv.cnn import ConvWS2d
 from torch import nn
 
 from mmcnnmod.layers import MoDBlock
-from mmcnnmod.toolboxes import is_absent
 
-CONVNEXT = dict(depths=[2, 2, 3, 2], channels=[16, 32, 64, 128])
-BN = dict(type='BN')
-# Toolbox, class and settings that keep it small.
-CASES = {
-    'resnet': ('mmpretrain', 'ResNetMoD', dict(depth=18, base_channels=16, stem_channels=16)),
-    'resnet-cifar': (
-        'mmpretrain', 'ResNetMoD_CIFAR', dict(depth=18, base_channels=16, stem_channels=16)
-    ),
-    'mobilenet-v2': ('mmpretrain', 'MobileNetV2MoD', dict(widen_factor=0.5)),
-    'mobilenet-v2-l': ('mmpretrain', 'MobileNetV2MoD', dict(arch='large', widen_factor=0.5)),
-    'mobilenet-v2-mmseg': ('mmseg', 'MobileNetV2MoD', dict(widen_factor=0.5)),
-    'mobilenet-v2-mmdet': ('mmdet', 'MobileNetV2MoD', dict(widen_factor=0.5)),
-    'vgg': ('mmpretrain', 'VGGMoD', dict(depth=16)),
-    'vgg-bn': ('mmpretrain', 'VGGMoD', dict(depth=19, norm_cfg=BN)),
-    'convnext': ('mmpretrain', 'ConvNeXtMoD', dict(arch=CONVNEXT)),
-    'convnext-v2': (
-        'mmpretrain', 'ConvNeXtMoD', dict(arch=CONVNEXT, use_grn=True, layer_scale_init_value=0.0)
-    ),
-}  # fmt: skip
-
-
-class Family:
-    """A family in one toolbox."""
-
-    def __init__(self, toolbox, name, settings):
-        if is_absent(toolbox):
-            pytest.skip(f'{toolbox} is not installed')
-        self.mod = getattr(importlib.import_module(f'mmcnnmod.toolboxes.{toolbox}'), name)
-        self.dense = self.mod.__bases__[-1]
-        self.settings = settings
-
-    def build(self, **options):
-        return self.mod(**{**self.settings, **options})
-
-    def takes(self, option):
-        """Whether the dense network has an option, which it may hand on to a base class."""
-        return any(option in signature(c.__init__).parameters for c in self.dense.__mro__)
+from ..utils.networks import BN, CASES, CONVNEXT, Family, evaluating, images, mod_blocks
 
 
 @pytest.fixture(params=CASES)
@@ -56,24 +18,9 @@ def family(request):
     return Family(*CASES[request.param])
 
 
-def evaluating(network):
-    """The network in eval mode; the toolboxes' own ``train()``, and so ``eval()``, return None."""
-    network.eval()
-    return network
-
-
-def mod_blocks(network):
-    return [module for module in network.modules() if isinstance(module, MoDBlock)]
-
-
 def stages(network):
     """The blocks of every stage."""
     return [[network.get_submodule(name) for name in names] for names in network.blocks_of_stages()]
-
-
-def images(size=64):
-    """Four of different colours, as a data set has them, so that no channel is off in all."""
-    return 0.3 * (torch.randn(4, 3, size, size) + torch.randn(4, 3, 1, 1))
 
 
 # Tables 2 and 9: million parameters, with the classifier's hidden layers and classes.

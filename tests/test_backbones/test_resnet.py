@@ -8,6 +8,8 @@ from torch import nn
 
 from mmcnnmod.layers import MoDBlock, RandomSelector
 
+from ..utils.networks import evaluating, images, mod_blocks
+
 # Tables 1 and 7: million parameters with a classifier for 1000 classes; blocks of Table 5.
 PAPER = {
     18: (5.46, (2, 2, 2, 2)),
@@ -23,16 +25,6 @@ PAPER = {
 SMALL = dict(base_channels=16, stem_channels=16)
 
 
-def mod_blocks(network):
-    return [module for module in network.modules() if isinstance(module, MoDBlock)]
-
-
-def evaluating(network):
-    """The network in eval mode; the toolboxes' own ``train()``, and so ``eval()``, return None."""
-    network.eval()
-    return network
-
-
 def positions(network):
     """(stage, block) of every MoD block."""
     return [
@@ -41,11 +33,6 @@ def positions(network):
         for i, block in enumerate(getattr(network, name))
         if isinstance(block, MoDBlock)
     ]
-
-
-def images():
-    """Four of different colours, as a data set has them, so that no channel is off in all."""
-    return 0.3 * (torch.randn(4, 3, 64, 64) + torch.randn(4, 3, 1, 1))
 
 
 def millions(module):

@@ -20,7 +20,7 @@ from mmengine.logging import HistoryBuffer
 from mmcnnmod.checkpoints import read_checkpoint, safe_loading, unpickling
 from mmcnnmod.errors import UserError
 
-from ..test_fuzz.drawing import share
+from ..utils.drawing import share
 from ..utils.limited_reader import LimitedReader
 from ..utils.payloads import Payload
 

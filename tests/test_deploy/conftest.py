@@ -1,4 +1,4 @@
-"""Small networks of the three toolboxes with norms that have seen data, and files of them."""
+"""Small networks of the three toolboxes with random norms, and files exported from them."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ CONFIGS = {
 
 @pytest.fixture
 def build():
-    """Build the model of a toolbox's config, changed by a function."""
+    """Build the model of a toolbox's config, which a function may change."""
 
     def make(toolbox, change=lambda cfg: None):
         pytest.importorskip(toolbox)
@@ -42,20 +42,20 @@ def build():
     return make
 
 
-@pytest.fixture
-def write(tmp_path):
+@pytest.fixture(scope='session')
+def write(tmp_path_factory):
     """Write a part to a file of a format, and open it."""
 
     def make(part, name, dynamic=(BATCH, HEIGHT, WIDTH), size=(64, 96), **options):
         kind = FORMATS[name]
         for package in kind.packages:
             pytest.importorskip(package, reason='in requirements/runtimes.txt')
-        path = tmp_path / f'network{kind.suffix}'
-        images = torch.zeros(2, 3, *size, dtype=torch.uint8 if part.raw else torch.float32)
+        path = tmp_path_factory.mktemp(name) / f'network{kind.suffix}'
+        dtype = torch.uint8 if part.raw else torch.float32
+        images = torch.zeros(1 if part.one_image else 2, 3, *size, dtype=dtype)
         notes = dict(what='model', config='a.py', normalized='no' if part.raw else 'yes')
-        kind.write(
-            Export(folded(part), images, dynamic, stride_of(part.model), notes, **options), path
-        )
+        stride = stride_of(part.model)
+        kind.write(Export(folded(part), images, dynamic, stride, notes, **options), path)
         return open_file(path, list(selectors(part)) if kind.shows_selections else ())
 
     return make
@@ -67,7 +67,7 @@ def part(build):
 
     def make(toolbox, what='model', raw=False, change=lambda cfg: None):
         if toolbox == 'mmdet':
-            what = 'backbone'  # the whole has tests of its own
+            what = 'backbone'  # test_faster_rcnn.py tests whole detectors
         return part_of(build(toolbox, change), what, raw)
 
     return make

@@ -1,4 +1,4 @@
-"""The comparison of a file with PyTorch: what it tells apart, and what it calls a tie."""
+"""Comparing a file with PyTorch: what counts as a difference, and what as a tie."""
 
 from copy import deepcopy
 
@@ -11,7 +11,7 @@ from mmcnnmod.errors import UserError
 
 
 class Computed:
-    """A file's stand-in: another network, in PyTorch, whose selections are seen."""
+    """Stands for a file: another network in PyTorch, with its selections."""
 
     def __init__(self, part):
         self.part = part
@@ -43,7 +43,7 @@ def judge(network, other, images):
 def test_the_same_network(network, images):
     result = judge(network, deepcopy(network), images)
     assert result.agrees
-    assert (result.same, result.ties, result.others) == (12, 0, 0)  # four blocks, three images
+    assert (result.same, result.tied, result.others) == (12, 0, 0)  # four blocks, three images
     assert result.differences == {'scores': 0.0}
     assert str(result) == 'scores 0.0e+00; selections: 12 the same'
 
@@ -78,7 +78,7 @@ def test_other_channels_with_as_good_logits_are_a_tie(network, images):
     change_ranking(network, -1e-7)
     change_ranking(other, 1e-7)
     result = judge(network, other, images)
-    assert result.ties
+    assert result.tied
     assert result.agrees
     assert 'tied' in str(result)
 
@@ -103,7 +103,7 @@ def test_where_no_hidden_unit_is_on_all_choices_are_ties(network, images):
                 lambda module, inputs, output: (output[0].flip(1), output[1])
             )
     result = judge(network, other, images)
-    assert result.ties == 9  # in the first block k is 1
+    assert result.tied == 9  # in the first block k is 1
     assert result.agrees
 
 
@@ -145,7 +145,7 @@ A, B, C = (0, 0, 50, 50, 0.9, 1), (40, 40, 99, 99, 0.8, 0), (5, 60, 20, 80, 0.7,
 
 
 @pytest.mark.parametrize(
-    ('found', 'strays', 'moved'),
+    ('found', 'unmatched', 'moved'),
     [
         ((B, A, C), 0, 0),  # in another order
         (((0, 0, 50.1, 50, 0.9, 1), B, C), 0, 0.1 / 99),
@@ -157,16 +157,16 @@ A, B, C = (0, 0, 50, 50, 0.9, 1), (40, 40, 99, 99, 0.8, 0), (5, 60, 20, 80, 0.7,
         ((), 3, None),
     ],
 )
-def test_boxes_are_compared_one_to_one(build, found, strays, moved):
+def test_boxes_are_compared_one_to_one(build, found, unmatched, moved):
     network = part_of(build('mmdet'), 'model')
     expected, found = detections(A, B, C), detections(*found)
-    assert network.strays(expected, found) == (max(3, len(found['boxes'])), strays)
+    assert network.unmatched(expected, found) == (max(3, len(found['boxes'])), unmatched)
     differences = network.differences(expected, found)
     assert (moved is None) == (not differences)
     if differences:
         assert differences['boxes'] == pytest.approx(moved, abs=1e-6)
-    assert Comparison(differences, 1, 0, 0, TOLERANCE, 3, strays).agrees == (
-        strays == 0 and moved == 0
+    assert Comparison(differences, 1, 0, 0, TOLERANCE, 3, unmatched).agrees == (
+        unmatched == 0 and moved == 0
     )
 
 

@@ -15,7 +15,7 @@ from mmcnnmod.engine import safe_checkpoint_hook
 from mmcnnmod.errors import UserError
 
 from ..utils.mmengine_run import assert_same
-from .training import make_runner
+from ..utils.training import make_runner
 
 RESULT = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'training_state')
 

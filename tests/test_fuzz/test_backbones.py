@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from mmcnnmod.layers import MoDBlock
 
-from .definition import check_block, has_clear_order, randomize
-from .drawing import (
+from ..utils.drawing import (
     LAYOUTS,
     check_message,
     drawn,
@@ -19,6 +18,7 @@ from .drawing import (
     share,
     with_wrong_values,
 )
+from ..utils.reference import check_block, has_clear_order, randomize
 
 BN = dict(type='BN')
 WIDTHS = st.sampled_from([4, 8, 12, 16])

@@ -21,8 +21,7 @@ from mmcnnmod.layers import (
 )
 from mmcnnmod.ops import DeployedMoDBlock
 
-from .definition import TOLERANCE, check_block, has_clear_order, randomize
-from .drawing import (
+from ..utils.drawing import (
     DTYPES,
     HUGE,
     LAYOUTS,
@@ -34,6 +33,7 @@ from .drawing import (
     share,
     with_wrong_values,
 )
+from ..utils.reference import TOLERANCE, check_block, has_clear_order, randomize
 
 SIZES = st.sampled_from([1, 2, 3, 5, 8])
 NORMS = st.sampled_from([dict(type='BN'), dict(type='GN', num_groups=4), dict(type=nn.BatchNorm2d)])

@@ -21,7 +21,7 @@ from mmcnnmod.cli.model import build_model
 from mmcnnmod.cli.train import training_config
 
 from ..conftest import ROOT
-from .drawing import share
+from ..utils.drawing import share
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 

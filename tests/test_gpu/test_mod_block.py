@@ -10,7 +10,7 @@ from torch import nn
 from mmcnnmod.layers import MoDBlock, basic_block, bottleneck
 from mmcnnmod.ops import DeployedMoDBlock
 
-from ..test_layers.reference import reference_mod_block, reference_scores
+from ..utils.reference import reference_mod_block, reference_scores
 
 pytestmark = pytest.mark.gpu
 

@@ -9,9 +9,8 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from mmcnnmod.layers import ChannelSelector
 
-from .reference import reference_scores
-from .saturation import saturate, turn_off
-from .test_mod_block import TORCH
+from ..utils.blocks import TORCH, saturate, turn_off
+from ..utils.reference import reference_scores
 
 
 def test_scores_and_order():

@@ -10,24 +10,12 @@ from mmcv.cnn import ConvWS2d
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from mmcnnmod.layers import MoDBlock, RandomSelector, basic_block, bottleneck
+from mmcnnmod.layers import RandomSelector, basic_block, bottleneck
 
-from .reference import reference_mod_block
+from ..utils.blocks import TORCH, make_block, randomize_norms
+from ..utils.reference import reference_mod_block
 
 CONV_BLOCKS = {'bottleneck': bottleneck, 'basic': basic_block}
-TORCH = tuple(int(n) for n in torch.__version__.split('+')[0].split('.')[:2])
-
-
-def make(width=32, conv_block=bottleneck, **options):
-    options = {'c': 4, 'r': 4, **options}
-    return MoDBlock(width, conv_block, **options)
-
-
-def randomize_norms(block):
-    """Give the norms statistics and affine weights that a wrong order would not survive."""
-    for name, tensor in block.state_dict().items():
-        if 'bn.' in name and tensor.is_floating_point():
-            tensor.uniform_(0.5, 1.5)
 
 
 @pytest.mark.smoke
@@ -36,7 +24,7 @@ def randomize_norms(block):
 @pytest.mark.parametrize('fusion', ['add', 'replace'])
 @pytest.mark.parametrize('training', [True, False])
 def test_outputs_and_gradients_equal_the_reference(conv_block, position, fusion, training):
-    block = make(conv_block=CONV_BLOCKS[conv_block], position=position, fusion=fusion)
+    block = make_block(conv_block=CONV_BLOCKS[conv_block], position=position, fusion=fusion)
     check_against_the_reference(block.train(training))
 
 
@@ -68,7 +56,7 @@ def check_against_the_reference(block):
     dilation=st.integers(1, 3),
 )
 def test_any_shape_in_eval_mode(n, width, c, height, spread, dilation):
-    block = make(width, partial(bottleneck, dilation=dilation), c=c).eval()
+    block = make_block(width, partial(bottleneck, dilation=dilation), c=c).eval()
     x = torch.rand(n, width, height, spread)
     out = block(x)
     assert out.shape == x.shape
@@ -78,7 +66,7 @@ def test_any_shape_in_eval_mode(n, width, c, height, spread, dilation):
 
 
 def test_input_is_left_alone():
-    block = make().eval()
+    block = make_block().eval()
     x = torch.rand(2, 32, 4, 4)
     kept = x.clone()
     with torch.no_grad():
@@ -90,7 +78,7 @@ def test_input_is_left_alone():
 @pytest.mark.parametrize('n', [0, 1])
 @pytest.mark.parametrize('training', [True, False])
 def test_empty_and_single_image_batches(n, training):
-    block = make().train(training)
+    block = make_block().train(training)
     x = torch.rand(n, 32, 3, 3, requires_grad=True)
     block(x).sum().backward()
     assert x.grad.shape == x.shape
@@ -101,7 +89,7 @@ def test_empty_and_single_image_batches(n, training):
 def test_autocast_and_pure_low_precision(dtype):
     if dtype is torch.float16 and TORCH < (2, 4):
         pytest.skip('this torch has no fp16 autocast on CPU')
-    block = make()
+    block = make_block()
     x = torch.rand(2, 32, 4, 4, requires_grad=True)
     with torch.autocast('cpu', dtype=dtype):
         assert block(x).dtype == torch.float32  # the map keeps its dtype
@@ -109,7 +97,7 @@ def test_autocast_and_pure_low_precision(dtype):
     assert low.dtype == dtype
     low.float().sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in block.parameters())
-    assert make().to(dtype)(torch.rand(2, 32, 4, 4, dtype=dtype)).dtype == dtype
+    assert make_block().to(dtype)(torch.rand(2, 32, 4, 4, dtype=dtype)).dtype == dtype
 
 
 @pytest.mark.parametrize(
@@ -117,7 +105,7 @@ def test_autocast_and_pure_low_precision(dtype):
     [{}, {'c': 32}, {'c': 32, 'selection': 'random', 'position': 'last'}, {'fusion': 'replace'}],
 )
 def test_channels_last_is_kept(options):
-    block = make(**options).eval()
+    block = make_block(**options).eval()
     x = torch.rand(2, 32, 6, 5)
     out = block.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
     assert out.is_contiguous(memory_format=torch.channels_last)
@@ -136,7 +124,7 @@ def test_channels_last_is_kept(options):
 )
 def test_compiles_as_one_graph(options):
     torch._dynamo.reset()
-    block = make(**options)
+    block = make_block(**options)
     compiled = torch.compile(block, fullgraph=True, backend='aot_eager')
     x = torch.rand(2, 32, 4, 4, requires_grad=True)
     compiled(x).sum().backward()
@@ -149,7 +137,7 @@ def test_compiles_as_one_graph(options):
 @pytest.mark.skipif(TORCH < (2, 4), reason='torch 2.1 cannot compile a checkpointed BatchNorm')
 def test_checkpointing_compiles():
     torch._dynamo.reset()
-    compiled = torch.compile(make(with_cp=True), fullgraph=True, backend='aot_eager')
+    compiled = torch.compile(make_block(with_cp=True), fullgraph=True, backend='aot_eager')
     x = torch.rand(2, 32, 4, 4, requires_grad=True)
     compiled(x).sum().backward()
     assert x.grad is not None
@@ -159,7 +147,7 @@ def test_checkpointing_compiles():
 @pytest.mark.parametrize('kind', ['with_cp', 'reentrant', 'non-reentrant'])
 def test_checkpointing_changes_no_gradient(selection, kind):
     torch.manual_seed(0)
-    block = make(selection=selection)
+    block = make_block(selection=selection)
     x = torch.rand(2, 32, 4, 4, requires_grad=True)
     tensors = [x, *block.parameters()]
 
@@ -183,7 +171,7 @@ def test_checkpointing_changes_no_gradient(selection, kind):
 
 @pytest.mark.parametrize('training', [True, False])
 def test_random_selection_is_redrawn_per_sample_and_repeatable(training):
-    block = make(64, selection='random').train(training)
+    block = make_block(64, selection='random').train(training)
     assert isinstance(block.selector, RandomSelector)
     assert not list(block.selector.parameters())
     x = torch.rand(4, 64, 3, 3)
@@ -215,7 +203,7 @@ def test_random_selection_is_redrawn_per_sample_and_repeatable(training):
 )
 def test_bad_options(options, words):
     with pytest.raises(ValueError, match='stage 2') as error:
-        make(name='stage 2', **options)
+        make_block(name='stage 2', **options)
     message = str(error.value)
     assert '\n' not in message
     assert all(word in message for word in [*words, 'width 32', 'c='])
@@ -226,7 +214,7 @@ def test_wrong_input_shape(shape):
     with pytest.raises(
         AssertionError, match=r'^stage 1 \(width 32, c=4\): expected [^\n]*32, H, W\)$'
     ):
-        make(name='stage 1')(torch.rand(shape))
+        make_block(name='stage 1')(torch.rand(shape))
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmcnnmod.layers import ChannelSelector, MoDBlock, bottleneck, plain_conv
 
-from .saturation import saturate
-from .test_mod_block import TORCH
+from ..utils.blocks import TORCH, saturate
 
 VARIANTS = {
     'first': {},

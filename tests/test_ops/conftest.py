@@ -1,4 +1,4 @@
-"""Where the operator has to be there: a test of it skips only where nothing could compile it."""
+"""Tests of the operator skip only if it cannot be compiled."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from mmcnnmod.ops import operator_problem
 
 
 def missing():
-    """What the compiling of the operator lacks on this machine, if anything."""
+    """The tools missing on this machine for compiling the operator."""
     path = os.pathsep.join([sysconfig.get_path('scripts'), os.environ.get('PATH', os.defpath)])
     tools = {'C++ compiler': os.environ.get('CXX', 'c++'), 'ninja': 'ninja'}
     return [name for name, tool in tools.items() if shutil.which(tool, path=path) is None]
@@ -18,7 +18,7 @@ def missing():
 
 @pytest.fixture
 def operator():
-    """Whatever else the reason is, a test without the operator fails."""
+    """Require the operator; without it, a test fails unless tools are missing."""
     if operator_problem() is not None and missing():
         pytest.skip(f'no {" and no ".join(missing())}')
     assert operator_problem() is None

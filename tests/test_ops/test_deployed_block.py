@@ -1,7 +1,6 @@
-"""The deployed MoD block against the plain one: the operator, and plain PyTorch where it is not."""
+"""The deployed MoD block against the plain one, with the operator and in plain PyTorch."""
 
 import copy
-import io
 import pickle
 from functools import partial
 
@@ -11,6 +10,7 @@ from mmcv.cnn import ConvModule, is_norm
 from mmcv.cnn.bricks import DropPath
 from torch import nn
 
+from mmcnnmod.deploy.onnx_file import traced
 from mmcnnmod.layers import (
     Fusion,
     MoDBlock,
@@ -22,8 +22,7 @@ from mmcnnmod.layers import (
 )
 from mmcnnmod.ops import DeployedMoDBlock, deployed_block, operator_problem
 
-from ..test_layers.saturation import saturate
-from ..test_layers.test_mod_block import TORCH
+from ..utils.blocks import TORCH, make_block, randomize_norms, saturate
 
 FORMATS = {'contiguous': torch.contiguous_format, 'channels last': torch.channels_last}
 CONV_BLOCKS = {
@@ -45,10 +44,9 @@ def no_grad():
 
 def make(width=24, conv_block=bottleneck, c=6, **options):
     """A block in eval mode whose norms do something."""
-    block = MoDBlock(width, conv_block, c=c, r=4, **options).eval()
+    block = make_block(width, conv_block, c=c, **options).eval()
+    randomize_norms(block)
     for name, tensor in block.state_dict().items():
-        if 'bn.' in name and tensor.is_floating_point():
-            tensor.uniform_(0.5, 1.5)
         if 'bn.running_mean' in name:
             tensor.sub_(1)
     return block
@@ -155,7 +153,7 @@ def test_of_equal_logits_the_lower_channels_are_taken(c, levels):
 
 PROGRAM = """if True:
     import sys, torch
-    from tests.test_layers.saturation import saturate, turn_off
+    from tests.utils.blocks import saturate, turn_off
     from tests.test_ops.test_deployed_block import deploy, make
     torch.set_num_threads(int(sys.argv[1]))
     found = []
@@ -225,37 +223,9 @@ def test_torch_is_told_of_the_overwriting():
         check(make(), torch.rand(1, 24, 2, 2))
 
 
-def with_hook(block):
-    block.conv_block[0].conv.register_forward_hook(lambda *args: None)
-
-
-def with_first_activation_off(block):
-    block.conv_block[0].with_activation = False
-
-
-def with_quantized_selector(block):
-    torch.ao.quantization.quantize_dynamic(block.selector, {nn.Linear}, inplace=True)
-
-
-def with_bias(block):
-    block.selector.fc1 = nn.Linear(24, 6)
-
-
-def with_wrapped_forward(block):
-    block.selector.relu.forward = lambda x: x * 2
-
-
-def with_max_pooling(block):
-    block.selector.pool = nn.AdaptiveMaxPool2d(1)
-
-
 class Halving(nn.Module):
     def forward(self, x):
         return x / 2
-
-
-def with_another_drop_path(block):
-    block.drop_path = Halving()
 
 
 class Doubling(Fusion):
@@ -272,20 +242,8 @@ class Remembering(MoDBlock):
         return super().forward(x) + x
 
 
-def with_another_fusion(block):
-    block.fusion = Doubling(24, 4)
-
-
-def as_another_block(block):
-    block.__class__ = Remembering
-
-
-def with_hook_on_fusion(block):
-    block.fusion.register_forward_hook(lambda module, inputs, out: 3 * out)
-
-
-# What is left to plain PyTorch: the options of a block, what is done to it, the reason.
-LEFT = {
+# Blocks that the operator does not support: their options, a change, and a part of the reason.
+UNSUPPORTED = {
     'random selection': (dict(selection='random'), None, 'channel selector'),
     'original places': (dict(position='original'), None, 'the first or the last'),
     'replaced': (dict(fusion='replace'), None, 'does not add'),
@@ -310,28 +268,55 @@ LEFT = {
     ),
     'wide': (dict(width=130, c=2), None, 'more than 64'),
     'empty': (dict(conv_block=lambda k: nn.Sequential()), None, 'not one of this package'),
-    'a hook': ({}, with_hook, 'a hook'),
-    'no activation between': ({}, with_first_activation_off, 'missing'),
+    'a hook': (
+        {}, lambda block: block.conv_block[0].conv.register_forward_hook(lambda *args: None),
+        'a hook',
+    ),
+    'no activation between': (
+        {}, lambda block: setattr(block.conv_block[0], 'with_activation', False), 'missing'
+    ),
     'reflection': (
         {}, lambda block: setattr(block.conv_block[1].conv, 'padding_mode', 'reflect'), 'conv'
     ),
-    'quantised': ({}, with_quantized_selector, 'has been replaced'),
-    'a bias': ({}, with_bias, 'has been replaced'),
-    'another pooling': ({}, with_max_pooling, 'has been replaced'),
-    'a wrapper': ({}, with_wrapped_forward, 'a wrapper'),
-    'another drop path': ({}, with_another_drop_path, 'Halving behind the Conv-Block'),
-    'another fusion': ({}, with_another_fusion, 'its fusion'),
-    'another block': ({}, as_another_block, 'not one of this package'),
-    'a hook on the fusion': ({}, with_hook_on_fusion, 'a hook'),
+    'quantised': (
+        {},
+        lambda block: torch.ao.quantization.quantize_dynamic(
+            block.selector, {nn.Linear}, inplace=True
+        ),
+        'has been replaced',
+    ),
+    'a bias': (
+        {}, lambda block: setattr(block.selector, 'fc1', nn.Linear(24, 6)), 'has been replaced'
+    ),
+    'another pooling': (
+        {}, lambda block: setattr(block.selector, 'pool', nn.AdaptiveMaxPool2d(1)),
+        'has been replaced',
+    ),
+    'a wrapper': (
+        {}, lambda block: setattr(block.selector.relu, 'forward', lambda x: x * 2), 'a wrapper'
+    ),
+    'another drop path': (
+        {}, lambda block: setattr(block, 'drop_path', Halving()), 'Halving behind the Conv-Block'
+    ),
+    'another fusion': (
+        {}, lambda block: setattr(block, 'fusion', Doubling(24, 4)), 'its fusion'
+    ),
+    'another block': (
+        {}, lambda block: setattr(block, '__class__', Remembering), 'not one of this package'
+    ),
+    'a hook on the fusion': (
+        {}, lambda block: block.fusion.register_forward_hook(lambda module, inputs, out: 3 * out),
+        'a hook',
+    ),
 }  # fmt: skip
-# What somebody has made of these may read its input once more.
+# Custom code in these may read the input again.
 NEVER_IN_PLACE = ('another fusion', 'another block', 'a hook on the fusion')
 
 
 @pytest.mark.parametrize('layout', FORMATS)
-@pytest.mark.parametrize('case', LEFT)
-def test_what_the_operator_does_not_know_is_plain_and_in_place(case, layout):
-    options, change, reason = LEFT[case]
+@pytest.mark.parametrize('case', UNSUPPORTED)
+def test_unsupported_blocks_run_in_plain_pytorch_in_place(case, layout):
+    options, change, reason = UNSUPPORTED[case]
     block = make(**options)
     if change:
         change(block)
@@ -572,16 +557,13 @@ def test_onnx_of_the_deployed_block_is_plain_operators():
     onnx = pytest.importorskip('onnx')
     onnxruntime = pytest.importorskip('onnxruntime')
     plain, deployed = make_stage()
-    buffer = io.BytesIO()
-    old = {'dynamo': False} if TORCH >= (2, 5) else {}
-    torch.onnx.export(deployed, (torch.rand(1, 24, 4, 3),), buffer, input_names=['x'],
-                      opset_version=17, dynamic_axes={'x': {0: 'n'}}, **old)  # fmt: skip
-    session = onnxruntime.InferenceSession(buffer.getvalue(), providers=['CPUExecutionProvider'])
+    data = traced(deployed, torch.rand(1, 24, 4, 3), ['out'], {0: 'n'})
+    session = onnxruntime.InferenceSession(data, providers=['CPUExecutionProvider'])
     x = torch.rand(3, 24, 4, 3)
-    (out,) = session.run(None, {'x': x.numpy()})
+    (out,) = session.run(None, {'images': x.numpy()})
     torch.testing.assert_close(torch.from_numpy(out), plain(x), rtol=1e-4, atol=1e-5)
 
-    graph = onnx.load_from_string(buffer.getvalue()).graph
+    graph = onnx.load_from_string(data).graph
     kinds = {node.op_type for node in graph.node}
     assert {'Split', 'Concat', 'TopK', 'GatherElements'} <= kinds
     assert not any('Scatter' in kind for kind in kinds)

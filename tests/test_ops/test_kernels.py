@@ -1,4 +1,4 @@
-"""The operator for CUDA without a GPU: run by Triton's interpreter, compiled for one."""
+"""The operator for CUDA on a machine without a GPU: run by Triton's interpreter, and compiled."""
 
 import os
 import subprocess
@@ -16,19 +16,16 @@ pytestmark = [
 ]
 ROOT = Path(__file__).resolve().parents[2]
 PREPARE = """
-    from copy import deepcopy
     import torch
-    from mmcnnmod.layers import MoDBlock, basic_block, bottleneck
-    from mmcnnmod.ops import kernels
-    from mmcnnmod.ops.deployed_block import packed
-    from mmcnnmod.ops.folding import fold_batch_norms
+    from mmcnnmod.layers import basic_block, bottleneck
+    from mmcnnmod.ops import fold_batch_norms, kernels
+    from mmcnnmod.ops.deployed_block import packed_weights
+    from tests.utils.blocks import make_block, randomize_norms
 
     def make(width, conv_block, c, position='first'):
         torch.manual_seed(0)
-        block = MoDBlock(width, conv_block, c=c, r=4, position=position).eval()
-        for name, tensor in block.state_dict().items():
-            if 'bn.' in name and tensor.is_floating_point():
-                tensor.uniform_(0.5, 1.5)
+        block = make_block(width, conv_block, c=c, position=position).eval()
+        randomize_norms(block)
         block = block.requires_grad_(False)
         fold_batch_norms(block.conv_block)
         return block
@@ -36,7 +33,7 @@ PREPARE = """
 
 
 def run(code, **variables):
-    """Run it in a process of its own, for Triton looks at its variables once."""
+    """Run code in a new process: Triton reads its environment variables once."""
     result = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', textwrap.dedent(PREPARE) + textwrap.dedent(code)],
         env={**os.environ, 'PYTHONPATH': str(ROOT), **variables},
@@ -62,7 +59,7 @@ def test_the_kernels_compute_the_block():
                 x = torch.rand(batch, width, *size) + torch.rand(batch, width, 1, 1)
                 wanted = block(x)
                 x = x.contiguous(memory_format=layout)
-                kernels.mod_block_(x, *packed(block), position == 'last')
+                kernels.mod_block_(x, *packed_weights(block), position == 'last')
                 torch.testing.assert_close(x, wanted, rtol=1e-4, atol=1e-5)
                 print('equal')
         """,
@@ -81,10 +78,10 @@ def test_equal_channels_nan_and_empty_maps():
         wanted = x.clone()
         wanted[:, : block.k] += 0.5 * chosen
         x[1] = torch.nan
-        kernels.mod_block_(x, *packed(block), False)
+        kernels.mod_block_(x, *packed_weights(block), False)
         torch.testing.assert_close(x[[0, 2]], wanted[[0, 2]], rtol=1e-4, atol=1e-5)
         assert x[1].isnan().all()
-        kernels.mod_block_(torch.empty(0, 32, 4, 4), *packed(block), False)
+        kernels.mod_block_(torch.empty(0, 32, 4, 4), *packed_weights(block), False)
         """,
         TRITON_INTERPRET='1',
     )
@@ -115,7 +112,8 @@ def test_they_compile_for_a_gpu_without_tf32_and_spilled_registers():
         ):
             block = make(width, conv_block, c)
             x = torch.empty(batch, width, side, side, dtype=dtype)
-            kernels.mod_block_(x.to(memory_format=torch.channels_last), *packed(block), False)
+            x = x.to(memory_format=torch.channels_last)
+            kernels.mod_block_(x, *packed_weights(block), False)
         """,
         TRITON_INTERPRET='0',
     )

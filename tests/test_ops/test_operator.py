@@ -1,4 +1,4 @@
-"""The operator itself: its registration, its build, its arguments."""
+"""The operator: registration, build and arguments."""
 
 import pytest
 import torch
@@ -68,7 +68,7 @@ TWICE = f"""if True:
 
 @pytest.fixture
 def build(run_python):
-    """Run the build in processes of their own, with a folder of their own; what they said."""
+    """Run the build in new processes with their own folder; returns what they printed."""
 
     def build(folder, code=BUILD, **variables):
         result = run_python('-c', code, TORCH_EXTENSIONS_DIR=str(folder), **variables)
@@ -85,14 +85,14 @@ def test_it_is_built_once_also_by_two_processes_and_after_a_killed_build(
 ):
     monkeypatch.setenv('TORCH_EXTENSIONS_DIR', str(tmp_path))
     library = library_path()
-    # What a build that was killed while it copied leaves.
+    # Left by a build that was killed while it copied.
     library.parent.mkdir(parents=True)
     library.with_name('1.partial').write_bytes(b'half')
     library.write_bytes(b'no library')
     quick = tmp_path / 'quick'
     quick.write_text('#!/bin/sh\nexec c++ "$@" -O0\n')
     quick.chmod(0o755)
-    # Without the environment's programs on the PATH: nobody activated it.
+    # Without the environment's programs on the PATH, as if it were not activated.
     variables = dict(PATH='/usr/local/bin:/usr/bin:/bin', CXX=str(quick))
     assert build(tmp_path, TWICE, **variables) == ['None', 'None']
     written = library.stat().st_mtime_ns
@@ -116,7 +116,7 @@ def test_what_is_missing_is_a_reason_in_one_line(build, tmp_path, what):
     assert words[what] in said
 
 
-def test_the_line_that_says_most():
+def test_first_error():
     output = 'Error building extension\n[1/2] c++ ...\nx.cpp:1: error: no room\nend'
     assert first_error(output) == 'x.cpp:1: error: no room'
     assert first_error('') == 'no reason was given'

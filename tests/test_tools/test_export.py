@@ -1,4 +1,4 @@
-"""tools/deployment/export.py and test.py: a trained network, its file, and the file's score."""
+"""tools/deployment/export.py and test.py: export a trained network and score the file."""
 
 import json
 import sys
@@ -82,7 +82,7 @@ def test_each_task_is_exported_and_scores_as_in_pytorch(
 
 
 def test_openvino_is_scored_in_both_precisions(job, in_process, tmp_path):
-    """One file after the other, of one size, in the place of the same part."""
+    """Two files with a fixed batch size, one after the other."""
     for package in ('onnx', 'openvino', 'mmpretrain'):
         pytest.importorskip(package)
     config, checkpoint, options, root = job('mmpretrain')
@@ -116,7 +116,7 @@ def test_a_program_in_a_process_of_its_own(arguments, run_python, tmp_path):
 
 
 def test_another_network_leaves_nothing(arguments, fails, monkeypatch, tmp_path):
-    """Where a format computes something else, there is no file, and the old one stays."""
+    """If a format writes another network, there is no new file and an old one stays."""
     config, checkpoint, options, _ = arguments
     (tmp_path / 'a.pt').write_text('old')
 
@@ -162,7 +162,7 @@ def test_a_checkpoint_of_another_network(arguments, fails, tmp_path):
 
 
 @pytest.mark.parametrize('name', ['onnx', 'openvino'])
-def test_a_package_that_is_absent(arguments, fails, monkeypatch, name):
+def test_a_missing_package(arguments, fails, monkeypatch, name):
     config, checkpoint, options, _ = arguments
     monkeypatch.setitem(sys.modules, 'onnx', None)
     line = fails(export.main, config, checkpoint, f'a{FORMATS[name].suffix}', *options)

@@ -1,4 +1,4 @@
-"""Write a trained network for another runtime, and prove that it is the same network.
+"""Export a trained network to another runtime, and check that its outputs are those of PyTorch.
 
     python tools/deployment/export.py CONFIG CHECKPOINT OUT.onnx
 

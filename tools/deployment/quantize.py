@@ -1,8 +1,8 @@
-"""Write an exported file anew such that it computes in int8.
+"""Quantise an exported file to int8.
 
     python tools/deployment/quantize.py CONFIG FILE OUT [--data-root DIR]
 
-FILE is what tools/deployment/export.py wrote, .onnx or .xml; OUT has the same ending.
+FILE is a file from tools/deployment/export.py, .onnx or .xml; OUT has the same suffix.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""Score an exported file by the test pipeline and the metric of its config, beside PyTorch.
+"""Score an exported file, and the network in PyTorch, with the test of its config.
 
     python tools/deployment/test.py CONFIG FILE [--data-root DIR]
 
-FILE is what tools/deployment/export.py or quantize.py wrote.
+FILE is a file from tools/deployment/export.py or quantize.py.
 """
 
 import sys

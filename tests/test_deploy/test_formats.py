@@ -1,4 +1,4 @@
-"""Exported files: the same network, at every batch and size, in a graph that others can read."""
+"""Exported files of all formats: the outputs of PyTorch at every batch and size, and the graphs."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from mmcnnmod.deploy.parity import compare
 from mmcnnmod.deploy.parts import part_of, selectors
 from mmcnnmod.errors import UserError
 
-from ..test_layers.saturation import saturate, turn_off
+from ..utils.blocks import saturate, turn_off
 from .conftest import ROOT
 
 QUICK = ('onnx', 'openvino', 'torchscript', 'torch-export')
@@ -29,7 +29,7 @@ def name(request):
 
 
 def predicted(model, images):
-    """What the toolbox itself makes of images, as the file gives it."""
+    """The predictions of the toolbox itself, as outputs of a file."""
     with torch.no_grad():
         if hasattr(model, 'encode_decode'):
             samples = model.predict(images)
@@ -46,7 +46,7 @@ def test_gives_what_the_toolbox_predicts_at_every_batch_and_size(toolbox, part, 
     file = write(network, name)
     for shape in ((1, 3, 64, 128), (3, 3, 64, 128), (2, 3, 192, 128)):
         if toolbox == 'mmdet' and name == 'torch-export':
-            shape = (*shape[:2], max(shape[2], 128), shape[3])  # its smallest is two strides
+            shape = (*shape[:2], max(shape[2], 128), shape[3])  # its smallest size is two strides
         images = torch.randn(shape)
         outputs, chosen = file(images)
         expected = predicted(network.model, images)
@@ -92,7 +92,7 @@ def test_every_kind_of_block(part, write, name, options):
 
 
 @pytest.mark.parametrize('precision', ['f32', 'default'])
-def test_where_all_scores_are_1_the_highest_logits_are_selected(part, write, name, precision):
+def test_the_highest_logits_are_selected_if_all_scores_are_1(part, write, name, precision):
     if precision == 'default' and name != 'openvino':  # in bf16 where the processor has it
         pytest.skip('it has one precision')
     network = part('mmpretrain', change=lambda cfg: cfg.model.backbone.update(c=4))
@@ -119,7 +119,7 @@ def test_where_all_scores_are_1_the_highest_logits_are_selected(part, write, nam
 
 
 def test_which_channels_are_selected_of_equal_logits(part, write, name):
-    """What docs/deployment.md says of each runtime; it repeats."""
+    """As docs/deployment.md says for each runtime, and the same in every run."""
     network = part('mmpretrain', change=lambda cfg: cfg.model.backbone.update(c=4))
     for selector in selectors(network).values():
         turn_off(selector)
@@ -139,7 +139,7 @@ def test_which_channels_are_selected_of_equal_logits(part, write, name):
             assert torch.equal(index, own)
     result = compare(network, images, file, images)
     assert result.agrees
-    assert (result.ties > 0) == (name in ('onnx', 'openvino'))
+    assert (result.tied > 0) == (name in ('onnx', 'openvino'))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_every_family(config, write, name):
     images = torch.randn(2, 3, 64, 128)
     result = compare(network, images, file, images)
     assert result.agrees
-    assert result.same + result.ties == 2 * len(selectors(network)) > 0
+    assert result.same + result.tied == 2 * len(selectors(network)) > 0
     if name == 'onnx':
         used = {node.op_type for node in graph_of(file.path).node}
         page = (ROOT / 'docs/deployment.md').read_text()
@@ -228,7 +228,7 @@ def test_half_precision(part, write, name):
             assert kind == (1 if '/selector/' in node else 10), node
 
 
-def test_a_file_says_what_it_is(part, write, name):
+def test_metadata(part, write, name):
     file = write(part('mmseg'), name, dynamic=(BATCH,))
     assert file.metadata['shape'] == 'batchx3x64x96'
     assert file.metadata['dtype'] == 'float32'
@@ -246,17 +246,17 @@ def test_a_file_says_what_it_is(part, write, name):
         (torch.zeros(3, 64, 96), 'not 3x64x96'),
     ],
 )
-def test_images_that_it_is_not_for_are_refused(part, write, name, images, message):
+def test_images_that_do_not_fit_are_refused(part, write, name, images, message):
     file = write(part('mmpretrain'), name, dynamic=(BATCH,))
     with pytest.raises(UserError, match=message):
         file(images)
 
 
-def test_what_is_no_file_of_ours_gets_one_line(tmp_path):
+def test_other_files_get_one_line(tmp_path):
     with pytest.raises(UserError, match='is not there'):
         open_file(tmp_path / 'a.pt')
     (tmp_path / 'a.bin').write_bytes(b'0')
-    with pytest.raises(UserError, match=r'its name should end with one of \.onnx'):
+    with pytest.raises(UserError, match=r'let its name end with one of \.onnx'):
         open_file(tmp_path / 'a.bin')
     for name in ('a.pt', 'a.pt2'):
         (tmp_path / name).write_bytes(b'no archive')
@@ -265,7 +265,7 @@ def test_what_is_no_file_of_ours_gets_one_line(tmp_path):
         assert '\n' not in str(error.value)
 
 
-# Nothing of this package, of mmengine or of mmcv can be imported there.
+# A program that cannot import this package, mmengine, mmcv or a toolbox.
 ALONE = """
 import sys
 for package in ('mmcnnmod', 'mmengine', 'mmcv', 'mmseg', 'mmpretrain'):

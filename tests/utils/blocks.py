@@ -1,6 +1,23 @@
-"""Selectors at their limits: every score is 1, or none of their hidden units is on."""
+"""MoD blocks for the tests, and selectors at the limits of their scores."""
 
 import torch
+
+from mmcnnmod.layers import MoDBlock, bottleneck
+
+# The version of torch, such as (2, 4).
+TORCH = tuple(int(n) for n in torch.__version__.split('+')[0].split('.')[:2])
+
+
+def make_block(width=32, conv_block=bottleneck, **options):
+    """An MoD block, with c=4 and r=4 unless the options say otherwise."""
+    return MoDBlock(width, conv_block, **{'c': 4, 'r': 4, **options})
+
+
+def randomize_norms(module):
+    """Give the norms random statistics and weights, with which a wrong order would show."""
+    for name, tensor in module.state_dict().items():
+        if 'bn.' in name and tensor.is_floating_point():
+            tensor.uniform_(0.5, 1.5)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from ..test_layers.test_mod_block import TORCH
+from .blocks import TORCH
 
 # Of all fuzz tests together. Set it, and every run draws others; unset, all runs draw the same.
 CHOSEN = os.environ.get('FUZZ_EXAMPLES')

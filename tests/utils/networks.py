@@ -1,0 +1,63 @@
+"""Small MoD networks of every family for the tests."""
+
+import importlib
+from inspect import signature
+
+import pytest
+import torch
+
+from mmcnnmod.layers import MoDBlock
+from mmcnnmod.toolboxes import is_absent
+
+CONVNEXT = dict(depths=[2, 2, 3, 2], channels=[16, 32, 64, 128])
+BN = dict(type='BN')
+# Toolbox, class and settings that keep it small.
+CASES = {
+    'resnet': ('mmpretrain', 'ResNetMoD', dict(depth=18, base_channels=16, stem_channels=16)),
+    'resnet-cifar': (
+        'mmpretrain', 'ResNetMoD_CIFAR', dict(depth=18, base_channels=16, stem_channels=16)
+    ),
+    'mobilenet-v2': ('mmpretrain', 'MobileNetV2MoD', dict(widen_factor=0.5)),
+    'mobilenet-v2-l': ('mmpretrain', 'MobileNetV2MoD', dict(arch='large', widen_factor=0.5)),
+    'mobilenet-v2-mmseg': ('mmseg', 'MobileNetV2MoD', dict(widen_factor=0.5)),
+    'mobilenet-v2-mmdet': ('mmdet', 'MobileNetV2MoD', dict(widen_factor=0.5)),
+    'vgg': ('mmpretrain', 'VGGMoD', dict(depth=16)),
+    'vgg-bn': ('mmpretrain', 'VGGMoD', dict(depth=19, norm_cfg=BN)),
+    'convnext': ('mmpretrain', 'ConvNeXtMoD', dict(arch=CONVNEXT)),
+    'convnext-v2': (
+        'mmpretrain', 'ConvNeXtMoD', dict(arch=CONVNEXT, use_grn=True, layer_scale_init_value=0.0)
+    ),
+}  # fmt: skip
+
+
+class Family:
+    """A family in one toolbox."""
+
+    def __init__(self, toolbox, name, settings):
+        if is_absent(toolbox):
+            pytest.skip(f'{toolbox} is not installed')
+        self.mod = getattr(importlib.import_module(f'mmcnnmod.toolboxes.{toolbox}'), name)
+        self.dense = self.mod.__bases__[-1]
+        self.settings = settings
+
+    def build(self, **options):
+        return self.mod(**{**self.settings, **options})
+
+    def takes(self, option):
+        """Whether the dense network has an option, which it may hand on to a base class."""
+        return any(option in signature(c.__init__).parameters for c in self.dense.__mro__)
+
+
+def evaluating(network):
+    """The network in eval mode; the toolboxes' own ``train()``, and so ``eval()``, return None."""
+    network.eval()
+    return network
+
+
+def mod_blocks(network):
+    return [module for module in network.modules() if isinstance(module, MoDBlock)]
+
+
+def images(size=64):
+    """Four of different colours, as a data set has them, so that no channel is off in all."""
+    return 0.3 * (torch.randn(4, 3, size, size) + torch.randn(4, 3, 1, 1))
