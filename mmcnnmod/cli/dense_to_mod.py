@@ -21,7 +21,7 @@ from ..checkpoints.block_mapping import MAPPINGS
 from ..checkpoints.warm_start import NEAR_IDENTITY
 from ..checkpoints.whole_model import start_model_from_dense
 from ..config_types import PRETRAINED, type_name
-from ..engine.norm_statistics import BATCHES, reestimate_norms
+from ..engine.reestimate_norms_hook import BATCHES, reestimate_norms
 from ..errors import UserError
 from ..swap import swap_with
 from . import preflight

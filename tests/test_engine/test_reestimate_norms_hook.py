@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmcnnmod.engine import ReestimateNormsHook
-from mmcnnmod.engine.norm_statistics import reestimate_norms
+from mmcnnmod.engine.reestimate_norms_hook import reestimate_norms
 from mmcnnmod.errors import UserError
 
 SMALL = dict(depth=18, base_channels=16, stem_channels=16)
