@@ -1,10 +1,23 @@
-"""Reading and writing checkpoints without surprises."""
+"""Safe reading of checkpoints, warm start from dense weights, and publishing."""
 
-from .dense import DensePretrained
-from .dense_network import leading_prefix
-from .key_styles import networks_in
-from .matching import Match, has_mod_blocks, judge, match_state_dicts, mod_backbones
-from .pretrained import describe_contents, load_pretrained
+from ..files import atomic_write
+from .dense import (
+    MAPPINGS,
+    NEAR_IDENTITY,
+    DensePretrained,
+    start_from_dense,
+    start_model_from_dense,
+)
+from .key_styles import leading_prefix, networks_in, rename_tensors
+from .matching import (
+    Match,
+    describe_contents,
+    has_mod_blocks,
+    judge,
+    load_pretrained,
+    match_state_dicts,
+    mod_backbones,
+)
 from .reading import (
     is_trusting,
     raw_weights_of,
@@ -13,11 +26,10 @@ from .reading import (
     safe_loading,
     weights_of,
 )
-from .remap import rename_tensors, renames
-from .warm_start import start_from_dense
-from .writing import atomic_write
 
 __all__ = [
+    'MAPPINGS',
+    'NEAR_IDENTITY',
     'DensePretrained',
     'Match',
     'atomic_write',
@@ -34,8 +46,8 @@ __all__ = [
     'read_checkpoint',
     'read_state_dict',
     'rename_tensors',
-    'renames',
     'safe_loading',
     'start_from_dense',
+    'start_model_from_dense',
     'weights_of',
 ]

@@ -1,17 +1,59 @@
-"""The ``init_cfg`` that starts an MoD network from dense weights."""
+"""Starting an MoD network from the weights of a dense one, see docs/warm_start.md.
+
+Standard blocks take the weights of dense blocks. MoD blocks have no dense counterpart. They keep
+their random weights, scaled down so that they add little at first: the network starts as the dense
+one without the blocks that it has no place for.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import torch
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import UserError
+from ..layers import MoDBlock
+from .key_styles import (
+    BLOCK,
+    FAMILIES,
+    MOBILENET_V2,
+    RESNET,
+    VGG,
+    Family,
+    blocks_of_stages,
+    leading_prefix,
+    networks_in,
+    normal_prefix,
+)
+from .matching import has_mod_blocks, match_state_dicts, mod_backbones
 from .reading import read_state_dict
-from .warm_start import NEAR_IDENTITY, start_from_dense
+
+# The initial strength of blocks that the dense network lacks, see docs/warm_start.md.
+NEAR_IDENTITY = 0.01
+# Of the tensors that every network of the family has; with fewer it is another network.
+MIN_SHARE = 0.9
+
+# Which dense blocks the standard blocks of a stage start from, given the positions of the standard
+# blocks in their stage (0, 2, 4, ...) and the number of dense blocks. These numbers rarely agree:
+# the third stage of ResNet-50 has 6 blocks, those of ResNet-50-MoD and ResNet-75-MoD have 3 and 7
+# standard ones.
+MAPPINGS: dict[str, Callable[[Sequence[int], int], list[int]]] = {
+    # In order; when the dense blocks run out, from the last one.
+    'first': lambda positions, count: [min(i, count - 1) for i in range(len(positions))],
+    # From the block at the same position, or else from the last one.
+    'same': lambda positions, count: [min(position, count - 1) for position in positions],
+    # The first from the first, the last from the last, and evenly spread in between.
+    'spread': lambda positions, count: [
+        round(i * (count - 1) / max(len(positions) - 1, 1)) for i in range(len(positions))
+    ],
+}
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -19,16 +61,16 @@ class DensePretrained:
     """``init_cfg=dict(type='DensePretrained', checkpoint='torchvision://resnet50')``.
 
     Args:
-        checkpoint (str): A file, or what mmengine fetches (``torchvision://``, ``open-mmlab://``,
-            ``https://``). It holds a dense network of the same family, kind of blocks and widths,
-            alone or in a whole model; docs/warm_start.md says of which depth, and with whose names
-            of tensors.
-        prefix (str, optional): What stands before the network's names, such as 'backbone.'.
-            Defaults to None: found out.
+        checkpoint (str): A file, or a URL that mmengine can fetch (``torchvision://``,
+            ``open-mmlab://``, ``https://``). It holds a dense network of the same family, kind of
+            blocks and widths, alone or in a whole model; docs/warm_start.md lists the depths and
+            naming styles.
+        prefix (str, optional): The prefix of the network's names, such as 'backbone.'. Defaults to
+            None: it is searched for.
         mapping (str): Which dense block each standard block starts from: 'first', 'same' or
-            'spread', see :mod:`mmcnnmod.checkpoints.block_mapping`. Defaults to 'first'.
-        strength (float): How much the MoD blocks add at first, against blocks that start from
-            scratch. Defaults to 0.01, see docs/warm_start.md.
+            'spread', see ``MAPPINGS``. Defaults to 'first'.
+        strength (float): How much the MoD blocks add at first, relative to blocks that are trained
+            from scratch. Defaults to 0.01, see docs/warm_start.md.
     """
 
     def __init__(
@@ -42,10 +84,10 @@ class DensePretrained:
         self.options = dict(prefix=prefix, mapping=mapping, strength=strength)
 
     def __call__(self, module: nn.Module) -> None:
-        """Start an MoD backbone.
+        """Initialise an MoD backbone.
 
         Raises:
-            UserError: As :func:`start_from_dense` says.
+            UserError: See :func:`start_from_dense`.
         """
         state_dict = read_state_dict(self.checkpoint)
         try:
@@ -62,3 +104,290 @@ class DensePretrained:
             )
         if hasattr(module, '_params_init_info'):  # mmengine's record of who initialised what
             update_init_info(module, f'DensePretrained: from {self.checkpoint}')
+
+
+def start_model_from_dense(
+    model: nn.Module, state_dict: Mapping[str, Tensor], prefix: str | None = None, **options
+) -> list[str]:
+    """Start a whole model: its MoD backbones near identity, its other parts with equal weights.
+
+    Args:
+        model (nn.Module): A classifier, segmentor or detector, initialised; changed in place.
+        state_dict (Mapping[str, Tensor]): Of the dense model, or of a dense backbone alone.
+        prefix (str, optional): The prefix of the dense backbone. Defaults to None: the same as in
+            ``model``, or else it is searched for.
+        **options: See :func:`start_from_dense`.
+
+    Returns:
+        list[str]: A line on each backbone, and one on the other parts.
+
+    Raises:
+        UserError: If ``model`` has no MoD backbone, and see :func:`start_from_dense`.
+    """
+    backbones = mod_backbones(model)
+    if not backbones:
+        raise UserError(f'{type(model).__name__} has no MoD backbone to start')
+    prefixes = [there for _, there in networks_in(state_dict)]
+    lines = []
+    for name, backbone in backbones.items():
+        same = prefix is None and f'{name}.' in prefixes
+        chosen = f'{name}.' if same else prefix
+        lines.append(f'{name}: {start_from_dense(backbone, state_dict, chosen, **options)}')
+    inside = tuple(f'{name}.' for name in backbones)
+    rest = {k: v for k, v in model.state_dict().items() if not k.startswith(inside)}
+    kept = [k for k, v in rest.items() if k in state_dict and state_dict[k].shape == v.shape]
+    model.load_state_dict({name: state_dict[name] for name in kept}, strict=False)
+    match = match_state_dicts(rest, state_dict)
+    line = f'other parts: {match.matched} of {match.total} tensors kept'
+    for what, names in (('not in the checkpoint', match.missing), ('other shape', match.clashing)):
+        if names:
+            line += f'; fresh, {what}: {", ".join(names)}'
+    return [*lines, line]
+
+
+def start_from_dense(
+    network: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    prefix: str | None = None,
+    mapping: str = 'first',
+    strength: float = NEAR_IDENTITY,
+) -> str:
+    """Load the weights of a dense network into an MoD network; its MoD blocks start near identity.
+
+    Args:
+        network (nn.Module): An MoD backbone, initialised; changed in place.
+        state_dict (Mapping[str, Tensor]): Of a dense network of the same family, alone or in a
+            whole model.
+        prefix (str, optional): See :class:`DensePretrained`. Defaults to None.
+        mapping (str): See :class:`DensePretrained`. Defaults to 'first'.
+        strength (float): See :class:`DensePretrained`. Defaults to 0.01.
+
+    Returns:
+        str: A line on what was loaded.
+
+    Raises:
+        UserError: If ``network`` has no MoD blocks or is of an unknown family, if ``state_dict``
+            has no dense network of its family, or one with blocks of another kind or width. Nothing
+            has been changed then.
+    """
+    family = check_options(network, mapping, strength)
+    dense = find_dense_network(state_dict, family, prefix)
+    sources = map_blocks(network, dense, mapping)
+    # Standard blocks whose dense block has started an earlier one already.
+    seen = set()
+    repeated = [n for n, block in sources.items() if block in seen or seen.add(block)]
+    own = network.state_dict()
+    names = family.common(own)
+    check_kind(network, names, dense, bool(repeated))
+
+    partners = {name: partner(common, sources) for common, name in names.items()}
+    start = {
+        name: with_shape_of(own[name], dense.tensors[p])
+        for name, p in partners.items()
+        if p in dense.tensors
+    }
+    fresh = tuple(f'{n}.' for n, m in network.named_modules() if isinstance(m, MoDBlock))
+    plain = {
+        name: own[name]
+        for common, name in names.items()
+        if family.plain.fullmatch(common) and not name.startswith(fresh)
+    }
+    match = match_state_dicts(plain, start)
+    if replace(match, min_share=MIN_SHARE).foreign:
+        text = f'{describe(network)} and this {dense} differ: {match}'
+        if match.clashing:
+            shapes = ['x'.join(map(str, t[match.clashing[0]].shape)) for t in (plain, start)]
+            text += f', which is {shapes[0]} here and {shapes[1]} there'
+        raise UserError(f'{text}; give a checkpoint of the same widths and norms')
+    check_all_is_used(network, dense, sources, set(partners.values()))
+
+    network.load_state_dict(
+        {name: t for name, t in start.items() if t.shape == own[name].shape}, strict=False
+    )
+    weaken_new_blocks(network, repeated, strength)
+    blocks = [
+        ' '.join(str(stage.index(block)) for block in sources.values() if block in stage)
+        for stage in dense.blocks
+    ]
+    near = f', {len(repeated)} of them near identity' if repeated else ''
+    line = (
+        f'{match.matched} tensors of a {dense} start {describe(network)}; its standard blocks are '
+        f'dense blocks {" | ".join(filter(None, blocks))} ({mapping!r}){near}; {len(fresh)} MoD '
+        'blocks are fresh'
+    )
+    if not match.complete:
+        names = (*match.missing, *match.clashing)
+        line += f', and {len(names)} tensors such as {names[0]}'
+    return line
+
+
+@dataclass(frozen=True)
+class DenseNetwork:
+    """A dense network with the common names of :mod:`.key_styles`.
+
+    Attributes:
+        family (Family): Its family.
+        tensors (Mapping[str, Tensor]): Its tensors by name.
+        blocks (list[list[str]]): The names of its blocks, stage by stage.
+    """
+
+    family: Family
+    tensors: Mapping[str, Tensor]
+    blocks: list[list[str]]
+
+    def __str__(self) -> str:
+        name, depths = self.family.name, [len(stage) for stage in self.blocks]
+        if self.family is RESNET:
+            name += f'-{sum(depths) * (3 if resnet_kind(self.tensors)[0] else 2) + 2}'
+        elif self.family is VGG:
+            name += f'-{sum(depths) + 3}'
+        return f'{name} of {"+".join(map(str, depths))} blocks'
+
+
+def find_dense_network(
+    state_dict: Mapping[str, Tensor], family: Family, prefix: str | None
+) -> DenseNetwork:
+    """The dense network of a family in a state dict; None as prefix stands for any.
+
+    Raises:
+        UserError: If there is none or more than one, or if it has MoD blocks already.
+    """
+    found = family.prefixes(state_dict)
+    shown = ', '.join(map(repr, found))
+    if not found:
+        others = ' and '.join(f'names as in a {other.name}' for other, _ in networks_in(state_dict))
+        what = others or f'{len(state_dict)} tensors of something else'
+        raise UserError(f'it holds no {family.name}, but {what}')
+    chosen = leading_prefix(found) if prefix is None else normal_prefix(prefix)
+    if chosen is None:
+        raise UserError(f'it holds {len(found)} {family.name}s: choose one by prefix, of {shown}')
+    if chosen not in found:
+        raise UserError(f'it holds no {family.name} under the prefix {chosen!r}, but under {shown}')
+    inside = {n.removeprefix(chosen): t for n, t in state_dict.items() if n.startswith(chosen)}
+    if has_mod_blocks(inside):
+        raise UserError(f"it holds a {family.name}-MoD already: load it with type='Pretrained'")
+    tensors = {common: inside[name] for common, name in family.common(inside).items()}
+    return DenseNetwork(family, tensors, blocks_of_stages(tensors))
+
+
+def map_blocks(network: nn.Module, dense: DenseNetwork, mapping: str) -> dict[str, str]:
+    """The name of the dense block that each standard block starts from, by the latter's name."""
+    sources = {}
+    for names, blocks in zip(network.blocks_of_stages(), dense.blocks, strict=False):
+        standard = [
+            (position, name)
+            for position, name in enumerate(names)
+            if not isinstance(network.get_submodule(name), (MoDBlock, nn.Identity))
+        ]
+        chosen = MAPPINGS[mapping]([position for position, _ in standard], len(blocks))
+        sources.update({name: blocks[i] for (_, name), i in zip(standard, chosen, strict=True)})
+    return sources
+
+
+def partner(name: str, sources: Mapping[str, str]) -> str | None:
+    """The common name of a tensor's counterpart in the dense network, if it has one."""
+    match = BLOCK.fullmatch(name)
+    if match is None:
+        return name
+    block = sources.get(match[1])
+    return None if block is None else f'{block}.{match[4]}'
+
+
+def with_shape_of(own: Tensor, tensor: Tensor) -> Tensor:
+    """A tensor in the shape of ``own``, if they differ in dimensions of size 1 only.
+
+    A linear layer on channels is a 1x1 convolution, and torchvision's layer scale is a map.
+    """
+    same = [n for n in own.shape if n != 1] == [n for n in tensor.shape if n != 1]
+    return tensor.reshape(own.shape) if same else tensor
+
+
+@torch.no_grad()
+def weaken_new_blocks(network: nn.Module, repeated: Iterable[str], strength: float) -> None:
+    """Scale down MoD blocks, and standard blocks that repeat a dense block."""
+    for module in network.modules():
+        if isinstance(module, MoDBlock):
+            module.start_near_identity(strength)
+    for name in repeated:
+        block = network.get_submodule(name)
+        if getattr(block, 'gamma', None) is not None:  # ConvNeXt's layer scale
+            block.gamma.mul_(strength)
+            continue
+        # The last norm of a bottleneck or basic block; ConvNeXt V2 ends with a convolution.
+        last = next(n for n in ('norm3', 'norm2', 'pointwise_conv2') if hasattr(block, n))
+        for parameter in getattr(block, last).parameters():
+            parameter.mul_(strength)
+
+
+def check_options(network: nn.Module, mapping: str, strength: float) -> Family:
+    """Refuse networks that cannot start from dense weights, and wrong options; gives the family."""
+    name = type(network).__name__
+    skips = getattr(network, 'skip_bound', False)
+    if not skips and not any(isinstance(module, MoDBlock) for module in network.modules()):
+        raise UserError(f"{name} has no MoD blocks; start it with type='Pretrained'")
+    family = FAMILIES.get(getattr(network, 'family', None))
+    if family is None:
+        raise UserError(
+            f'{name} cannot start from dense weights: that is known of the MoD versions of '
+            f'{", ".join(FAMILIES)}'
+        )
+    if mapping not in MAPPINGS:
+        raise UserError(f'unknown mapping {mapping!r}; choose from {", ".join(MAPPINGS)}')
+    if not strength > 0:
+        raise UserError(f'strength must be positive, or the MoD blocks never learn; got {strength}')
+    return family
+
+
+def check_kind(
+    network: nn.Module, names: Collection[str], dense: DenseNetwork, repeats: bool
+) -> None:
+    """Refuse a dense network with other blocks, another form of stem, or too few layers."""
+    if dense.family in (VGG, MOBILENET_V2) and repeats:
+        raise UserError(
+            f'{describe(network)} has more standard blocks in a stage than this {dense}; give the '
+            'weights of one as deep, or placement and mod_stages with fewer standard blocks'
+        )
+    if dense.family is not RESNET:
+        return
+    (bottlenecks, deep), theirs = resnet_kind(names), resnet_kind(dense.tensors)
+    if bottlenecks != theirs[0]:
+        depths = '50, 101 or 152' if bottlenecks else '18 or 34'
+        raise UserError(f'{describe(network)} needs a dense ResNet-{depths}, this is a {dense}')
+    if deep != theirs[1]:
+        forms = ('one convolution', 'three convolutions (V1c, V1d)')
+        raise UserError(
+            f'{describe(network)} has a stem of {forms[deep]}, this {dense} one of '
+            f'{forms[theirs[1]]}; give a checkpoint with the same'
+        )
+
+
+def resnet_kind(names: Collection[str]) -> tuple[bool, bool]:
+    """Whether a ResNet has bottlenecks, and whether its stem has three convolutions (V1c, V1d)."""
+    bottlenecks = any(re.fullmatch(r'layer\d+\.\d+\.conv3\.weight', name) for name in names)
+    return bottlenecks, 'stem.0.conv.weight' in names
+
+
+def check_all_is_used(
+    network: nn.Module, dense: DenseNetwork, sources: Mapping[str, str], used: set[str | None]
+) -> None:
+    """Refuse dense blocks with layers, such as norms, that the MoD network does not have."""
+    starting = set(sources.values())
+    left = [
+        name
+        for name in dense.tensors
+        if (match := BLOCK.fullmatch(name))
+        and match[1] in starting
+        and dense.family.plain.fullmatch(name)
+        and name not in used
+        and not name.endswith('num_batches_tracked')
+    ]
+    if left:
+        raise UserError(
+            f'this {dense} has {len(left)} tensors in its blocks, such as {left[0]}, for which '
+            f'{describe(network)} has no place; give a checkpoint of the same kind of blocks'
+        )
+
+
+def describe(network: nn.Module) -> str:
+    """A network's class and depth, for errors and the log."""
+    return ' '.join(map(str, filter(None, [type(network).__name__, getattr(network, 'depth', '')])))

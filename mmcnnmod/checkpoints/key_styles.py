@@ -1,7 +1,7 @@
-"""One set of names for the tensors of each family, whoever wrote them.
+"""The names that toolboxes and libraries give to the tensors of the same network.
 
-The common names are those of mmpretrain, except for the parts of ResNets whose names depend on
-settings (``stem`` and ``shortcut``):
+Each is translated to a common name. The common names are those of mmpretrain, except for the parts
+of ResNets whose names depend on settings (``stem`` and ``shortcut``):
 
 =============  ============  ==========  ===============  ===========
 ResNet         torchvision   timm        mmpretrain       mmseg, mmdet
@@ -14,66 +14,39 @@ shortcut.conv  downsample.0  0, V1d 1    0, V1d 1 but     0, V1d 1
                                          0 in layer1
 =============  ============  ==========  ===============  ===========
 
-V1c and V1d have a stem of three convolutions, and V1d has average pooling in shortcuts, which
-takes up a number.
+V1c and V1d have a stem of three convolutions. V1d has average pooling in its shortcuts, which is
+counted as a layer.
 
-=================  =============  ===============  ==========  ===================
-MobileNetV2        torchvision    implementations  timm        mmdet
-                                  before it
-=================  =============  ===============  ==========  ===================
-conv1.conv         features.0.0   features.0.0     conv_stem   conv1.conv
-layer2.0           features.2     features.2       blocks.1.0  layer2.0
-conv.0.conv        conv.0.0       conv.0           conv_pw     expand_conv.conv
-conv.1.conv        conv.1.0       conv.3           conv_dw     depthwise_conv.conv
-conv.2.conv        conv.2         conv.6           conv_pwl    linear_conv.conv
-conv.2.bn          conv.3         conv.7           bn3         linear_conv.bn
-conv2.conv         features.18.0  features.18.0    conv_head   conv2.conv
-=================  =============  ===============  ==========  ===================
-
-The first stage expands nothing, so that its blocks lack the first convolution. Of VGG mmpretrain
-counts convolutions and poolings (``features.3.conv``), torchvision and timm count activations and
-norms as well (``features.5``).
-
-===================  ============  =====================  ===================
-ConvNeXt             torchvision   timm                   its authors'
-===================  ============  =====================  ===================
-downsample_layers.0  features.0    stem                   downsample_layers.0
-downsample_layers.1  features.2    stages.1.downsample    downsample_layers.1
-stages.0.0           features.1.0  stages.0.blocks.0      stages.0.0
-depthwise_conv       block.0       conv_dw                dwconv
-norm                 block.2       norm                   norm
-pointwise_conv1      block.3       mlp.fc1                pwconv1
-grn.gamma                          mlp.grn.weight         grn.gamma
-pointwise_conv2      block.5       mlp.fc2                pwconv2
-gamma                layer_scale   gamma                  gamma
-norm3                classifier.0  head.norm or norm_pre  norm
-===================  ============  =====================  ===================
+For VGG, mmpretrain counts convolutions and poolings (``features.3.conv``), while torchvision and
+timm count activations and norms as well (``features.5``). The names of MobileNetV2 and ConvNeXt are
+in the tables below.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import cache
 
-from torch import Tensor
+from torch import Tensor, nn
 
-# A block by its common name, which begins with its stage; and the name inside the block.
+# The common name of a block's tensor: block, stage, number in the stage, and name in the block.
 BLOCK = re.compile(r'((layer\d+|stages\.\d+|features)\.(\d+))\.(.+)')
 
 
 @dataclass(frozen=True)
 class Family:
-    """How the tensors of a family's networks are called.
+    """The names of the tensors of a family of networks.
 
     Attributes:
-        name (str): Of the family.
-        first (re.Pattern): The first weight of the first block, in every style; its group is what
-            stands before the network's names.
-        common (Callable): From a state dict, dense or MoD and without prefix, to its names by their
-            common ones. Tensors that have no other name keep theirs.
-        plain (re.Pattern): The common names of what every network of the family has.
+        name (str): The family's name.
+        first (re.Pattern): Matches the name of the first weight of the first block, in all styles.
+            Its group is the prefix of the network.
+        common (Callable): Maps a state dict, dense or MoD and without prefix, to a dict from common
+            names to its own names. Tensors without a common name keep theirs.
+        plain (re.Pattern): Matches the common names of tensors that all networks of the family
+            have.
     """
 
     name: str
@@ -82,17 +55,17 @@ class Family:
     plain: re.Pattern = re.compile('.*')
 
     def prefixes(self, names: Iterable[str]) -> list[str]:
-        """What stands before the names of each such network in a state dict, such as ''."""
+        """The prefix of each such network in a state dict, such as ''."""
         return [match[1] for match in map(self.first.fullmatch, names) if match]
 
 
 def blocks_of_stages(names: Iterable[str]) -> list[list[str]]:
-    """The blocks of a dense network by the common names of its tensors, stage by stage."""
+    """The names of a dense network's blocks, stage by stage, from the names of its tensors."""
     found = {match[1]: match for match in map(BLOCK.fullmatch, names) if match}
     stages: dict[str, list[str]] = {}
     for block in sorted(found, key=lambda name: [int(n) for n in re.findall(r'\d+', name)]):
         stage, number = found[block][2], int(found[block][3])
-        # VGG's stages have no numbers; between two of them stands a pooling.
+        # VGG's stages have no numbers; they are separated by poolings, which are counted.
         if stage == 'features':
             stage = f'{stage} {number - sum(map(len, stages.values()))}'
         stages.setdefault(stage, []).append(block)
@@ -105,13 +78,13 @@ SHORTCUT = re.compile(r'(layer\d+\.\d+)\.downsample\.\d\.(\w+)')
 
 
 def resnet_names(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
-    """The names of a ResNet."""
+    """The names of a ResNet's tensors by their common ones."""
     timm_stem = 'conv1.0.weight' in state_dict
 
     def common(name: str, kind: str) -> str:
         if match := DEEP_STEM.fullmatch(name):
             number, layer, leaf = match.groups()
-            # mmpretrain counts three ConvModules, the others every convolution, norm and ReLU.
+            # mmpretrain counts ConvModules, the others count convolutions, norms and ReLUs.
             return f'stem.{number if layer else int(number) // 3}.{kind}.{leaf}'
         if timm_stem and (match := LAST_STEM_NORM.fullmatch(name)):
             return f'stem.2.norm.{match[1]}'
@@ -126,114 +99,98 @@ def resnet_names(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
     }
 
 
-INVERTED = re.compile(r'(layer(\d+)\.\d+)\.(expand|depthwise|linear)_conv\.(.+)')
-TORCHVISION_INVERTED = re.compile(r'features\.(\d+)\.conv\.(\d)\.(?:([01])\.)?(\w+)')
-TIMM_INVERTED = re.compile(r'blocks\.(\d)\.(\d)\.(conv_pw|conv_dw|conv_pwl|bn\d)\.(\w+)')
-OUTSIDE = {
-    'features.0.0': 'conv1.conv',
-    'features.0.1': 'conv1.bn',
-    'features.18.0': 'conv2.conv',
-    'features.18.1': 'conv2.bn',
-    'conv_stem': 'conv1.conv',
-    'bn1': 'conv1.bn',
-    'conv_head': 'conv2.conv',
-    'bn2': 'conv2.bn',
-}
-# Where torchvision counts the first blocks of the seven stages.
-STARTS = list(accumulate((1, 2, 3, 4, 3, 3), initial=1))
-EXPANDING = ('expand', 'depthwise', 'linear'), ('conv_pw', 'conv_dw', 'conv_pwl')
-NOT_EXPANDING = ('depthwise', 'linear'), ('conv_dw', 'conv_pw')
+@cache
+def mobilenet_v2_aliases(flat: bool) -> dict[str, str]:
+    """The common names of MobileNetV2's layers by those of mmdet, timm and torchvision.
+
+    Args:
+        flat (bool): Whether the layers of a block, with its norms and activations, are counted one
+            by one, as in implementations before torchvision's.
+    """
+    aliases = {
+        **{'features.0.0': 'conv1.conv', 'features.18.0': 'conv2.conv'},
+        **{'features.0.1': 'conv1.bn', 'features.18.1': 'conv2.bn'},
+        **{'conv_stem': 'conv1.conv', 'conv_head': 'conv2.conv'},
+        **{'bn1': 'conv1.bn', 'bn2': 'conv2.bn'},
+    }
+    index = 0
+    for stage, depth in enumerate((1, 2, 3, 4, 3, 3, 1), 1):
+        mmdet, timm = ('expand', 'depthwise', 'linear'), ('conv_pw', 'conv_dw', 'conv_pwl')
+        if stage == 1:  # its block does not expand
+            mmdet, timm = ('depthwise', 'linear'), ('conv_dw', 'conv_pw')
+        for block in range(depth):
+            index += 1
+            ours, start = f'layer{stage}.{block}', f'features.{index}.conv'
+            for i, word in enumerate(mmdet):
+                layer = f'{ours}.conv.{i}'
+                names = (f'{start}.{i}.0', f'{start}.{i}.1')
+                if flat:
+                    names = (f'{start}.{3 * i}', f'{start}.{3 * i + 1}')
+                elif word == 'linear':  # a convolution and a norm that are not one module
+                    names = (f'{start}.{i}', f'{start}.{i + 1}')
+                aliases[f'{ours}.{word}_conv'] = layer
+                aliases[f'blocks.{stage - 1}.{block}.{timm[i]}'] = f'{layer}.conv'
+                aliases[f'blocks.{stage - 1}.{block}.bn{i + 1}'] = f'{layer}.bn'
+                aliases.update(zip(names, (f'{layer}.conv', f'{layer}.bn'), strict=True))
+    return aliases
 
 
 def mobilenet_v2_names(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
-    """The names of a MobileNetV2."""
-    flat = 'features.1.conv.0.weight' in state_dict
-    return {mobilenet_v2_name(name, flat): name for name in state_dict}
+    """The names of a MobileNetV2's tensors by their common ones."""
+    aliases = mobilenet_v2_aliases('features.1.conv.0.weight' in state_dict)
 
+    def common(name: str) -> str:
+        for parts in (1, 2):  # a tensor of a layer, or of a layer in mmdet's module
+            module, *rest = name.rsplit('.', parts)
+            if module in aliases:
+                return '.'.join([aliases[module], *rest])
+        return name
 
-def mobilenet_v2_name(name: str, flat: bool) -> str:
-    """The common name of a tensor of a MobileNetV2.
-
-    Args:
-        name (str): Its name.
-        flat (bool): Whether a block counts its convolutions, norms and activations one by one.
-    """
-    if match := INVERTED.fullmatch(name):
-        block, stage, word, rest = match.groups()
-        words, _ = layers_of(int(stage))
-        return f'{block}.conv.{words.index(word)}.{rest}'
-    if match := TORCHVISION_INVERTED.fullmatch(name):
-        index, number, part, leaf = match.groups()
-        stage = sum(start <= int(index) for start in STARTS)
-        last = len(layers_of(stage)[0]) - 1
-        if flat:
-            layer, kind = divmod(int(number), 3)
-        elif part:
-            layer, kind = int(number), int(part)
-        else:  # the last convolution and its norm are counted one by one
-            layer, kind = last, int(number) - last
-        block = f'layer{stage}.{int(index) - STARTS[stage - 1]}'
-        return f'{block}.conv.{layer}.{("conv", "bn")[kind]}.{leaf}'
-    if match := TIMM_INVERTED.fullmatch(name):
-        stage, block, word, leaf = match.groups()
-        _, words = layers_of(int(stage) + 1)
-        layer, kind = (words.index(word), 'conv') if word in words else (int(word[2]) - 1, 'bn')
-        return f'layer{int(stage) + 1}.{block}.conv.{layer}.{kind}.{leaf}'
-    head, _, leaf = name.rpartition('.')
-    return f'{OUTSIDE[head]}.{leaf}' if head in OUTSIDE else name
-
-
-def layers_of(stage: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The convolutions in the blocks of a stage, counted from 1, as mmdet and timm call them."""
-    return NOT_EXPANDING if stage == 1 else EXPANDING
+    return {common(name): name for name in state_dict}
 
 
 FEATURE = re.compile(r'features\.(\d+)\.(weight|bias|running_mean|running_var|num_batches_tracked)')
 
 
 def vgg_names(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
-    """The names of a VGG."""
+    """The names of a VGG's tensors by their common ones."""
     parts = {name: match for name in state_dict if (match := FEATURE.fullmatch(name))}
     norms = {int(match[1]) for match in parts.values() if match[2] == 'running_mean'}
     convs = sorted({int(match[1]) for match in parts.values()} - norms)
-    step = 3 if norms else 2  # a pooling makes a larger one
-    places, place = {}, 0
+    step = 3 if norms else 2  # to the next convolution, if there is no pooling in between
+    indices, index = {}, 0
     for conv, previous in zip(convs, [None, *convs], strict=False):
-        place += 0 if previous is None else 1 if conv == previous + step else 2
-        places[conv] = place
+        index += 0 if previous is None else 1 if conv == previous + step else 2
+        indices[conv] = index
 
     def common(name: str) -> str:
         if name not in parts:
             return name
         number, leaf = int(parts[name][1]), parts[name][2]
         if number in norms:
-            return f'features.{places[number - 1]}.bn.{leaf}'
-        return f'features.{places[number]}.conv.{leaf}'
+            return f'features.{indices[number - 1]}.bn.{leaf}'
+        return f'features.{indices[number]}.conv.{leaf}'
 
     return {common(name): name for name in state_dict}
 
 
+# In a ConvNeXt: 'stages.1.0' of mmpretrain and its authors is 'stages.1.blocks.0' in timm and
+# 'features.3.0' in torchvision; 'downsample_layers.1' is 'stages.1.downsample' and 'features.2'.
 CONVNEXT_BLOCK = re.compile(r'(?:stages\.(\d)\.(?:blocks\.)?|features\.([1357])\.)(\d+)\.(.+)')
 CONVNEXT_DOWN = re.compile(r'(?:stages\.(\d)\.downsample|(stem)|features\.([0246]))\.([01]\.\w+)')
-CONVNEXT_LAYERS = {
-    'depthwise_conv': ('dwconv', 'conv_dw', 'block.0'),
-    'norm': ('block.2',),
-    'pointwise_conv1': ('pwconv1', 'mlp.fc1', 'block.3'),
-    'pointwise_conv2': ('pwconv2', 'mlp.fc2', 'block.5'),
-    'grn': ('mlp.grn',),
+CONVNEXT_WORDS = {  # of its authors, timm and torchvision
+    **dict.fromkeys(('dwconv', 'conv_dw', 'block.0'), 'depthwise_conv'),
+    'block.2': 'norm',
+    **dict.fromkeys(('pwconv1', 'mlp.fc1', 'block.3'), 'pointwise_conv1'),
+    **dict.fromkeys(('pwconv2', 'mlp.fc2', 'block.5'), 'pointwise_conv2'),
+    'mlp.grn': 'grn',
 }
-CONVNEXT_WORDS = {other: word for word, others in CONVNEXT_LAYERS.items() for other in others}
 LAST_NORMS = ('norm', 'norm_pre', 'head.norm', 'classifier.0')
 GRN_LEAVES = {'weight': 'gamma', 'bias': 'beta'}  # timm's
 
 
-def convnext_names(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
-    """The names of a ConvNeXt."""
-    return {convnext_name(name): name for name in state_dict}
-
-
 def convnext_name(name: str) -> str:
-    """The common name of a tensor of a ConvNeXt."""
+    """The common name of a ConvNeXt's tensor."""
     if match := CONVNEXT_DOWN.fullmatch(name):
         timm, stem, torchvision, rest = match.groups()
         stage = 0 if stem else timm or int(torchvision) // 2
@@ -255,7 +212,7 @@ RESNET = Family(
     'ResNet',
     re.compile(r'(|.*?\.)layer1\.0\.conv1\.weight'),
     resnet_names,
-    # Not so are deformable convolutions' offsets and plugins, which a dense one starts afresh too.
+    # Not the offsets of deformable convolutions and plugins: not all ResNets have them.
     re.compile(
         r'(stem\.\d|layer\d\.\d+(\.shortcut)?)?\.?(conv|norm|bn|gn|in)\d?'
         r'\.(weight|bias|running_mean|running_var)'
@@ -276,17 +233,64 @@ CONVNEXT = Family(
         r'(|.*?\.)(?:stages\.0\.0\.(?:depthwise_conv|dwconv)|stages\.0\.blocks\.0\.conv_dw'
         r'|features\.1\.0\.block\.0)\.weight'
     ),
-    convnext_names,
+    lambda state_dict: {convnext_name(name): name for name in state_dict},
 )
 FAMILIES = {family.name: family for family in (RESNET, MOBILENET_V2, VGG, CONVNEXT)}
 
 
+# Copies of another network, as MoCo, BYOL, DINO, EMA and distillation call them.
+COPY = re.compile(r'(^|[._])(encoder_k|key|momentum|target|teacher|ema)([._]|$)')
+
+
 def networks_in(names: Iterable[str]) -> list[tuple[Family, str]]:
-    """The networks of these families in a state dict, each with what stands before its names."""
+    """The networks of known families in a state dict, each with the prefix of its names."""
     names = list(names)
     return [(family, prefix) for family in FAMILIES.values() for prefix in family.prefixes(names)]
 
 
 def normal_prefix(prefix: str) -> str:
-    """A prefix as it stands before names: with its dot, without what wrappers put before it."""
+    """A prefix with its dot, and without the 'module.' of wrappers."""
     return f'{prefix.strip(".")}.'.removeprefix('module.').lstrip('.')
+
+
+def leading_prefix(prefixes: Sequence[str]) -> str | None:
+    """Of several networks in a checkpoint the main one, not its teacher or moving average.
+
+    Returns:
+        str | None: Its prefix; None if that is not clear.
+    """
+    leading = [prefix for prefix in prefixes if not COPY.search(prefix)] or prefixes
+    for own in ('', 'backbone.', 'module.backbone.'):
+        if own in leading:
+            return own
+    return leading[0] if len(leading) == 1 else None
+
+
+def rename_tensors(
+    state_dict: MutableMapping[str, Tensor], network: nn.Module, prefix: str = ''
+) -> None:
+    """Give the tensors of a state dict the names that they have in a network, in place.
+
+    Args:
+        state_dict (MutableMapping[str, Tensor]): Of the same network, from any toolbox.
+        network (nn.Module): An MoD backbone; its ``family`` tells how its tensors are called.
+        prefix (str): The prefix of the network in ``state_dict``. Defaults to ''.
+    """
+    if network.family not in FAMILIES:
+        return
+    inside = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state_dict.items()
+        if name.startswith(prefix) and isinstance(tensor, Tensor)
+    }
+    own = network.state_dict()
+    if own.keys() <= inside.keys():
+        return
+    there, here = map(FAMILIES[network.family].common, (inside, own))
+    # Remove all before adding any: the new name of one may be the old name of another.
+    renamed = {
+        prefix + name: state_dict.pop(prefix + there[common])
+        for common, name in here.items()
+        if common in there and there[common] != name
+    }
+    state_dict.update(renamed)

@@ -1,39 +1,48 @@
-"""How much of a model a checkpoint covers.
+"""Loading weights of the same network, with a check of how much of it a checkpoint covers.
 
-mmengine loads with ``strict=False``: a checkpoint of another network, or one whose keys carry
-another prefix, fills nothing and only warns. Training then starts from scratch unnoticed.
+mmengine loads with ``strict=False``: a checkpoint of another network, or one whose names have
+another prefix, loads nothing and only warns. Training then starts from scratch unnoticed.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from mmengine.logging import print_log
+from mmengine.model import update_init_info
+from mmengine.runner.checkpoint import load_state_dict
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..layers import MoDBlock
-from .remap import rename_tensors
+from .key_styles import leading_prefix, networks_in, normal_prefix, rename_tensors
+from .reading import read_state_dict
 
-# Of an MoD backbone, and of a model without one, of which a new head may be the larger part. A name
-# that is there in another shape tells another architecture, but a new stem or classifier, some few
-# tensors, is how fine-tuning begins.
+# The tensors that must match: of an MoD backbone, and of a model without one, which may consist
+# mostly of a new head.
 MIN_SHARE = 0.8
 MIN_SHARE_OF_DENSE = 0.45
+# Tensors of another shape. Fine-tuning may have a few, in a new stem or classifier; more are a sign
+# of another architecture.
 MAX_CLASHES = 0.05
+MAX_PREFIXES = 16  # that are tried; no checkpoint holds so many networks
+MAX_SHOWN = 4  # beginnings of names in an error
 # A block of a ResNet's stage.
 STAGE_AND_BLOCK = re.compile(r'(layer\d+\.)(\d+)\..+')
 
 
 @dataclass(frozen=True)
 class Match:
-    """The tensors of a model against those of a checkpoint.
+    """How the tensors of a model match those of a checkpoint.
 
     Attributes:
-        total (int): Tensors of the model.
-        missing (tuple[str, ...]): Those whose name the checkpoint does not have.
-        clashing (tuple[str, ...]): Those that it has in another shape.
-        min_share (float): What must match, unless the checkpoint is of another network.
+        total (int): The number of tensors of the model.
+        missing (tuple[str, ...]): Names that the checkpoint does not have.
+        clashing (tuple[str, ...]): Names that it has with another shape.
+        min_share (float): The share of tensors that match in a checkpoint of the same network.
     """
 
     total: int
@@ -43,12 +52,12 @@ class Match:
 
     @property
     def matched(self) -> int:
-        """Tensors with a partner of equal name and shape."""
+        """The number of tensors with equal name and shape."""
         return self.total - len(self.missing) - len(self.clashing)
 
     @property
     def complete(self) -> bool:
-        """Whether every tensor of the model has its partner."""
+        """Whether all tensors of the model match."""
         return self.matched == self.total
 
     @property
@@ -74,10 +83,10 @@ def match_state_dicts(
     Args:
         model (Mapping[str, Tensor]): The model's state dict.
         checkpoint (Mapping[str, Tensor]): The checkpoint's state dict.
-        prefix (str): What stands before the model's names in the checkpoint. Defaults to ''.
+        prefix (str): The prefix of the model's names in the checkpoint. Defaults to ''.
 
     Returns:
-        Match: Counters of BatchNorm batches are left out: old checkpoints have none.
+        Match: Without ``num_batches_tracked``, which old checkpoints do not have.
     """
     names = [name for name in model if not name.endswith('num_batches_tracked')]
     missing = tuple(name for name in names if prefix + name not in checkpoint)
@@ -92,18 +101,18 @@ def match_state_dicts(
 def judge(model: nn.Module, state_dict: Mapping[str, Tensor], prefix: str = '') -> Match:
     """Compare a model's MoD backbones with a checkpoint, or all of it if it has none.
 
-    A dense checkpoint has nothing for MoD blocks, and nothing for the last blocks of a ResNet's
-    stage that is longer than its own; those are not missed. Other toolboxes' names are known. What
-    is no backbone may be missing: a new head is how fine-tuning begins.
+    Names of other toolboxes are translated. Of a dense checkpoint, MoD blocks and the last blocks
+    of a longer ResNet stage are not expected. Other parts than the backbone may be missing: a new
+    head is usual in fine-tuning.
 
     Args:
         model (nn.Module): A whole model or a backbone; it is not changed.
         state_dict (Mapping[str, Tensor]): The checkpoint's state dict.
-        prefix (str): What stands before the model's names in it. Defaults to ''.
+        prefix (str): The prefix of the model's names in it. Defaults to ''.
 
     Returns:
-        Match: ``foreign`` tells whether the checkpoint is of another network; of several backbones
-        it is the one that matches least.
+        Match: Its ``foreign`` says whether the checkpoint is of another network. Of several
+        backbones it is the match of the worst.
     """
     given = {n.removeprefix(prefix): t for n, t in state_dict.items() if n.startswith(prefix)}
     backbones = mod_backbones(model)
@@ -125,17 +134,17 @@ def judge_backbone(network: nn.Module, given: dict[str, Tensor], prefix: str) ->
         fresh = tuple(f'{n}.' for n, m in network.named_modules() if isinstance(m, MoDBlock))
         there = {m[1] + m[2] for m in map(STAGE_AND_BLOCK.fullmatch, inside) if m}
 
-        def comes_along(name: str) -> bool:
+        def is_expected(name: str) -> bool:
             block = STAGE_AND_BLOCK.fullmatch(name)
             is_beyond = block and block[1] + '0' in there and block[1] + block[2] not in there
             return not name.startswith(fresh) and not is_beyond
 
-        own = {name: tensor for name, tensor in own.items() if comes_along(name)}
+        own = {name: tensor for name, tensor in own.items() if is_expected(name)}
     return replace(match_state_dicts(own, given, prefix), min_share=MIN_SHARE)
 
 
 def mod_backbones(model: nn.Module) -> dict[str, nn.Module]:
-    """The MoD backbones in a model, by name; '' is the model itself."""
+    """The MoD backbones in a model by name; '' is the model itself."""
     return {
         name: module
         for name, module in model.named_modules()
@@ -146,3 +155,67 @@ def mod_backbones(model: nn.Module) -> dict[str, nn.Module]:
 def has_mod_blocks(names: Iterable[str]) -> bool:
     """Whether a state dict with these names is of a network with MoD blocks."""
     return any('.conv_block.' in name for name in names)
+
+
+def load_pretrained(network: nn.Module, checkpoint: str, prefix: str | None = None) -> None:
+    """Load a checkpoint of the same MoD network, or of the dense one as far as names agree.
+
+    This is what ``init_cfg=dict(type='Pretrained', ...)`` does in MoD backbones.
+
+    Args:
+        network (nn.Module): An MoD backbone of any family; changed in place.
+        checkpoint (str): A file or a URL, see :func:`read_checkpoint`.
+        prefix (str, optional): The prefix of the network's names, such as 'backbone.'. Defaults to
+            None: it is searched for.
+
+    Raises:
+        UserError: If it is of another network; then nothing has been changed.
+    """
+    state_dict = read_state_dict(checkpoint)
+    name = type(network).__name__
+    chosen = find_prefix(network, state_dict) if prefix is None else normal_prefix(prefix)
+    match = judge(network, state_dict, chosen)
+    if match.foreign:
+        raise UserError(
+            f'{name}: the checkpoint {checkpoint} is of another network: {match}; it holds '
+            f'{describe_contents(state_dict)}; give a matching one, or the right prefix in '
+            'init_cfg, or none'
+        )
+    inside = {n.removeprefix(chosen): t for n, t in state_dict.items() if n.startswith(chosen)}
+    load_state_dict(network, inside, strict=False, logger='current')
+    if not has_mod_blocks(inside):  # MoD blocks keep random weights, so they have to learn
+        for module in network.modules():
+            if isinstance(module, MoDBlock):
+                module.requires_grad_(True)
+    under = f' under {chosen!r}' if chosen else ''
+    print_log(f'{name} starts from {checkpoint}{under}: {match}', logger='current')
+    if hasattr(network, '_params_init_info'):  # mmengine's record of who initialised what
+        update_init_info(network, f'Pretrained: from {checkpoint}')
+
+
+def find_prefix(network: nn.Module, state_dict: Mapping[str, Tensor]) -> str:
+    """The prefix of a network's names in a state dict; '' if that is not clear."""
+    counts = Counter(
+        there.removesuffix(name)
+        for name in network.state_dict()
+        for there in state_dict
+        if there.endswith(name)
+    )
+    likely = [prefix for prefix, _ in counts.most_common(MAX_PREFIXES)]
+    fitting = [
+        prefix
+        for prefix in likely
+        if f'.{prefix}'.endswith('.') and not judge(network, state_dict, prefix).foreign
+    ]
+    return leading_prefix(fitting) or ''
+
+
+def describe_contents(names: Iterable[str]) -> str:
+    """The networks in a state dict, or else the beginnings of its names, for errors."""
+    names = list(names)
+    kind = 'a {}-MoD' if has_mod_blocks(names) else 'a dense {}'
+    if found := [(kind.format(family.name), prefix) for family, prefix in networks_in(names)]:
+        return ' and '.join(f'{what} under {p!r}' if p else what for what, p in found)
+    first = list(dict.fromkeys(name.split('.')[0] for name in names))
+    shown = ', '.join(first[:MAX_SHOWN]) + (', ...' if len(first) > MAX_SHOWN else '')
+    return f'{len(names)} tensors of {shown}'

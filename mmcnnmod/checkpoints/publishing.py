@@ -1,4 +1,4 @@
-"""What a trained checkpoint becomes before it is given away: weights, and where they come from."""
+"""Publishing a trained checkpoint: its weights, and a record of their origin."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from ..errors import UserError
+from ..files import atomic_write
 from .reading import weights_of
-from .writing import atomic_write
 
 SUFFIXES = ('.pth', '.safetensors')
-MOST_VALUES, MOST_DEEP = 1_000_000, 100  # in the record of a checkpoint
-# What mmengine notes beside the weights, and what stays of it.
+MAX_VALUES, MAX_DEPTH = 1_000_000, 100  # of the record
+# What is kept of mmengine's ``meta``.
 KEPT = ('cfg', 'dataset_meta', 'epoch', 'iter', 'experiment_name', 'seed', 'mmengine_version')
 
 
@@ -28,25 +28,30 @@ def published(
     metrics: Mapping[str, float] | None = None,
     average: bool = True,
 ) -> dict:
-    """The weights of a checkpoint and a record of their origin; nothing to resume from.
+    """The weights of a checkpoint and a record of their origin, without what resuming needs.
 
     Args:
-        content (dict): What :func:`~mmcnnmod.checkpoints.read_checkpoint` gave.
-        versions (Mapping[str, str]): Of the packages.
-        metrics (Mapping[str, float], optional): Defaults to None, :func:`metrics_of` it.
-        average (bool): Take the moving average of the weights, if EMAHook kept one; if not, the
-            weights themselves. Defaults to True.
+        content (dict): What :func:`~mmcnnmod.checkpoints.read_checkpoint` returned.
+        versions (Mapping[str, str]): The versions of packages.
+        metrics (Mapping[str, float], optional): The scores. Defaults to None: those in the
+            checkpoint, see :func:`metrics_of`.
+        average (bool): Publish the moving average of the weights if EMAHook has kept one, or else
+            the weights themselves. Defaults to True.
 
     Returns:
         dict: ``state_dict``; and ``meta`` of texts, numbers, lists and dicts, with ``cfg``,
         ``dataset_meta``, ``epoch``, ``iter``, ``versions``, ``metrics``, ``published`` ...
 
     Raises:
-        UserError: If it holds no weights, or no average where ``average=False`` would undo one.
+        UserError: If it holds no weights, or if ``average=False`` and it holds no average.
     """
     weights = weights_of(content, 'to publish')
     if not average:
-        weights = without_average(weights, content)
+        # mmengine saves the average in state_dict, and the weights apart.
+        if 'ema_state_dict' not in content:
+            raise UserError('the checkpoint holds no average of weights (EMAHook), but the weights')
+        own = content['ema_state_dict']
+        weights = {name: own.get(f'module.{name}', tensor) for name, tensor in weights.items()}
     meta = content.get('meta') or {}
     record = {key: meta[key] for key in KEPT if key in meta}
     record.update(
@@ -55,7 +60,7 @@ def published(
         average_of_weights=average and 'ema_state_dict' in content,
         published=datetime.now(timezone.utc).isoformat(timespec='seconds'),
     )
-    # Clones: a view would bring along all that it looks at.
+    # Clones, because a view would be saved with its whole storage.
     state_dict = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in weights.items()
@@ -63,23 +68,10 @@ def published(
     return dict(state_dict=state_dict, meta=plain(record))
 
 
-def without_average(weights: dict, content: dict) -> dict:
-    """The weights themselves: mmengine saves their average in ``state_dict`` and them apart."""
-    if 'ema_state_dict' not in content:
-        raise UserError('the checkpoint holds no average of weights (EMAHook), but the weights')
-    start = 'module.'
-    themselves = {
-        name.removeprefix(start): tensor
-        for name, tensor in content['ema_state_dict'].items()
-        if name.startswith(start)
-    }
-    return {name: themselves.get(name, tensor) for name, tensor in weights.items()}
-
-
 def metrics_of(content: dict) -> dict[str, float]:
-    """The scores of a checkpoint that was saved as the best one, or again when it became that.
+    """The scores of a checkpoint that was saved after validation, as the best one is.
 
-    mmengine saves all others before it scores them: the scores in them are of earlier weights.
+    mmengine saves all others before validation: the scores in them are of earlier weights.
     """
     hub = content.get('message_hub') or {}
     if hub.get('runtime_info', {}).get('loop_stage') != 'val':
@@ -93,7 +85,7 @@ def metrics_of(content: dict) -> dict[str, float]:
 
 
 def read_metrics(path: str | Path) -> dict[str, float]:
-    """The scores in a JSON file that a test left in its work dir."""
+    """Read scores from a JSON file that tools/test.py has written."""
     try:
         metrics = json.loads(Path(path).read_text(encoding='utf-8'))
         return without_times({name: float(value) for name, value in metrics.items()})
@@ -105,21 +97,21 @@ def read_metrics(path: str | Path) -> dict[str, float]:
 
 
 def without_times(metrics: dict[str, float]) -> dict[str, float]:
-    """Scores without what the machine adds to them."""
+    """Scores without measured times."""
     return {name: value for name, value in metrics.items() if name not in ('time', 'data_time')}
 
 
 def plain(value, left: list[int] | None = None, depth: int = 0):
-    """The same in Python's own types, which JSON and every reader of checkpoints know.
+    """Convert to Python's own types, which JSON and all readers of checkpoints know.
 
-    What stands in it twice is copied twice, so a small file may hold what would never end.
+    Values that are referred to twice are copied twice, so a small file could become endless.
     """
-    left = [MOST_VALUES] if left is None else left
+    left = [MAX_VALUES] if left is None else left
     left[0] -= 1
-    if left[0] < 0 or depth > MOST_DEEP:
+    if left[0] < 0 or depth > MAX_DEPTH:
         raise UserError(
-            f'the meta of the checkpoint holds more than {MOST_VALUES:,} values, or '
-            f'nests them more than {MOST_DEEP} deep; take out of it what is not needed'
+            f'the meta of the checkpoint holds more than {MAX_VALUES:,} values, or '
+            f'nests them more than {MAX_DEPTH} deep; take out of it what is not needed'
         )
     if isinstance(value, Mapping):
         return {str(key): plain(value[key], left, depth + 1) for key in value}
@@ -131,19 +123,19 @@ def plain(value, left: list[int] | None = None, depth: int = 0):
 
 
 def write_with_hash(content: dict, out: str | Path, exist_ok: bool = False) -> Path:
-    """Write what :func:`published` gave; a file that is there is a whole one.
+    """Write a checkpoint, completely or not at all, with its hash in its name.
 
     Args:
-        content (dict): ``state_dict`` and ``meta``.
+        content (dict): ``state_dict`` and ``meta``, as :func:`published` returns them.
         out (str | Path): 'folder/name.pth' or 'folder/name.safetensors'.
-        exist_ok (bool): Leave a file that is there, which has the same content. Defaults to False.
+        exist_ok (bool): Keep an existing file, which has the same content. Defaults to False.
 
     Returns:
-        Path: 'folder/name-HASH.pth', with the first eight digits of the file's SHA-256, where
-        ``torch.hub`` looks for them.
+        Path: 'folder/name-HASH.pth', with the first eight digits of the file's SHA-256, as
+        ``torch.hub`` expects it.
 
     Raises:
-        UserError: If the suffix is none of the two, the file is there, or cannot be written.
+        UserError: For another suffix, or if the file exists or cannot be written.
     """
     out = Path(out)
     if out.suffix not in SUFFIXES:
@@ -156,10 +148,6 @@ def write_with_hash(content: dict, out: str | Path, exist_ok: bool = False) -> P
         if exist_ok:
             return target
         raise UserError(f'{target} is there already; remove it or choose another name')
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise UserError(f'{out} cannot be written ({problem.strerror})') from problem
     with atomic_write(target) as partial:
         partial.write_bytes(buffer.getbuffer())
     return target

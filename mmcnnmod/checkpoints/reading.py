@@ -1,7 +1,10 @@
-"""Reading checkpoints without running code that is hidden in them.
+"""Reading checkpoints without running code that is hidden in them, and within bounds.
 
-The newer mmengine tries torch's ``weights_only`` and, where that fails, reads the file without it;
-the older one never tries. So a file that was downloaded may do anything when it is resumed from.
+mmengine's loading ends in ``torch.load``, which runs any code in a file unless ``weights_only`` is
+set. Even then it trusts what a file says about its own sizes: it unpacks compressed records,
+allocates as many bytes as a tensor is said to have, and before torch 2.10 reads past the end of
+records that are too short. Here the two formats of ``torch.save`` are read by code of our own: a
+tensor gets the bytes that are in the file, or the file is refused.
 """
 
 from __future__ import annotations
@@ -9,25 +12,29 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+import struct
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from mmengine.runner import CheckpointLoader
+from torch.storage import TypedStorage
 
 from ..errors import UserError, cause
-from . import torch_files
-from .unpickling import Refused
+from .unpickling import Budget, Refused, TooLarge, Unpickler, expect
 
 torch_load = torch.load
-# Where the weights stand in a checkpoint: mmengine's name, then other trainers'.
+# The keys of the weights in a checkpoint: mmengine's, then that of other trainers.
 WEIGHTS = ('state_dict', 'model')
-MOST = 200  # letters of what is wrong with a file
+MAX_REASON = 200  # characters of the reason in an error
+MAGIC = 0x1950A86A20F9469CFC6C  # how files in torch's older format begin
 
 
 def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False) -> dict:
-    """Read a checkpoint as mmengine does, without running code in it.
+    """Read a checkpoint without running code in it.
 
     Args:
         path (str | Path): A file (.pth in either of torch's formats, or .safetensors), or a URL
@@ -37,10 +44,10 @@ def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False)
             ``safe_loading(trusted=True)`` it is True.
 
     Returns:
-        dict: All that is in it.
+        dict: The whole content.
 
     Raises:
-        UserError: If it is not there, is damaged, or asks for more than checkpoints need.
+        UserError: If it does not exist, is damaged, or asks for more than checkpoints need.
     """
     path = str(path)
     if '://' not in path and not Path(path).expanduser().is_file():
@@ -53,9 +60,9 @@ def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False)
         return content
     except UserError:
         raise
-    # Whatever a damaged file makes of the unpickler, it is the file that is at fault.
+    # A damaged file can raise anything in the unpickler.
     except Exception as problem:
-        what = f'{type(problem).__name__}: {cause(problem)[:MOST]}'
+        what = f'{type(problem).__name__}: {cause(problem)[:MAX_REASON]}'
         remedy = 'it may be damaged, or no checkpoint of torch'
         if '://' in path:
             remedy = 'if it is out of reach, fetch it where there is a network and name the file'
@@ -70,11 +77,11 @@ def read_state_dict(path: str | Path, trusted: bool = False) -> dict[str, torch.
         trusted (bool): As for :func:`read_checkpoint`.
 
     Returns:
-        dict[str, torch.Tensor]: Tensors by name, on the CPU; without the 'module.' that wrappers
+        dict[str, torch.Tensor]: Tensors by name, on the CPU, without the 'module.' that wrappers
         for several GPUs put before the names.
 
     Raises:
-        UserError: As :func:`read_checkpoint`, and if there are no tensors in it.
+        UserError: As :func:`read_checkpoint`, and if it holds no tensors.
     """
     return weights_of(read_checkpoint(path, trusted=trusted), path)
 
@@ -82,10 +89,11 @@ def read_state_dict(path: str | Path, trusted: bool = False) -> dict[str, torch.
 def weights_of(
     content: dict, path: str | Path, keys: Sequence[str] = WEIGHTS
 ) -> dict[str, torch.Tensor]:
-    """The weights in what :func:`read_checkpoint` gave.
+    """The weights in the content of a checkpoint.
 
     Args:
-        content (dict): They stand there under one of the ``keys``, or are all of it.
+        content (dict): What :func:`read_checkpoint` returned. The weights are under one of
+            ``keys``, or are all of it.
         path (str | Path): For the error.
         keys (Sequence[str]): Defaults to ('state_dict', 'model').
 
@@ -99,7 +107,7 @@ def weights_of(
 def raw_weights_of(
     content: dict, path: str | Path, keys: Sequence[str] = WEIGHTS
 ) -> dict[str, torch.Tensor]:
-    """As :func:`weights_of`, with the names as they stand there."""
+    """As :func:`weights_of`, with unchanged names."""
     found = next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
     tensors = {
         name: value
@@ -113,21 +121,21 @@ def raw_weights_of(
 
 @contextmanager
 def safe_loading(trusted: bool = False) -> Iterator[None]:
-    """Within it, ``torch.load`` does not run what a file asks for, whoever calls it.
+    """Within this context ``torch.load`` does not run code in files, whoever calls it.
 
-    All of mmengine's schemes, its resuming, and the toolboxes' own reading of weights end in
-    ``torch.load``; so this is the one place that none of them passes by.
+    All schemes of mmengine, its resuming, and the toolboxes' own loading of weights end in
+    ``torch.load``, so that this one replacement covers them all.
 
     Args:
         trusted (bool): Let files run code all the same. Defaults to False.
     """
 
-    def load(f, map_location=None, *_, **__):  # named as torch's own
+    def load(f, map_location=None, *_, **__):  # torch's names
         return load_file(f, map_location, trusted)
 
     load.trusted = trusted
     before, torch.load = torch.load, load
-    # torch.hub unpacks a zip of one file onto the disk, of any size, before it loads it.
+    # torch.hub extracts a zip with one file to the disk, whatever its size, before it loads it.
     zipped = torch.hub._is_legacy_zip_format
     torch.hub._is_legacy_zip_format = zipped if trusted else lambda path: False
     try:
@@ -138,15 +146,16 @@ def safe_loading(trusted: bool = False) -> Iterator[None]:
 
 
 def is_trusting() -> bool:
-    """Whether a :func:`safe_loading` that trusts all files is in force."""
+    """Whether this runs within ``safe_loading(trusted=True)``."""
     return getattr(torch.load, 'trusted', False)
 
 
 def load_file(file: str | Path | io.IOBase, map_location=None, trusted: bool = False) -> object:
-    """What stands in for ``torch.load``.
+    """The replacement of ``torch.load``.
 
     Args:
-        file (str | Path | io.IOBase): A path or an open file.
+        file (str | Path | io.IOBase): A path or an open file. The older format is read from its
+            position, up to the end of what was saved.
         map_location: As for ``torch.load``. Defaults to None.
         trusted (bool): Run the pickled code in it. Defaults to False.
     """
@@ -157,21 +166,27 @@ def load_file(file: str | Path | io.IOBase, map_location=None, trusted: bool = F
             return load_file(opened, map_location, trusted)
     if trusted:
         return torch_load(file, map_location, weights_only=False)
-    name = getattr(file, 'name', 'from memory')
+    start = file.tell()
+    size = file.seek(0, io.SEEK_END) - start
+    file.seek(start)
+    load = load_zip if file.read(4) == b'PK\x03\x04' else load_older
+    file.seek(start)
     try:
-        return torch_files.read(file, map_location)
+        return load(file, Budget(size), torch.serialization._get_restore_location(map_location))
     except Refused as problem:
+        name = getattr(file, 'name', 'from memory')
         raise UserError(
-            f'checkpoint {name} is refused: {cause(problem)[:MOST]}, which {problem.danger}; if '
-            'you trust where it comes from, use --trust-checkpoint (in Python: trusted=True)'
+            f'checkpoint {name} is refused: {cause(problem)[:MAX_REASON]}, which {problem.danger}; '
+            'if you trust where it comes from, use --trust-checkpoint (in Python: trusted=True)'
         ) from problem
 
 
 def load_safetensors(file: str | Path, map_location=None) -> dict:
-    """Read a .safetensors file, which holds tensors and texts only, as a checkpoint.
+    """Read a .safetensors file, which holds tensors and texts only.
 
     Returns:
-        dict: ``state_dict``, and under ``meta`` what publish_model.py has written as texts.
+        dict: ``state_dict``, and ``meta`` with the texts; those in JSON, as publish_model.py writes
+        them, are decoded.
     """
     try:
         from safetensors import safe_open
@@ -182,13 +197,110 @@ def load_safetensors(file: str | Path, map_location=None) -> dict:
     device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
     with safe_open(file, framework='pt', device=str(device)) as opened:
         weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        texts = opened.metadata() or {}
-    return dict(state_dict=weights, meta={name: from_text(text) for name, text in texts.items()})
+        meta = opened.metadata() or {}
+    for name, text in meta.items():
+        try:
+            meta[name] = json.loads(text)
+        except ValueError:
+            continue
+    return dict(state_dict=weights, meta=meta)
 
 
-def from_text(text: str) -> object:
-    """What was a text where JSON cannot be read, and otherwise what JSON says."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+def load_zip(file: io.IOBase, budget: Budget, restore: Callable) -> object:
+    """Read the format of torch 1.6 and later: a zip of a pickle and a record for each storage.
+
+    Args:
+        file (io.IOBase): The open file.
+        budget (Budget): The limit of what is built.
+        restore (Callable): Moves a storage to its device, as ``map_location`` says.
+    """
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+    top = entries[0].filename.split('/')[0]
+    records = {entry.filename.removeprefix(f'{top}/'): entry for entry in entries}
+    if 'constants.pkl' in records:
+        raise Refused('it is in the TorchScript format')
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise TooLarge('it is compressed, which torch.save does not do')
+    # A larger sum means that records overlap.
+    expect(sum(entry.file_size for entry in entries) <= budget.size, 'the sizes of its records')
+    order = sys.byteorder
+    if 'byteorder' in records:
+        order = bytes(read_record(file, records['byteorder']).numpy()).decode()
+        expect(order in ('little', 'big'), 'its byte order')
+    storages = {}
+
+    def storage(dtype, key, location, count) -> TypedStorage:
+        if key not in storages:
+            untyped = read_record(file, records[f'data/{key}']).untyped_storage()
+            if order != sys.byteorder:
+                untyped.byteswap(dtype)
+            storages[key] = typed(restore(untyped, location), dtype)
+        expect_size(storages[key], dtype, count)
+        return storages[key]
+
+    pickled = io.BytesIO(read_record(file, records['data.pkl']).numpy())
+    return Unpickler(pickled, budget, storage).load()
+
+
+def read_record(file: io.IOBase, entry: zipfile.ZipInfo) -> torch.Tensor:
+    """The bytes of a record. Its checksum is ignored, as torch can save without one."""
+    file.seek(entry.header_offset + 26)
+    lengths = struct.unpack('<HH', file.read(4))  # of the name and of the extra field
+    file.seek(sum(lengths), io.SEEK_CUR)
+    data = torch.empty(entry.file_size, dtype=torch.uint8)
+    fill(data, file)
+    return data
+
+
+def load_older(file: io.IOBase, budget: Budget, restore: Callable) -> object:
+    """Read the format before torch 1.6: pickles, followed by the storages. See :func:`load_zip`."""
+    start = file.tell()
+    file.seek(start + 257)
+    if file.read(5) == b'ustar':
+        raise Refused('it is in the tar format of torch 0.1')
+    file.seek(start)
+    magic, _, _ = (Unpickler(file, budget).load() for _ in range(3))
+    expect(type(magic) is int and magic == MAGIC, 'its first bytes')
+    storages, buffers, allocated = {}, {}, 0
+
+    def storage(dtype, key, location, count, view=None) -> TypedStorage:
+        nonlocal allocated
+        expect(view is None, 'a storage: it is part of another, as before torch 0.4')
+        if key not in storages:
+            allocated += count * dtype.itemsize
+            expect(allocated <= budget.size, 'the sizes of its tensors')
+            # It is filled below; the tensors refer to it until then.
+            buffers[key] = torch.empty(count * dtype.itemsize, dtype=torch.uint8)
+            storages[key] = typed(restore(buffers[key].untyped_storage(), location), dtype)
+        expect_size(storages[key], dtype, count)
+        return storages[key]
+
+    content = Unpickler(file, budget, storage).load()
+    keys = Unpickler(file, budget).load()
+    expect(type(keys) is list and sorted(keys) == sorted(storages), 'the list of its tensors')
+    for key in keys:
+        count = struct.unpack('<q', file.read(8))[0]
+        expect_size(storages[key], storages[key].dtype, count)
+        fill(buffers[key], file)
+        if sys.byteorder == 'big':  # the file is always little-endian
+            buffers[key].untyped_storage().byteswap(storages[key].dtype)
+        if storages[key]._untyped_storage.device.type != 'cpu':
+            storages[key]._untyped_storage.copy_(buffers[key].untyped_storage())
+    return content
+
+
+def fill(data: torch.Tensor, file: io.IOBase) -> None:
+    """Fill a tensor with the next bytes of a file."""
+    expect(file.readinto(data.numpy()) == len(data), 'its end: it is too short')
+
+
+def typed(storage: torch.UntypedStorage, dtype: torch.dtype) -> TypedStorage:
+    """A storage with a dtype, from which tensors are made."""
+    return TypedStorage(wrap_storage=storage, dtype=dtype, _internal=True)
+
+
+def expect_size(storage: TypedStorage, dtype: torch.dtype, count: int) -> None:
+    """Raise an error if a storage does not have the size that a pickle says."""
+    size = storage._untyped_storage.nbytes()
+    expect(storage.dtype == dtype and size == count * dtype.itemsize, "the size of a tensor's data")

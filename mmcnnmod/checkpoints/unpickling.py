@@ -1,11 +1,11 @@
-"""An unpickler that builds data and calls nothing else, and no more of it than the file justifies.
+"""An unpickler that builds only data, and no more of it than the size of the file justifies.
 
-A pickle is a program: it may call any function of any module by name. This one knows the names that
-checkpoints of torch and mmengine hold, and refuses every other before anything is called. It does
-not depend on torch's ``weights_only``, whose list cannot be extended in torch 2.1, and which there
-hands a file in TorchScript's format on to a loader that runs it.
+A pickle is a program that may call any function of any module by name. This unpickler knows the
+names in checkpoints of torch and mmengine and refuses all others before anything is called. It does
+not use torch's ``weights_only``: in torch 2.1 the list of allowed names cannot be extended, and
+files in TorchScript's format are passed to a loader that runs them.
 
-A short program may also build something huge. So each step is paid for out of a :class:`Budget`.
+A short program may also build something huge, so each step is charged to a :class:`Budget`.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from torch.storage import TypedStorage
 
-# What a file may build, in bytes: so much whatever its size, and so much for each byte of it.
+# How many bytes a file may build: a constant, plus a multiple of its size.
 ALLOWANCE = 256 << 20
 FACTOR = 4
-# What is charged for an instruction of a pickle, for a call, and for each thing handed to one.
+# The charge for an instruction of a pickle, for a call, and for each item that is passed to one.
 INSTRUCTION, CALL, ITEM = 128, 1024, 64
-DEPTH = 50  # of what is in a key, or is handed to a call
+DEPTH = 50  # the deepest nesting of keys and of arguments
 
 
 class Refused(pickle.UnpicklingError):
-    """Says why a file is not read, such as 'it asks for posix.system'."""
+    """The reason why a file is not read, such as 'it asks for posix.system'."""
 
     danger = 'could run any code'
 
 
 class TooLarge(Refused):
-    """Says that a file would build more than its :class:`Budget`."""
+    """A file would build more than its :class:`Budget` allows."""
 
     danger = 'could fill the memory'
 
 
 class Budget:
-    """What a file may still build, in bytes.
+    """The number of bytes that a file may still build.
 
     Args:
-        size (int): The file's own size in bytes.
+        size (int): The file's size in bytes.
     """
 
     def __init__(self, size: int):
@@ -56,15 +56,15 @@ class Budget:
         self.left = ALLOWANCE + FACTOR * size
 
     def spend(self, amount: int) -> None:
-        """Take so many bytes from what is left."""
+        """Charge a number of bytes."""
         self.left -= amount
         if self.left < 0:
             raise TooLarge(f'it builds more than {ALLOWANCE >> 20} MiB and {FACTOR} times its size')
 
     def spend_on(self, things: Iterable) -> None:
-        """Pay for things that a call copies, or that a dict or set hashes, and for what is in them.
+        """Charge for things that are copied by a call or hashed by a dict or set, with all items.
 
-        What stands in them twice is paid for twice: it is copied, or hashed, twice as well.
+        An item that occurs twice is charged twice, as it is copied or hashed twice.
         """
         for _ in range(DEPTH):
             things = list(things)
@@ -81,30 +81,30 @@ class Budget:
                     self.spend(ITEM * len(thing))
                     deeper.extend(thing)
             things = deeper
-        # Python's hash of a tuple in a tuple, and so on, overflows the stack.
+        # The hash of deeply nested tuples would overflow Python's stack.
         raise TooLarge(f'it nests things more than {DEPTH} deep')
 
     def spend_on_keys(self, keys: Iterable, count: int) -> None:
-        """Pay for keys or members that a dict or set hashes, which then holds so many.
+        """Charge for keys that are hashed by a dict or set, which then has ``count`` of them.
 
-        A file can choose numbers and tuples of equal hashes: each is compared with all others.
+        A file can choose numbers and tuples with equal hashes; each is compared with all others.
         """
         self.spend_on(keys)
         self.spend(ITEM * count * sum(not has_own_hash(key) for key in keys))
 
 
 def has_own_hash(key: object) -> bool:
-    """Whether no file can make many such keys of one hash."""
+    """Whether a file cannot hold many such keys with the same hash."""
     if type(key) is int:
         return abs(key) < 1 << 60  # its hash is the number itself
     return isinstance(key, (str, bytes, bool, type(None)))
 
 
-# --- what a pickle may call: each takes what torch, numpy and mmengine write, and no more ---
+# --- what a pickle may call: each accepts only what torch, numpy and mmengine write ---
 
 
 def expect(is_so: bool, what: str) -> None:
-    """Raise an error if a pickle holds something that no library has written."""
+    """Raise an error if a pickle holds something that no library writes."""
     if not is_so:
         raise ValueError(f'there is something wrong with {what}')
 
@@ -113,13 +113,13 @@ def are_sizes(numbers: object) -> bool:
     """Whether these can be the sizes or strides of a tensor or array."""
     return (
         isinstance(numbers, (tuple, list))
-        and len(numbers) <= 64  # more than torch's and numpy's functions can take
+        and len(numbers) <= 64  # more dimensions than torch and numpy support
         and all(type(number) is int and 0 <= number < 1 << 63 for number in numbers)
     )
 
 
 def ordered_dict(pairs: list | tuple | dict = ()) -> OrderedDict:
-    """From Python 2 it comes with pairs."""
+    """An OrderedDict; Python 2 pickles it with pairs."""
     if type(pairs) is not dict:
         expect(type(pairs) in (list, tuple), 'a dict')
         expect(all(type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs), 'a dict')
@@ -128,13 +128,13 @@ def ordered_dict(pairs: list | tuple | dict = ()) -> OrderedDict:
 
 
 def counter(counts: dict) -> Counter:
-    """A Counter of what has been counted."""
+    """A Counter from its counts."""
     expect(type(counts) is dict, 'a Counter')
     return Counter(counts)
 
 
 def config_dict(items: dict) -> ConfigDict:
-    """A ConfigDict of what is in it: its own class would copy all that lies below, once more."""
+    """A ConfigDict; its own constructor would copy everything in it again."""
     expect(type(items) is dict, 'a ConfigDict')
     made = ConfigDict()
     dict.update(made, items)
@@ -161,7 +161,7 @@ def tensor(
     requires_grad: bool = False,
     hooks: dict | None = None,
 ) -> torch.Tensor:
-    """A tensor on a storage, none of whose elements lies outside."""
+    """A tensor whose elements are all inside its storage."""
     expect(type(storage) is TypedStorage and not hooks, 'a tensor')
     expect(are_sizes(sizes) and are_sizes(strides) and are_sizes([offset]), "a tensor's sizes")
     expect(len(sizes) == len(strides), "a tensor's strides")
@@ -180,27 +180,27 @@ def parameter(data: torch.Tensor, requires_grad: bool, hooks: dict | None) -> to
 
 
 def plain_dtype(code: str, *_) -> np.dtype:
-    """A numpy dtype of numbers or text: the others hold objects, or offsets into memory."""
+    """A numpy dtype of numbers or text; others hold objects or offsets into memory."""
     if type(code) is str and re.fullmatch('[<>=|]?[biufcSU][1-9][0-9]{0,8}', code):
-        return np.dtype(code, False, True)  # a copy: its byte order may be set
+        return np.dtype(code, False, True)  # a copy, as its byte order may be set
     raise Refused(f'it asks for numpy.dtype({shown(code)})')
 
 
 def empty_array(kind: type, *_) -> np.ndarray:
-    """An array that gets its shape and content by :func:`set_state`."""
+    """An array that gets its shape and content in :func:`set_state`."""
     expect(kind is np.ndarray, 'an array')
     return np.empty(0, np.int8)
 
 
 def scalar(dtype: np.dtype, content: bytes) -> np.generic:
-    """A number or text of numpy's."""
+    """A scalar of numpy."""
     expect(isinstance(dtype, np.dtype) and type(content) is bytes, 'a scalar')
     expect(len(content) == dtype.itemsize, 'a scalar')
     return np.frombuffer(content, dtype)[0]
 
 
 def latin1_bytes(text: str, encoding: str) -> bytes:
-    """How pickles of protocol 2 write bytes; other codecs are not data."""
+    """Bytes, which protocol 2 writes as an encoded text; other codecs are refused."""
     if type(encoding) is not str or encoding != 'latin1':
         raise Refused(f'it asks for the codec {shown(encoding)}')
     expect(type(text) is str, 'bytes')
@@ -208,11 +208,11 @@ def latin1_bytes(text: str, encoding: str) -> bytes:
 
 
 def history() -> HistoryBuffer:
-    """A history that gets its content by :func:`set_state`."""
+    """A history that gets its content in :func:`set_state`."""
     return HistoryBuffer()
 
 
-# The functions that mmengine's state dicts hold: pickled as an attribute of their class.
+# Functions in mmengine's state dicts, which are pickled as attributes of their class.
 METHODS = [
     (history, HistoryBuffer, ('min', 'max', 'mean', 'current')),
     (OneCycleParamScheduler, OneCycleParamScheduler, ('_annealing_cos', '_annealing_linear')),
@@ -220,7 +220,7 @@ METHODS = [
 
 
 def known_method(owner: object, name: str) -> object:
-    """``getattr`` for the methods that checkpoints hold."""
+    """``getattr`` for the methods in checkpoints."""
     for known, kind, names in METHODS:
         if owner is known and type(name) is str and name in names:
             return getattr(kind, name)
@@ -228,13 +228,13 @@ def known_method(owner: object, name: str) -> object:
 
 
 def shown(thing: object) -> str:
-    """A few words for an error. What is in a list is left out: it may be without end."""
+    """A short text for an error, without the items of containers: they may be endless."""
     if isinstance(thing, str):
         return repr(thing[:40])
     return getattr(thing, '__name__', None) if callable(thing) else f'a {type(thing).__name__}'
 
 
-# What a pickle may call, by the names that it knows them by. numpy 2 has moved its two.
+# What a pickle may call, by the names in pickles. RENAMED has those of numpy 2 and Python 2.
 CALLABLE = {
     'collections.OrderedDict': ordered_dict,
     'collections.Counter': counter,
@@ -252,18 +252,18 @@ CALLABLE = {
     'mmengine.config.config.ConfigDict': config_dict,
     'mmengine.logging.history_buffer.HistoryBuffer': history,
 }
-# The types of storages, which torch tells by their name alone; in their place stands the dtype.
+# The types of storages, of which torch uses only the name, stand for dtypes.
 STORAGES = {
     name: kind._dtype
     for name, kind in vars(torch).items()
     if name.endswith('Storage') and isinstance(getattr(kind, '_dtype', None), torch.dtype)
 }
-# What it may hold beside.
+# What a pickle may refer to without calling it.
 DATA = {
     'numpy.ndarray': np.ndarray,
     'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler': OneCycleParamScheduler,
     **{f'{dtype}': dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)},
-    **{  # as protocol 4 names methods
+    **{  # methods in protocol 4
         f'{kind.__module__}.{kind.__name__}.{name}': getattr(kind, name)
         for _, kind, names in METHODS
         for name in names
@@ -271,11 +271,12 @@ DATA = {
     **{f'torch.{name}': dtype for name, dtype in STORAGES.items()},
     **{f'torch.cuda.{name}': dtype for name, dtype in STORAGES.items()},
 }
+KNOWN = {**CALLABLE, **DATA}
 RENAMED = {'numpy._core.': 'numpy.core.', '__builtin__.': 'builtins.'}
 
 
-class PaidFor(dict):
-    """A table of instructions; a budget pays for each that is looked up in it."""
+class ChargingTable(dict):
+    """A table of instructions that charges a budget for each look-up."""
 
     budget = None
 
@@ -285,44 +286,41 @@ class PaidFor(dict):
 
 
 class Unpickler(pickle._Unpickler):
-    """Python's own unpickler, the one written in Python, with every door closed but three.
+    """Python's unpickler (its implementation in Python), restricted to data.
 
-    They are the names of :data:`CALLABLE` and :data:`DATA`, calls of the former, and the state of
-    the few types in :func:`set_state`.
+    A pickle may refer to the names in :data:`CALLABLE` and :data:`DATA`, call the former, and set
+    the state of the types in :func:`set_state`.
 
     Args:
-        file (io.IOBase): What is read, from where it stands to the end of one pickle.
-        budget (Budget): What pays for what is built.
-        storage (Callable, optional): Gives the data of tensors; it gets the dtype, the key, the
-            location, the number of elements, and in the older format something else. Defaults to
-            None: there are no tensors.
+        file (io.IOBase): The file; one pickle is read from its position.
+        budget (Budget): The limit of what is built.
+        storage (Callable, optional): Returns the data of a tensor, given dtype, key, location,
+            number of elements, and in the older format a view. Defaults to None: no tensors.
     """
 
-    dispatch = PaidFor(pickle._Unpickler.dispatch)
+    dispatch = ChargingTable(pickle._Unpickler.dispatch)
 
     def __init__(self, file: io.IOBase, budget: Budget, storage: Callable | None = None):
         super().__init__(file, encoding='utf-8')
         self.budget = budget
-        self.dispatch = PaidFor(self.dispatch)
+        self.dispatch = ChargingTable(self.dispatch)
         self.dispatch.budget = budget
         self.storage = storage
-        # A length in a pickle may be any number; Python would ask for so much memory at once.
+        # A pickle may contain any length, and Python would allocate as much at once.
         self._file_read = lambda count: file.read(min(count, budget.size))
 
     def find_class(self, module: str, name: str) -> object:
-        """The object that a pickle asks for by name."""
+        """Look up a name."""
         full_name = f'{module}.{name}'
         for new, old in RENAMED.items():
             if full_name.startswith(new):
                 full_name = old + full_name.removeprefix(new)
-        if full_name in CALLABLE:
-            return CALLABLE[full_name]
-        if full_name in DATA:
-            return DATA[full_name]
-        raise Refused(f'it asks for {full_name}')
+        if full_name not in KNOWN:
+            raise Refused(f'it asks for {full_name}')
+        return KNOWN[full_name]
 
     def persistent_load(self, pid: tuple) -> TypedStorage:
-        """The data of a tensor; what torch does with other references may write to files."""
+        """The data of a tensor. Other references are refused: torch may write files for them."""
         is_data = type(pid) is tuple and len(pid) >= 5 and pid[0] == 'storage'
         expect(is_data and self.storage is not None, 'what it refers to')
         _, dtype, key, location, count, *rest = pid
@@ -331,7 +329,7 @@ class Unpickler(pickle._Unpickler):
         return self.storage(dtype, key, location, count, *rest)
 
     def load_call(self) -> None:
-        """Call the function, or make an object of the class, below the arguments on the stack."""
+        """Call a function, or make an object of a class."""
         arguments = self.stack.pop()
         function = self.stack.pop()
         if not any(function is known for known in CALLABLE.values()):
@@ -340,7 +338,7 @@ class Unpickler(pickle._Unpickler):
         self.budget.spend(CALL)
         self.budget.spend_on(arguments)
         made = function(*arguments)
-        if function is tensor:  # an element may stand for many: they count as if they were copied
+        if function is tensor:  # strides may repeat elements: each repetition counts
             self.budget.spend(math.prod(made.shape) * made.element_size())
         self.append(made)
 
@@ -351,49 +349,42 @@ class Unpickler(pickle._Unpickler):
         set_state(self.stack[-1], state)
 
     def put_into(self, kinds: tuple, items: list, hashed: list) -> object:
-        """Pay for what is put into the container on the stack, and give the container."""
+        """Charge for items that are put into the container on the stack; returns the container."""
         container = self.stack[-1]
         expect(type(container) in kinds, f'a {kinds[0].__name__}')
         self.budget.spend(ITEM * len(items))
         self.budget.spend_on_keys(hashed, len(container) + len(hashed))
         return container
 
-    def load_append(self) -> None:
-        """Into a list and nothing else, as what has an ``append`` might do anything."""
-        item = self.stack.pop()
-        self.put_into((list,), [item], []).append(item)
-
-    def load_appends(self) -> None:
-        """As :meth:`load_append`."""
-        items = self.pop_mark()
+    def extend(self, items: list) -> None:
+        """Append to a list; the ``append`` of other objects could do anything."""
         self.put_into((list,), items, []).extend(items)
 
-    def load_setitem(self) -> None:
-        """Into a dict and nothing else: an array or tensor has items as well."""
-        value, key = self.stack.pop(), self.stack.pop()
-        self.put_into((dict, OrderedDict, Counter), [value], [key])[key] = value
-
-    def load_setitems(self) -> None:
-        """As :meth:`load_setitem`."""
-        items = self.pop_mark()
+    def set_items(self, items: list) -> None:
+        """Put keys and values into a dict, and into no array or tensor, which have items too."""
         keys, values = items[::2], items[1::2]
         container = self.put_into((dict, OrderedDict, Counter), values, keys)
         for key, value in zip(keys, values, strict=True):
             container[key] = value
 
+    def load_setitem(self) -> None:
+        """Put one item into a dict."""
+        value, key = self.stack.pop(), self.stack.pop()
+        self.set_items([key, value])
+
     def load_additems(self) -> None:
-        """Into a set and nothing else."""
+        """Put into a set."""
         items = self.pop_mark()
         self.put_into((set,), [], items).update(items)
 
     def load_dict(self) -> None:
-        """A dict of what stands on the stack."""
+        """Make a dict of the items on the stack."""
         items = self.pop_mark()
         self.budget.spend_on_keys(items[::2], len(items))
         self.append(dict(zip(items[::2], items[1::2], strict=True)))
 
     def load_frozenset(self) -> None:
-        """A frozenset of what stands on the stack."""
+        """Make a frozenset of the items on the stack."""
         items = self.pop_mark()
         self.budget.spend_on_keys(items, len(items))
         self.append(frozenset(items))
@@ -406,27 +397,28 @@ class Unpickler(pickle._Unpickler):
         pickle.REDUCE: load_call,
         pickle.NEWOBJ: load_call,
         pickle.BUILD: load_build,
-        pickle.APPEND: load_append,
-        pickle.APPENDS: load_appends,
+        pickle.APPEND: lambda self: self.extend([self.stack.pop()]),
+        pickle.APPENDS: lambda self: self.extend(self.pop_mark()),
         pickle.SETITEM: load_setitem,
-        pickle.SETITEMS: load_setitems,
+        pickle.SETITEMS: lambda self: self.set_items(self.pop_mark()),
         pickle.ADDITEMS: load_additems,
         pickle.DICT: load_dict,
         pickle.FROZENSET: load_frozenset,
-        **dict.fromkeys((pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX), load_foreign),
-        **dict.fromkeys((pickle.EXT1, pickle.EXT2, pickle.EXT4), load_foreign),
-        # Bytes that can be changed, and are there before they are read; views of an array's memory.
         **dict.fromkeys(
-            (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER), load_foreign
+            (
+                *(pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4),
+                # Bytes that are allocated before they are read, and views of an array's memory.
+                *(pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
+                *(pickle.PUT, pickle.GET),  # their index is a text of any length
+            ),
+            load_foreign,
         ),
-        # A memo by numbers of any size, in digits.
-        **dict.fromkeys((pickle.PUT, pickle.GET), load_foreign),
     }
     dispatch.update({code[0]: function for code, function in own.items()})
 
 
 def set_state(thing: object, state: object) -> None:
-    """Restore an object's state: that of a state dict, of a record of scalars, or of an array."""
+    """Restore the state of a state dict, of a history of scalars, of an array or of its dtype."""
     kind = type(thing)
     if kind is OrderedDict and type(state) is dict and list(state) == ['_metadata']:
         thing._metadata = state['_metadata']
@@ -441,7 +433,7 @@ def set_state(thing: object, state: object) -> None:
 
 
 def set_history(thing: HistoryBuffer, state: dict) -> None:
-    """Its numbers; beside these stands a table of functions, which each makes by itself."""
+    """Restore the numbers of a history, but not its table of functions."""
     expect(type(state) is dict, 'a history')
     state = {name: state[name] for name in HistoryBuffer().__dict__}
     values, counts = state['_log_history'], state['_count_history']
@@ -452,7 +444,7 @@ def set_history(thing: HistoryBuffer, state: dict) -> None:
 
 
 def set_array(thing: np.ndarray, state: tuple) -> None:
-    """Its shape and numbers, which fill the shape."""
+    """Restore the shape and content of an array."""
     expect(type(state) is tuple and len(state) == 5, 'an array')
     version, shape, dtype, is_fortran, content = state
     expect(are_sizes(shape) and isinstance(dtype, np.dtype), 'an array')
@@ -462,7 +454,7 @@ def set_array(thing: np.ndarray, state: tuple) -> None:
 
 
 def only_byte_order(dtype: np.dtype, state: tuple) -> bool:
-    """Whether a state changes no more than the byte order: sizes and fields lead into memory."""
+    """Whether a state sets only the byte order; sizes and fields could point into memory."""
     own = dtype.__reduce__()[2]
     plain = type(state) is tuple and all(type(part) in (int, str, type(None)) for part in state)
     return plain and (state[0], *state[2:]) == (own[0], *own[2:])

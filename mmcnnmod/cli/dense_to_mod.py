@@ -16,13 +16,18 @@ from rich.progress import track
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..checkpoints import atomic_write, mod_backbones, read_checkpoint, weights_of
-from ..checkpoints.block_mapping import MAPPINGS
-from ..checkpoints.warm_start import NEAR_IDENTITY
-from ..checkpoints.whole_model import start_model_from_dense
+from ..checkpoints import (
+    MAPPINGS,
+    NEAR_IDENTITY,
+    mod_backbones,
+    read_checkpoint,
+    start_model_from_dense,
+    weights_of,
+)
 from ..config_types import PRETRAINED, type_name
 from ..engine.reestimate_norms_hook import BATCHES, reestimate_norms
 from ..errors import UserError
+from ..files import atomic_write
 from ..swap import swap_with
 from . import preflight
 from .arguments import add_cfg_options

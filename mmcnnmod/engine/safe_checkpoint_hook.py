@@ -11,10 +11,10 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ..checkpoints import atomic_write, read_checkpoint
+from ..checkpoints import read_checkpoint
 from ..checkpoints.publishing import write_with_hash
-from ..checkpoints.writing import PARTIAL
 from ..errors import UserError
+from ..files import atomic_write, remove_partials
 from .random_states import random_states
 from .resumption import Progress
 
@@ -59,8 +59,7 @@ class SafeCheckpointHook(CheckpointHook):
         """Continue a resumed training, first with the validation that it had not finished."""
         super().before_train(runner)
         if is_local(self.out_dir) and one_process_writes_one_file(runner):
-            for partial in Path(self.out_dir).glob(f'{PARTIAL}*'):
-                partial.unlink()
+            remove_partials(self.out_dir)
             runner.save_checkpoint = self.whole(runner)
         if len(set(all_gather_object((runner.epoch, runner.iter)))) > 1:
             raise UserError(
@@ -222,7 +221,7 @@ class SafeCheckpointHook(CheckpointHook):
         def save_whole(out_dir: str, filename: str, *args, **kwargs) -> None:
             try:
                 with atomic_write(Path(out_dir, filename)) as partial:
-                    save(out_dir, partial.name, *args, **kwargs)
+                    save(str(partial.parent), partial.name, *args, **kwargs)
             except UserError as problem:
                 found = Path(runner.work_dir, 'last_checkpoint')
                 last = found.read_text() if found.is_file() else 'none yet'

@@ -1,4 +1,4 @@
-"""From a dense config to its MoD version, wherever the model keeps its backbone."""
+"""Replacing the backbones of a dense config by their MoD versions."""
 
 from .backbone_refs import iter_dicts, scope_of
 from .swap import add_custom_import, swap_backbone, swap_with

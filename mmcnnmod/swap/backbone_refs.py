@@ -1,4 +1,4 @@
-"""Where a model's config has its backbones."""
+"""Finding the backbones in a config."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Node = MutableMapping
 
 @dataclass(frozen=True)
 class BackboneRef:
-    """A node of the config that builds a backbone.
+    """A node of a config that builds a backbone.
 
     Attributes:
-        path (str): Where it stands, such as 'model.backbone'.
+        path (str): Its path, such as 'model.backbone'.
         node (Node): The node itself.
-        parents (tuple[tuple[str, Node], ...]): The nodes around it and their paths, from the
-            innermost to the model.
-        old (type): The class that it names.
-        new (type | None): The MoD version of that class, None if it is MoD already.
-        name (str): How the config is to name the MoD class.
+        parents (tuple[tuple[str, Node], ...]): The paths and nodes around it, from the innermost
+            to the model.
+        old (type): The class of the backbone.
+        new (type | None): The MoD version of that class; None if it is MoD already.
+        name (str): The name of the MoD class for the config.
     """
 
     path: str
@@ -34,12 +34,12 @@ class BackboneRef:
 
     @property
     def is_teacher(self) -> bool:
-        """Whether it is the network that a student learns from, by its path."""
+        """Whether it belongs to the teacher in a distillation, judged by its path."""
         return any(part.startswith('teacher') for part in self.path.split('.'))
 
 
 def find_backbones(cfg: Node) -> Iterator[BackboneRef]:
-    """All nodes of ``cfg.model`` that build a backbone that is MoD or has an MoD version."""
+    """All nodes of ``cfg.model`` that build an MoD backbone or one that has an MoD version."""
     versions = mod_versions()
     mod = {new for _, new in versions.values()}
     names = {cls.__name__ for cls in (*versions, *mod)}
@@ -50,20 +50,20 @@ def find_backbones(cfg: Node) -> Iterator[BackboneRef]:
             yield BackboneRef(path, node, parents, old, None, type_str(node))
         elif old in versions:
             toolbox, new = versions[old]
-            # A name with a scope keeps one; 'ResNet' of another toolbox has to get one.
+            # Names with a scope keep one; backbones of another toolbox need one.
             bare = toolbox == scope and '.' not in type_str(node)
             name = new.__name__ if bare else f'{toolbox}.{new.__name__}'
             yield BackboneRef(path, node, parents, old, new, name)
 
 
 def scope_of(cfg: Node) -> str | None:
-    """The toolbox that a config is for; new-style ones tell it by their model's class only."""
+    """The toolbox of a config; new-style configs may tell it by their model's class only."""
     package = type_str(cfg.get('model') or {}).partition('.')[0]
     return cfg.get('default_scope') or (package if package in MINIMUM_VERSIONS else None)
 
 
 def iter_dicts(node, path: str, parents: tuple = ()) -> Iterator[tuple[str, Node, tuple]]:
-    """Nested dicts, each with its path and with the dicts around it."""
+    """All nested dicts, each with its path and its parents."""
     if isinstance(node, MutableMapping):
         yield path, node, parents
         for key in list(node):
@@ -74,7 +74,7 @@ def iter_dicts(node, path: str, parents: tuple = ()) -> Iterator[tuple[str, Node
 
 
 def class_of(kind, scope: str | None, names: set[str]) -> type | None:
-    """The class that a ``type`` in a config means; None unless its name is among ``names``."""
+    """The class of a ``type`` in a config; None unless its name is among ``names``."""
     if isinstance(kind, type):
         return kind
     if not isinstance(kind, str) or kind.rsplit('.', 1)[-1] not in names:

@@ -1,4 +1,4 @@
-"""Exchanging the backbones of a config."""
+"""Replacing the backbones of a config."""
 
 from __future__ import annotations
 
@@ -15,35 +15,34 @@ from .weights import resumes_mod, swap_weights
 def swap_backbone(
     cfg: Node, depth: int | None = None, log: Callable[[str], None] = print, **options
 ) -> Node:
-    """Give a config of mmpretrain, mmsegmentation or mmdetection MoD backbones.
+    """Replace the backbones of a config for mmpretrain, mmsegmentation or mmdetection by MoD ones.
 
-    Every backbone of which there is an MoD version changes its type, wherever in ``cfg.model`` it
-    stands. The dense weights from which it starts become a warm start (``DensePretrained``), see
-    :func:`mmcnnmod.swap.weights.swap_weights`. A teacher in distillation stays as it is, because
-    its weights do. Nothing else changes, but ``custom_imports`` gains this package, and classes of
-    new-style configs become names, so that what ``dump`` writes can be read. A config that has MoD
-    backbones already stays as it is.
+    All backbones in ``cfg.model`` that have an MoD version are replaced. The dense weights that
+    they start from become a warm start (``DensePretrained``), see
+    :func:`mmcnnmod.swap.weights.swap_weights`. The teacher in a distillation is kept, because its
+    weights are. ``custom_imports`` gains this package, and the classes in new-style configs become
+    names, so that a dumped config can be read. A config with MoD backbones is not changed.
 
     Args:
-        cfg (Config): With a ``model``, and a ``default_scope`` unless the model's type is a class;
+        cfg (Config): Has a ``model``, and a ``default_scope`` unless the model's type is a class;
             changed in place.
-        depth (int, optional): Another depth of the same widths, such as 75 instead of 50.
-            Defaults to None, the config's own.
-        log (Callable[[str], None]): Gets one line for each change. Defaults to ``print``.
+        depth (int, optional): Another depth with the same widths, such as 75 instead of 50.
+            Defaults to None: the config's own.
+        log (Callable[[str], None]): Is called with a line for each change. Defaults to ``print``.
         **options: The MoD options of :class:`mmcnnmod.backbones.MoDBackbone`, such as ``c=32``.
 
     Returns:
         Config: ``cfg``.
 
     Raises:
-        UserError: If there is no backbone to swap, for an option that it does not have, or if
-            ``load_from`` cannot be read; then ``cfg`` is as it was.
+        UserError: If there is no backbone to replace, for an unknown option, or if ``load_from``
+            cannot be read. ``cfg`` is unchanged then.
     """
     return swap_with(cfg, dict(options, depth=depth), log)
 
 
 def swap_with(cfg: Node, options: dict, log: Callable[[str], None] = print) -> Node:
-    """As :func:`swap_backbone`, with the options in a dict: a command line may name anything."""
+    """As :func:`swap_backbone`, with the options in a dict, as a command line may give any name."""
     if options.get('depth', 0) is None:
         options = {name: value for name, value in options.items() if name != 'depth'}
     refs = list(find_backbones(cfg))
@@ -75,7 +74,7 @@ def change(ref: BackboneRef, key: str, value, log: Callable[[str], None]) -> Non
 def check_backbones(
     cfg: Node, refs: list[BackboneRef], dense: list[BackboneRef], options: dict
 ) -> None:
-    """Fail if there is nothing to swap, or if a backbone does not have one of the options."""
+    """Fail if there is nothing to replace, or for options that a backbone does not have."""
     from ..backbones.mod_backbone import drop_removed_options  # not above: it needs mmcv
 
     drop_removed_options('MoD', options)
@@ -100,7 +99,7 @@ def check_backbones(
 
 
 def mod_options() -> list[str]:
-    """The names of the options that every MoD backbone has."""
+    """The names of the options that all MoD backbones have."""
     from ..backbones import MoDBackbone  # not above: it needs mmcv
 
     parameters = inspect.signature(MoDBackbone.__init__).parameters.values()
@@ -108,12 +107,12 @@ def mod_options() -> list[str]:
 
 
 def check_depth(ref: BackboneRef, depth: int) -> None:
-    """Fail if a backbone has no depths, or not this one, or not with the widths it has now."""
+    """Fail unless a backbone is available in this depth with its present widths."""
     archs = getattr(ref.new, 'arch_settings', None)
     old = ref.node.get('depth')
     if not isinstance(archs, dict) or old not in archs:
         raise UserError(f'{ref.path}: {ref.new.__name__} has no depth to choose')
-    # The kind of block decides on the widths, and those are what necks and heads expect.
+    # The kind of block determines the widths, which necks and heads rely on.
     fitting = [known for known in sorted(archs) if archs[known][0] == archs[old][0]]
     if depth not in fitting:
         depths = ', '.join(map(str, fitting))
@@ -123,7 +122,7 @@ def check_depth(ref: BackboneRef, depth: int) -> None:
 
 
 def found_instead(cfg: Node) -> str:
-    """What a config without anything to swap has, and what it could have."""
+    """The backbones of a config that cannot be replaced, and those that could, for an error."""
     dense = sorted({cls.__name__ for cls in mod_versions()})
     found = [
         f'{path} is {type_str(node)}'
@@ -136,10 +135,7 @@ def found_instead(cfg: Node) -> str:
 
 
 def add_custom_import(cfg: Node) -> None:
-    """Let a copy of the config run wherever this package is installed.
-
-    mmengine imports custom_imports only while it reads a file.
-    """
+    """Let a config, once it is dumped, import this package when it is read."""
     imports = cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
     names = imports['imports']
     names = [names] if isinstance(names, str) else names

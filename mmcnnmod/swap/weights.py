@@ -1,4 +1,4 @@
-"""What becomes of the dense weights that a backbone starts from."""
+"""Turning the dense weights that a config loads into a warm start."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NORM_HOOK = dict(type='ReestimateNormsHook')
 
 @dataclass(frozen=True)
 class Weights:
-    """Dense weights that a config names.
+    """Dense weights that a config loads.
 
     Attributes:
-        source (str): Where it names them.
+        source (str): The path in the config.
         settings (dict): ``checkpoint``, and ``prefix`` if it is given.
     """
 
@@ -30,7 +30,7 @@ class Weights:
 
 
 def resumes_mod(cfg: Node) -> bool:
-    """Whether ``load_from`` is of a network with MoD blocks: of this run, or a trained one."""
+    """Whether a config resumes, or its ``load_from`` is of a network with MoD blocks."""
     from ..checkpoints import has_mod_blocks, read_state_dict  # not above: they need mmcv
 
     checkpoint = cfg.get('load_from')
@@ -42,22 +42,22 @@ def resumes_mod(cfg: Node) -> bool:
 def swap_weights(cfg: Node, ref: BackboneRef, trained: bool, log: Callable[[str], None]) -> None:
     """Turn the dense weights that a backbone starts from into a warm start.
 
-    They are its own (``pretrained``, or a ``Pretrained`` in ``init_cfg``) or part of a whole dense
-    model's (in an ``init_cfg`` around it, or ``load_from``), which stay for the model's other
-    parts. Norms that do not learn get a hook that fits their statistics to what is left of the
-    dense network.
+    These are the backbone's own (``pretrained``, or ``Pretrained`` in its ``init_cfg``), or those
+    of a whole dense model (in an ``init_cfg`` around it, or ``load_from``), which stay for the
+    other parts of the model. If norms are not trained, a hook is added that re-estimates their
+    statistics, as half of the dense network is gone.
 
     Args:
         cfg (Config): The config.
-        ref (BackboneRef): The backbone; its node and the nodes around it are changed in place.
-        trained (bool): What :func:`resumes_mod` says.
-        log (Callable[[str], None]): Gets one line for each change.
+        ref (BackboneRef): The backbone; its node and its parents are changed in place.
+        trained (bool): The result of :func:`resumes_mod`.
+        log (Callable[[str], None]): Is called with a line for each change.
     """
     own = take_own_weights(ref)
     whole = whole_model_weights(cfg, ref, trained)
     if whole:
         log(f'{whole} stays: it fills the other parts, and the tensors of equal names')
-        # Those are the blocks at the same positions, so the warm start maps by position too.
+        # Equal names are blocks at the same position, so the warm start maps by position too.
         start_warm(ref, whole, dict(checkpoint=whole.settings['checkpoint'], mapping='same'), log)
     elif own:
         start_warm(ref, own, own.settings, log)
@@ -87,7 +87,7 @@ def start_warm(
 
 
 def fit_norms(cfg: Node, ref: BackboneRef, log: Callable[[str], None]) -> None:
-    """Add the hook if the norms keep the dense network's statistics otherwise."""
+    """Add the hook if the norms would keep the statistics of the dense network."""
     if not ref.node.get('norm_eval', default_of(ref.old, 'norm_eval')):
         return
     hooks = cfg.get('custom_hooks') or []
@@ -97,16 +97,13 @@ def fit_norms(cfg: Node, ref: BackboneRef, log: Callable[[str], None]) -> None:
 
 
 def default_of(cls: type, argument: str):
-    """The default of a constructor's argument; classes that hand it on do not name it.
-
-    None if there is no such argument.
-    """
+    """The default of a constructor's argument, also if a base class has it; None without any."""
     signatures = (inspect.signature(base.__init__).parameters for base in cls.__mro__)
     return next((names[argument].default for names in signatures if argument in names), None)
 
 
 def take_own_weights(ref: BackboneRef) -> Weights | None:
-    """Take a backbone's own dense weights out of the config."""
+    """Remove a backbone's own dense weights from the config and return them."""
     own = pretrained_init(ref.node, ref.path)
     if own:
         del ref.node['init_cfg']
@@ -122,7 +119,7 @@ def take_own_weights(ref: BackboneRef) -> Weights | None:
 
 
 def whole_model_weights(cfg: Node, ref: BackboneRef, trained: bool) -> Weights | None:
-    """The dense weights of a model around a backbone; the outermost are loaded last."""
+    """The dense weights of a model around a backbone; of several the outermost, loaded last."""
     found = [pretrained_init(node, path) for path, node in ref.parents]
     path, parent = ref.parents[0]
     if parent.get('pretrained') and loads_all_from_pretrained(ref):
@@ -143,5 +140,5 @@ def pretrained_init(node: Node, path: str) -> Weights | None:
 
 
 def loads_all_from_pretrained(ref: BackboneRef) -> bool:
-    """Whether ``pretrained`` beside a backbone fills the whole model, as mmpretrain's models do."""
+    """Whether ``pretrained`` beside a backbone is for the whole model, as in mmpretrain."""
     return ref.new.__module__.endswith('mmpretrain')

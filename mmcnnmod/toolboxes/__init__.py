@@ -1,4 +1,4 @@
-"""Registration in every toolbox that is installed; each one is optional."""
+"""Registration in the toolboxes that are installed; each is optional."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 
 from ..errors import cause
 
-# The toolboxes, and the first release of each with the registries and interfaces used here.
+# The first release of each toolbox with the registries and interfaces that are used here.
 MINIMUM_VERSIONS = {
     'mmpretrain': '1.0.0',
     'mmseg': '1.0.0',
@@ -15,15 +15,15 @@ MINIMUM_VERSIONS = {
     'mmpose': '1.0.0',
 }
 
-# Why a toolbox is not served; None if it is. Filled by `register_all`.
+# Why a toolbox cannot be used; None if it can. Filled by `register_all`.
 _problems: dict[str, Exception | None] = {}
 
 
 def register_all() -> None:
     """Register the backbones in each toolbox's registry.
 
-    A toolbox that is not installed is passed over in silence. One that is installed and does not
-    import is logged with its real cause and skipped: the config may not need it.
+    Toolboxes that are not installed are skipped silently. Those that are installed but fail to
+    import are skipped with a warning that names the cause, as the config may not need them.
     """
     for toolbox in MINIMUM_VERSIONS:
         _problems[toolbox] = _import(toolbox)
@@ -32,13 +32,13 @@ def register_all() -> None:
 
 
 def is_absent(toolbox: str) -> bool:
-    """Whether the toolbox is not installed at all."""
+    """Whether a toolbox is not installed."""
     problem = _problems[toolbox]
     return isinstance(problem, ModuleNotFoundError) and problem.name == toolbox
 
 
 def require(toolbox: str) -> None:
-    """Make sure that a toolbox is served.
+    """Make sure that a toolbox can be used.
 
     Args:
         toolbox (str): A config's ``default_scope``: 'mmpretrain', 'mmseg' or 'mmdet', or the
@@ -62,9 +62,9 @@ def require(toolbox: str) -> None:
 
 
 def mod_versions() -> dict[type, tuple[str, type]]:
-    """Dense backbones with an MoD version: the toolbox that has it registered, and its class.
+    """The dense backbones with an MoD version: the toolbox of its registry, and its class.
 
-    An MoD class says by its bases what it is a version of: they are mixins, then that class.
+    The bases of an MoD class are mixins, and last the dense class.
     """
     versions = {}
     for toolbox, problem in _problems.items():
@@ -79,7 +79,7 @@ def _import(toolbox: str) -> Exception | None:
     try:
         importlib.import_module(toolbox)
         importlib.import_module(f'{__name__}.{toolbox}')
-    # A toolbox can fail in any way while it is imported: asserts on versions, missing symbols.
+    # Toolboxes raise anything on import: version asserts, missing symbols.
     except Exception as problem:
         return problem
     return None

@@ -1,4 +1,4 @@
-"""The MoD backbones of mmdetection, in its registry (which has no ResNetV1c)."""
+"""The MoD backbones in mmdetection's registry. It has no ResNetV1c."""
 
 from mmdet.models.backbones import MobileNetV2, ResNet, ResNetV1d
 from mmdet.registry import MODELS

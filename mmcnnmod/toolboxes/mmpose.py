@@ -1,4 +1,4 @@
-"""The MoD backbones of mmpose, whose own ResNet has the structure of mmpretrain's."""
+"""The MoD backbones in mmpose's registry. Its ResNet has the structure of mmpretrain's."""
 
 from mmpose.models.backbones import ResNet, ResNetV1d
 from mmpose.registry import MODELS

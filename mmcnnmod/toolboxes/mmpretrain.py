@@ -1,4 +1,4 @@
-"""The MoD backbones of mmpretrain, in its registry, and our configs for it, in its model hub."""
+"""The MoD backbones in mmpretrain's registry, and our configs in its model hub."""
 
 from mmpretrain.models.backbones import (
     VGG,

@@ -1,4 +1,4 @@
-"""The MoD backbones of mmsegmentation, in its registry."""
+"""The MoD backbones in mmsegmentation's registry."""
 
 from mmseg.models.backbones import MobileNetV2, ResNet, ResNetV1c, ResNetV1d
 from mmseg.registry import MODELS

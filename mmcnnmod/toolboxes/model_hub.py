@@ -1,4 +1,4 @@
-"""The configs of mmpretrain's kind by name, in its model hub."""
+"""Our classifiers in mmpretrain's model hub."""
 
 import functools
 import logging
@@ -9,23 +9,22 @@ from mmpretrain.apis import ModelHub
 from ..errors import cause
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# Without the segmentors and detectors: the hub builds everything with mmpretrain's registry.
+# Without segmentors and detectors, as the hub builds all models with mmpretrain's registry.
 METAFILE = 'configs/metafile-mmpretrain.yml'
 
 
-@functools.cache  # the hub refuses a name that it has
+@functools.cache  # the hub refuses to register a name twice
 def register_models() -> None:
     """Let ``mmpretrain.list_models`` list our classifiers, and ``mmpretrain.get_model`` build them.
 
-    The configs lie in the package's `.mim`, or beside the package in a source tree that was not
-    installed. A hub without them is no reason to go without the backbones: what is missing or
-    damaged is named in one warning.
+    The configs are in the package's `.mim`, or beside the package in a source tree that was not
+    installed. If they are missing or damaged, a warning says so, and the backbones still work.
     """
     mim = PACKAGE / '.mim'
     root = next((r for r in (mim, PACKAGE.parent) if (r / METAFILE).is_file()), mim)
     try:
         ModelHub.register_model_index(root / METAFILE, config_prefix=root)
-    except Exception as problem:  # whatever a parser meets in a damaged file
+    except Exception as problem:  # a damaged file can raise anything in the parser
         logging.getLogger(__name__).warning(
             'mmcnnmod: mmpretrain.get_model lacks our names: %s does not load (%s); '
             'if it is missing or damaged, install mmcnnmod again',

@@ -6,16 +6,24 @@ import logging
 import pytest
 import torch
 import torchvision
-from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from mmcnnmod.checkpoints import DensePretrained, start_from_dense
-from mmcnnmod.checkpoints.block_mapping import MAPPINGS
+from mmcnnmod.checkpoints import MAPPINGS, DensePretrained, start_from_dense
 from mmcnnmod.errors import UserError
 from mmcnnmod.layers import MoDBlock
 
-SMALL = dict(base_channels=16, stem_channels=16, out_indices=(0, 1, 2, 3))
+from ..utils.dense_networks import (
+    SMALL,
+    WholeModel,
+    assert_equal,
+    copied,
+    init_cfg,
+    outputs,
+    randomized,
+    without_mod_blocks,
+)
+
 # For each standard block of each stage the dense block that it starts from.
 BLOCKS = {
     # MoD depth, dense depth, mapping
@@ -31,107 +39,65 @@ BLOCKS = {
 }
 
 
-def drawn(network, seed=0):
-    """The network in eval mode with all its tensors drawn at random, so that no two are equal."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, tensor in network.state_dict().items():
-        if tensor.dim() > 1:  # about as large as what goes in
-            tensor.normal_(std=(2 / tensor[0].numel()) ** 0.5, generator=generator)
-        elif tensor.is_floating_point():
-            tensor.uniform_(0.5, 1.0, generator=generator)
-            if name.endswith(('bias', 'running_mean')):
-                tensor.sub_(0.75)
-    network.eval()  # the toolboxes' own gives nothing
-    return network
-
-
-def save(path, state_dict, prefix=''):
-    torch.save({'state_dict': {prefix + name: v for name, v in state_dict.items()}}, path)
-    return dict(type='DensePretrained', checkpoint=str(path))
-
-
-def started(cls, init_cfg, **kwargs):
+def started(cls, start, **kwargs):
     torch.manual_seed(0)
-    network = cls(**{**SMALL, **kwargs}, init_cfg=init_cfg)
+    network = cls(**{**SMALL, **kwargs}, init_cfg=start)
     network.init_weights()
     return network
 
 
-def without_mod_blocks(network):
-    for layer in network.res_layers:
-        stage = getattr(network, layer)
-        for i, block in enumerate(stage):
-            if isinstance(block, MoDBlock):
-                stage[i] = nn.Identity()
-    network.eval()
-    return network
-
-
-def outputs(network):
-    torch.manual_seed(1)
-    with torch.no_grad():
-        return network(torch.rand(2, 3, 48, 48))
-
-
 @pytest.mark.parametrize(('depths', 'blocks'), BLOCKS.items())
 def test_without_its_mod_blocks_it_computes_what_those_dense_blocks_do(depths, blocks, tmp_path):
-    """A block that stands in the network twice is weak the second time."""
+    """A block that starts from the same dense block as an earlier one is weak."""
     depth, dense_depth, mapping = depths
     models = pytest.importorskip('mmcnnmod.toolboxes.mmpretrain')
-    dense = drawn(models.ResNet(depth=dense_depth, **SMALL))
-    init_cfg = save(tmp_path / 'a.pth', dense.state_dict())
-    network = started(models.ResNetMoD, {**init_cfg, 'mapping': mapping}, depth=depth)
+    dense = randomized(models.ResNet(depth=dense_depth, **SMALL))
+    start = init_cfg(tmp_path / 'a.pth', dense.state_dict(), mapping=mapping)
+    network = started(models.ResNetMoD, start, depth=depth)
     norm = f'norm{2 if depth < 50 else 3}'
-    again = set()
+    again = 0
     for layer, chosen in zip(dense.res_layers, blocks, strict=True):
         stage = getattr(dense, layer)
         kept = nn.Sequential(*(stage[i] for i in chosen))
         standard = [b for b in getattr(network, layer) if not isinstance(b, MoDBlock)]
         for n, i in enumerate(chosen):
             if i in chosen[:n]:
-                again.add((layer, n))
+                again += 1
                 kept[n] = standard[n]
                 weak, full = getattr(standard[n], norm), getattr(stage[i], norm)
                 torch.testing.assert_close(weak.weight, 0.01 * full.weight)
                 torch.testing.assert_close(weak.bias, 0.01 * full.bias)
                 assert torch.equal(standard[n].conv1.weight, stage[i].conv1.weight)
         setattr(dense, layer, kept)
-    assert len(again) == sum(len(chosen) - len(set(chosen)) for chosen in blocks)
+    assert again == sum(len(chosen) - len(set(chosen)) for chosen in blocks)
     # In eval mode: the statistics in the norms have to be the dense ones too.
-    for ours, theirs in zip(outputs(without_mod_blocks(network)), outputs(dense), strict=True):
-        torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(outputs(without_mod_blocks(network)), outputs(dense))
 
 
 @pytest.mark.parametrize('mapping', MAPPINGS)
 def test_mappings_begin_at_the_first_block_and_never_go_back(mapping):
-    for places in range(1, 20):
+    for count in range(1, 20):
         for blocks in range(1, 40):
-            chosen = MAPPINGS[mapping](range(0, 2 * places, 2), blocks)
+            chosen = MAPPINGS[mapping](range(0, 2 * count, 2), blocks)
             assert chosen[0] == 0
-            assert len(chosen) == places
+            assert len(chosen) == count
             assert chosen == sorted(chosen)
             assert max(chosen) < blocks
-            if mapping == 'spread' and places > 1:
-                assert chosen[-1] == blocks - 1
             if mapping == 'spread':
-                assert len(set(chosen)) == min(places, blocks)
+                assert len(set(chosen)) == min(count, blocks)
+                assert chosen[-1] == blocks - 1 or count == 1
 
 
 @pytest.mark.parametrize('training', [True, False])
 @pytest.mark.parametrize('depth', [18, 50])
 def test_the_mod_blocks_start_near_identity(backbones, tmp_path, depth, training):
-    dense = drawn(backbones.ResNet(depth=depth, **SMALL))
-    init_cfg = save(tmp_path / 'a.pth', dense.state_dict())
+    dense = randomized(backbones.ResNet(depth=depth, **SMALL))
     change = {}
     for strength, options in ((0.01, {}), (1.0, dict(strength=1.0))):
-        network = started(
-            backbones.ResNetMoD, {**init_cfg, **options}, depth=depth, norm_eval=False
-        )
-        network.train(training)
-        out = outputs(network)[-1]
-        skipping = without_mod_blocks(network)
-        skipping.train(training)
-        skipped = outputs(skipping)[-1]
+        start = init_cfg(tmp_path / 'a.pth', dense.state_dict(), **options)
+        network = started(backbones.ResNetMoD, start, depth=depth, norm_eval=False)
+        out = outputs(network, training, 48)[-1]
+        skipped = outputs(without_mod_blocks(network), training, 48)[-1]
         change[strength] = float((out - skipped).norm() / skipped.norm())
     assert 0 < change[0.01] < 0.05
     assert change[0.01] < 0.1 * change[1.0]
@@ -141,10 +107,10 @@ def test_the_mod_blocks_start_near_identity(backbones, tmp_path, depth, training
 @pytest.mark.parametrize(('depth', 'seed'), [(18, 0), (50, 1), (75, 2)])
 def test_every_parameter_of_every_mod_block_learns(backbones, tmp_path, depth, seed, norm_eval):
     """In the first two steps, under mmdetection's settings too."""
-    dense = drawn(backbones.ResNet(depth=min(depth, 50), **SMALL), seed)
+    dense = randomized(backbones.ResNet(depth=min(depth, 50), **SMALL), seed)
     network = started(
         backbones.ResNetMoD,
-        save(tmp_path / 'a.pth', dense.state_dict()),
+        init_cfg(tmp_path / 'a.pth', dense.state_dict()),
         depth=depth,
         norm_eval=norm_eval,
         frozen_stages=1,
@@ -178,95 +144,18 @@ def test_every_parameter_of_every_mod_block_learns(backbones, tmp_path, depth, s
 
 def test_replacing_blocks_keep_their_strength(backbones, tmp_path):
     """There a weak block would erase the channels that it replaces."""
-    dense = drawn(backbones.ResNet(depth=18, **SMALL))
-    network = started(backbones.ResNetMoD, save(tmp_path / 'a.pth', dense.state_dict()), depth=18,
-                      fusion='replace')  # fmt: skip
+    dense = randomized(backbones.ResNet(depth=18, **SMALL))
+    start = init_cfg(tmp_path / 'a.pth', dense.state_dict())
+    network = started(backbones.ResNetMoD, start, depth=18, fusion='replace')
     assert (network.layer1[1].conv_block[-1].norm.weight == 1).all()
-
-
-# The names of deep stems and of shortcuts, from mmseg's, as the others have them.
-STEM = {0: ('0.conv', '0'), 1: ('0.bn', '1'), 3: ('1.conv', '3'), 4: ('1.bn', '4'),
-        6: ('2.conv', '6'), 7: ('2.bn', None)}  # fmt: skip
-
-
-def in_style(state_dict, style):
-    """mmseg's names as they are in another style."""
-    pooled = 'layer1.0.downsample.2.weight' in state_dict
-    renamed = {}
-    for name, tensor in state_dict.items():
-        start, *rest = name.split('.')
-        if start == 'stem':
-            mmpretrain, timm = STEM[int(rest[0])]
-            new = f'conv1.{timm}' if timm else 'bn1'
-            name = f'stem.{mmpretrain}.{rest[1]}' if style == 'mmpretrain' else f'{new}.{rest[1]}'
-        elif style == 'mmpretrain' and pooled and name.startswith('layer1.0.downsample'):
-            name = name.replace('downsample.1', 'downsample.0').replace('sample.2', 'sample.1')
-        renamed[name] = tensor
-    return renamed
-
-
-@pytest.mark.parametrize('variant', ['ResNet', 'ResNetV1c', 'ResNetV1d'])
-def test_all_styles_of_names_give_the_same_network(toolbox, backbones, tmp_path, variant):
-    """With all prefixes; timm's names were compared with those of timm 1.0."""
-    mmseg = pytest.importorskip('mmseg.models.backbones')
-    if not hasattr(backbones, f'{variant}MoD'):
-        pytest.skip('this toolbox has no such ResNet')
-    dense = drawn(getattr(mmseg, variant)(depth=50, **SMALL))
-    weights = dense.state_dict()
-    expected = None
-    for style, prefix in [
-        ('mmseg', ''),
-        ('mmseg', 'backbone.'),
-        ('mmpretrain', ''),
-        ('mmpretrain', 'module.backbone.'),
-        ('timm', ''),
-        ('timm', 'model.'),
-        ('timm', 'detector.backbone.0.body.'),
-    ]:
-        renamed = weights if style == 'mmseg' else in_style(weights, style)
-        renamed = {**renamed, 'fc.weight': torch.zeros(10, 512)}
-        init_cfg = save(tmp_path / 'a.pth', renamed, prefix)
-        network = started(getattr(backbones, f'{variant}MoD'), init_cfg, depth=50)
-        assert torch.equal(network.layer3[4].conv2.weight, dense.layer3[2].conv2.weight)
-        state_dict = network.state_dict()
-        expected = expected or state_dict
-        for name, tensor in state_dict.items():
-            assert torch.equal(tensor, expected[name]), (style, prefix, name)
-    stem = list(network.stem.parameters()) if variant != 'ResNet' else [network.conv1.weight]
-    theirs = dense.stem.parameters() if variant != 'ResNet' else [dense.conv1.weight]
-    assert all(torch.equal(a, b) for a, b in zip(stem, theirs, strict=True))
-    shortcuts = [getattr(n, f'layer{i}')[0].downsample for n in (network, dense) for i in (1, 2)]
-    ours, theirs = (
-        [p for d in pair for p in d.parameters()] for pair in (shortcuts[:2], shortcuts[2:])
-    )
-    assert len(ours) == 6
-    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
-
-
-@pytest.mark.parametrize('source', ['mmpretrain', 'mmseg', 'mmdet'])
-@pytest.mark.parametrize('variant', ['ResNet', 'ResNetV1c', 'ResNetV1d'])
-def test_the_toolboxes_own_networks(backbones, tmp_path, source, variant):
-    """What their classes save, which is where those names come from."""
-    models = pytest.importorskip(f'{source}.models.backbones')
-    if not hasattr(models, variant) or not hasattr(backbones, f'{variant}MoD'):
-        pytest.skip('a toolbox has no such ResNet')
-    dense = drawn(getattr(models, variant)(depth=18, **SMALL))
-    init_cfg = save(tmp_path / 'a.pth', dense.state_dict())
-    network = without_mod_blocks(started(getattr(backbones, f'{variant}MoD'), init_cfg, depth=18))
-    for layer in dense.res_layers:
-        setattr(dense, layer, nn.Sequential(getattr(dense, layer)[0]))
-    for ours, theirs in zip(outputs(network), outputs(dense), strict=True):
-        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize(('depth', 'tensors'), [(18, 60), (50, 160)])
 def test_torchvision(backbones, tmp_path, depth, tensors, monkeypatch):
     dense = getattr(torchvision.models, f'resnet{depth}')()
-    torch.save(dense.state_dict(), tmp_path / 'a.pth')
     lines = logged(monkeypatch)
     network = started(
-        backbones.ResNetMoD,
-        dict(type='DensePretrained', checkpoint=str(tmp_path / 'a.pth')),
+        backbones.ResNetMoD, init_cfg(tmp_path / 'a.pth', dense.state_dict()),
         depth=depth, base_channels=64, stem_channels=64,
     )  # fmt: skip
     assert torch.equal(network.layer4[0].conv2.weight, dense.layer4[0].conv2.weight)
@@ -286,33 +175,22 @@ def logged(monkeypatch):
     return lines
 
 
-class Wrapper(BaseModel):
-    """A whole model, whose init_weights comes to its backbone."""
-
-    def __init__(self, backbone):
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, inputs):
-        return self.backbone(inputs)
-
-
 @pytest.mark.parametrize('kind', ['name', 'class', 'path', 'list'])
 def test_found_in_every_scope_and_last_of_all(toolbox, backbones, tmp_path, kind):
     """No other initialisation, zero_init_residual say, comes after it."""
     logging.getLogger('mmengine').setLevel(logging.WARNING)
-    dense = drawn(backbones.ResNet(depth=50, **SMALL))
-    init_cfg = save(tmp_path / 'a.pth', dense.state_dict())
+    dense = randomized(backbones.ResNet(depth=50, **SMALL))
+    start = init_cfg(tmp_path / 'a.pth', dense.state_dict())
     if kind == 'class':
-        init_cfg['type'] = DensePretrained
+        start['type'] = DensePretrained
     if kind == 'path':  # what becomes of a class in a new-style config
-        init_cfg['type'] = 'mmcnnmod.checkpoints.dense.DensePretrained'
+        start['type'] = 'mmcnnmod.checkpoints.dense.DensePretrained'
     if kind == 'list':
-        init_cfg = [init_cfg, dict(type='Constant', val=3, layer='BatchNorm2d')]
-    network = backbones.ResNetMoD(depth=50, init_cfg=init_cfg, zero_init_residual=True, **SMALL)
+        start = [start, dict(type='Constant', val=3, layer='BatchNorm2d')]
+    network = backbones.ResNetMoD(depth=50, init_cfg=start, zero_init_residual=True, **SMALL)
     given = network.init_cfg
     with DefaultScope.overwrite_default_scope(toolbox):
-        Wrapper(network).init_weights()
+        WholeModel(network).init_weights()
     assert network.is_init
     assert network.init_cfg == given
     assert torch.equal(network.layer1[0].norm3.weight, dense.layer1[0].norm3.weight)
@@ -325,10 +203,10 @@ def test_found_in_every_scope_and_last_of_all(toolbox, backbones, tmp_path, kind
 def test_deformable_convolutions_are_not_drawn_again(tmp_path):
     """They initialise themselves when the model does; their offsets are no dense network's."""
     mmdet = pytest.importorskip('mmcnnmod.toolboxes.mmdet')
-    dense = drawn(mmdet.ResNet(depth=50, **SMALL))
+    dense = randomized(mmdet.ResNet(depth=50, **SMALL))
     network = started(
         mmdet.ResNetMoD,
-        save(tmp_path / 'a.pth', dense.state_dict()),
+        init_cfg(tmp_path / 'a.pth', dense.state_dict()),
         depth=50,
         dcn=dict(type='DCNv2', deform_groups=1),
         stage_with_dcn=(False, True, True, True),
@@ -347,20 +225,20 @@ def test_pretrained_beside_it_is_refused_by_the_toolbox(toolbox):
 
 
 def test_a_new_stem_is_no_mistake(backbones, tmp_path, monkeypatch):
-    dense = drawn(backbones.ResNet(depth=18, **SMALL))
+    dense = randomized(backbones.ResNet(depth=18, **SMALL))
     lines = logged(monkeypatch)
-    network = started(backbones.ResNetMoD, save(tmp_path / 'a.pth', dense.state_dict()), depth=18,
-                      in_channels=4)  # fmt: skip
+    start = init_cfg(tmp_path / 'a.pth', dense.state_dict())
+    network = started(backbones.ResNetMoD, start, depth=18, in_channels=4)
     assert torch.equal(network.layer4[0].conv2.weight, dense.layer4[0].conv2.weight)
     assert lines[0].endswith('and 1 tensors such as conv1.weight')
 
 
 def test_fewer_stages(backbones, tmp_path, monkeypatch):
     """As mmdetection's detectors that end in C4 have."""
-    dense = drawn(backbones.ResNet(depth=50, **SMALL))
+    dense = randomized(backbones.ResNet(depth=50, **SMALL))
     lines = logged(monkeypatch)
     started(
-        backbones.ResNetMoD, save(tmp_path / 'a.pth', dense.state_dict()), depth=50,
+        backbones.ResNetMoD, init_cfg(tmp_path / 'a.pth', dense.state_dict()), depth=50,
         num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2,),
     )  # fmt: skip
     assert "0 1 | 0 1 | 0 1 2 ('first'); 6 MoD blocks are fresh" in lines[0]
@@ -378,10 +256,9 @@ def test_the_backbone_among_several_networks(tmp_path):
         **{f'backbone.{name}': tensor for name, tensor in one.items()},
         **{f'teacher.{name}': tensor for name, tensor in two.items()},
     }
+    start = init_cfg(tmp_path / 'a.pth', both)
     for prefix, weights in ((None, one), ('teacher.', two), ('teacher', two)):
-        network = started(
-            models.ResNetMoD, {**save(tmp_path / 'a.pth', both), 'prefix': prefix}, depth=50
-        )
+        network = started(models.ResNetMoD, {**start, 'prefix': prefix}, depth=50)
         assert torch.equal(network.conv1.weight, weights['conv1.weight'])
 
 
@@ -411,21 +288,18 @@ def resnext(weights):
 )  # fmt: skip
 def test_what_does_not_fit_is_told_in_one_line(tmp_path, weights, options, words):
     models = pytest.importorskip('mmcnnmod.toolboxes.mmseg')
-    init_cfg = {**save(tmp_path / 'a.pth', weights()), **options}
-    network = models.ResNetMoD(depth=50, init_cfg=init_cfg, **SMALL)
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    del network.init_cfg['type']
+    start = {**init_cfg(tmp_path / 'a.pth', weights()), **options}
+    network = models.ResNetMoD(depth=50, **SMALL)
+    before = copied(network)
+    del start['type']
     with pytest.raises(UserError, match=r'^DensePretrained .*a\.pth: [^\n]*$') as error:
-        DensePretrained(**network.init_cfg)(network)
+        DensePretrained(**start)(network)
     assert all(word in str(error.value) for word in words), str(error.value)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert_equal(network.state_dict(), before)
 
 
 def test_only_for_dense_weights_and_mod_networks(backbones):
-    dense, mod = (
-        backbones.ResNet(depth=18, **SMALL),
-        backbones.ResNetMoD(depth=18, **SMALL),
-    )
+    dense, mod = backbones.ResNet(depth=18, **SMALL), backbones.ResNetMoD(depth=18, **SMALL)
     with pytest.raises(UserError, match=r"ResNet-MoD already.*type='Pretrained'"):
         start_from_dense(mod, mod.state_dict())
     with pytest.raises(UserError, match=r"no MoD blocks.*type='Pretrained'"):

@@ -6,7 +6,7 @@ import torch
 from mmcnnmod.checkpoints import judge, match_state_dicts
 from mmcnnmod.errors import UserError
 
-SMALL = dict(base_channels=16, stem_channels=16)
+from ..utils.dense_networks import SMALL, assert_equal, init_cfg
 
 
 def test_match_counts_names_and_shapes():
@@ -32,31 +32,26 @@ def test_a_new_classifier_is_not_foreign():
     assert match_state_dicts(model, model).complete
 
 
-def save(path, state_dict, prefix=''):
-    torch.save({'state_dict': {prefix + name: v for name, v in state_dict.items()}}, path)
-    return str(path)
+def pretrained(path, state_dict, prefix='', **options):
+    return init_cfg(path / 'a.pth', state_dict, prefix, kind='Pretrained', **options)
 
 
 @pytest.mark.parametrize('prefix', ['', 'backbone.'])
 def test_pretrained_with_and_without_prefix(backbones, tmp_path, prefix):
     source = backbones.ResNetMoD(depth=18, **SMALL)
-    init_cfg = dict(
-        type='Pretrained', checkpoint=save(tmp_path / 'a.pth', source.state_dict(), prefix)
-    )
+    start = pretrained(tmp_path, source.state_dict(), prefix)
     if prefix:
-        init_cfg['prefix'] = prefix
-    network = backbones.ResNetMoD(depth=18, init_cfg=init_cfg, **SMALL)
+        start['prefix'] = prefix
+    network = backbones.ResNetMoD(depth=18, init_cfg=start, **SMALL)
     network.init_weights()
-    for name, tensor in network.state_dict().items():
-        assert torch.equal(tensor, source.state_dict()[name]), name
+    assert_equal(network.state_dict(), source.state_dict())
 
 
 def test_foreign_checkpoints_are_refused_before_anything_is_changed(backbones, tmp_path):
     other = backbones.ResNetMoD(depth=50, **SMALL).state_dict()
-    path = save(tmp_path / 'a.pth', other, 'module.encoder_q.')
+    start = pretrained(tmp_path, other, 'module.encoder_q.')
     for given in ({}, dict(prefix='backbone.'), dict(prefix='module.encoder_q')):
-        init_cfg = dict(type='Pretrained', checkpoint=path, **given)
-        network = backbones.ResNetMoD(depth=18, init_cfg=init_cfg, **SMALL)
+        network = backbones.ResNetMoD(depth=18, init_cfg={**start, **given}, **SMALL)
         with pytest.raises(
             UserError, match=r"another network: \d+ of .* it holds a ResNet-MoD under 'encoder_q\.'"
         ):
@@ -74,8 +69,7 @@ def test_a_prefix_is_found(backbones, tmp_path, prefix, mod):
     for kind, options in zip(kinds, (dict(depth=18, **SMALL), {}), strict=True):
         dense = kind.__bases__[-1]
         source = (kind if mod else dense)(**options).state_dict()
-        path = save(tmp_path / 'a.pth', source, prefix)
-        network = kind(init_cfg=dict(type='Pretrained', checkpoint=path), **options)
+        network = kind(init_cfg=pretrained(tmp_path, source, prefix), **options)
         network.init_weights()
         own = network.state_dict()
         same = [name for name in own if name in source and torch.equal(own[name], source[name])]
@@ -90,9 +84,8 @@ def test_a_prefix_is_the_same_with_and_without_wrapper(backbones, tmp_path, pref
     for name in ('encoder_q', 'encoder_k'):
         source = backbones.ResNetMoD(depth=18, **SMALL).state_dict()
         both.update({f'{name}.{key}': tensor for key, tensor in source.items()})
-    path = save(tmp_path / 'a.pth', both, 'module.' if wrapped else '')
-    init_cfg = dict(type='Pretrained', checkpoint=path, prefix=prefix)
-    network = backbones.ResNetMoD(depth=18, init_cfg=init_cfg, **SMALL)
+    start = dict(pretrained(tmp_path, both, 'module.' if wrapped else ''), prefix=prefix)
+    network = backbones.ResNetMoD(depth=18, init_cfg=start, **SMALL)
     network.init_weights()
     assert torch.equal(network.conv1.weight, both['encoder_q.conv1.weight'])
 
@@ -102,8 +95,7 @@ def test_the_network_itself_is_taken_rather_than_its_moving_average(backbones, t
     for prefix in ('', 'backbone.', 'student.'):
         both = {f'{prefix}{n}': t for n, t in own.items()}
         both.update({f'ema_{prefix or "model."}{n}': t for n, t in average.items()})
-        init_cfg = dict(type='Pretrained', checkpoint=save(tmp_path / 'a.pth', both))
-        network = backbones.ResNetMoD(depth=18, init_cfg=init_cfg, **SMALL)
+        network = backbones.ResNetMoD(depth=18, init_cfg=pretrained(tmp_path, both), **SMALL)
         network.init_weights()
         assert torch.equal(network.conv1.weight, own['conv1.weight'])
 
@@ -116,22 +108,12 @@ def test_a_trained_mod_network_of_another_depth_is_refused(backbones, depth, giv
     assert not judge(network, backbones.ResNet(depth=given, **SMALL).state_dict()).foreign
 
 
-def test_what_dense_weights_do_not_fill_learns_in_frozen_stages_too(backbones, tmp_path):
-    path = save(tmp_path / 'a.pth', backbones.ResNet(depth=50, **SMALL).state_dict())
-    init_cfg = dict(type='Pretrained', checkpoint=path)
-    network = backbones.ResNetMoD(depth=50, frozen_stages=1, init_cfg=init_cfg, **SMALL)
-    network.init_weights()
-    assert all(parameter.requires_grad for parameter in network.layer1[1].parameters())
-    assert not any(parameter.requires_grad for parameter in network.layer1[0].parameters())
-
-
 def test_the_dense_network_of_equal_depth_is_accepted(backbones, tmp_path):
-    """Its standard blocks are ours: a partial warm start, not an error."""
+    """What it does not fill learns, in frozen stages too."""
     dense = backbones.ResNet(depth=50, **SMALL).state_dict()
-    network = backbones.ResNetMoD(
-        depth=50,
-        init_cfg=dict(type='Pretrained', checkpoint=save(tmp_path / 'a.pth', dense)),
-        **SMALL,
-    )
+    start = pretrained(tmp_path, dense)
+    network = backbones.ResNetMoD(depth=50, frozen_stages=1, init_cfg=start, **SMALL)
     network.init_weights()
     assert torch.equal(network.layer1[0].conv1.weight, dense['layer1.0.conv1.weight'])
+    assert all(parameter.requires_grad for parameter in network.layer1[1].parameters())
+    assert not any(parameter.requires_grad for parameter in network.layer1[0].parameters())

@@ -20,8 +20,8 @@ from torch import nn
 from mmcnnmod.checkpoints import read_checkpoint, read_state_dict, safe_loading
 from mmcnnmod.errors import UserError
 
-from .payloads import KINDS, write_payload
-from .training import assert_same, runner
+from ..utils.mmengine_run import assert_same, runner
+from ..utils.payloads import KINDS, write_payload
 
 WEIGHTS = {'conv.weight': torch.rand(2, 3), 'norm.count': torch.tensor(7)}
 

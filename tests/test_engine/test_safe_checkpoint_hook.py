@@ -9,11 +9,12 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from mmcnnmod.checkpoints import read_checkpoint, writing
+from mmcnnmod import files
+from mmcnnmod.checkpoints import read_checkpoint
 from mmcnnmod.engine import safe_checkpoint_hook
 from mmcnnmod.errors import UserError
 
-from ..test_checkpoints.training import assert_same
+from ..utils.mmengine_run import assert_same
 from ..utils.training import make_runner
 
 RESULT = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'training_state')
@@ -242,7 +243,7 @@ def test_a_disk_that_is_full(tmp_path, monkeypatch):
     class Full(Hook):
         def before_save_checkpoint(self, runner, checkpoint):
             if runner.iter == 5:
-                monkeypatch.setattr(writing, 'sync', full)
+                monkeypatch.setattr(files, 'sync', full)
 
     def full(path):
         raise OSError(28, 'No space left on device')

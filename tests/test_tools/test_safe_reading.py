@@ -9,7 +9,7 @@ from mmseg.utils import register_all_modules
 from mmcnnmod.cli import publish as publishing
 from mmcnnmod.cli import test as testing
 from mmcnnmod.cli import train as training
-from tests.test_checkpoints.payloads import write_payload
+from tests.utils.payloads import write_payload
 
 from .conftest import ROOT, TASKS
 

@@ -29,9 +29,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mmcnnmod.checkpoints import read_checkpoint
-from mmcnnmod.checkpoints.writing import PARTIAL
 from mmcnnmod.cli import train
 from mmcnnmod.cli.resuming import checkpoints
+from mmcnnmod.files import PARTIAL
 
 TRAIN = Path(__file__).resolve().parents[1] / 'train.py'
 COMPARED = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'training_state')

@@ -1,4 +1,4 @@
-"""A training of a second that leaves all that mmengine can write into a checkpoint."""
+"""A training of a second whose checkpoints have all that mmengine can write."""
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ class Data(torch.utils.data.Dataset):
 
 
 class Score(BaseMetric):
-    """A number of numpy's, 0.5 and less in later epochs; an array; a list."""
+    """A numpy scalar that starts at 0.5 and falls by epoch, an array, and a list."""
 
     def process(self, *_):
         self.results.append(1)

@@ -1,4 +1,4 @@
-"""Checkpoints that try to create a file when they are read; the readers must not let them."""
+"""Checkpoints that create a file if their code is run."""
 
 import pickle
 from collections import OrderedDict
@@ -9,7 +9,7 @@ KINDS = ('direct', 'nested', 'in a history', 'protocol 4', 'older format', 'olde
 
 
 class Payload:
-    """Unpickled, it creates a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -35,9 +35,9 @@ def write_payload(path, mark, kind='direct', content=None):
 
     Args:
         path (Path): The file.
-        mark (Path): What a reader that can be tricked creates.
+        mark (Path): The file that is created if the code runs.
         kind (str): One of KINDS.
-        content (dict, optional): What else is in it. Defaults to None, a state dict.
+        content (dict, optional): Other content. Defaults to None: a state dict.
     """
     content = content or {'state_dict': OrderedDict(weight=torch.zeros(2))}
     payload = Payload(mark)

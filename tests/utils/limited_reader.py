@@ -1,4 +1,4 @@
-"""A process that reads files with little memory and time, and tells what became of each."""
+"""A process that reads files with limited memory and time, and reports the outcome of each."""
 
 import gc
 import multiprocessing
@@ -15,8 +15,8 @@ from mmengine.logging import HistoryBuffer
 from mmcnnmod.checkpoints import read_checkpoint
 from mmcnnmod.errors import UserError
 
-SECONDS = 60  # of computing, for a file
-# What Python reports (see sys.addaudithook) when something is run, written or sent.
+SECONDS = 60  # of CPU time for a file
+# The audit events (see sys.addaudithook) of running, writing and sending something.
 FORBIDDEN = {
     'compile', 'ctypes.dlopen', 'exec', 'os.exec', 'os.fork', 'os.mkdir', 'os.posix_spawn',
     'os.remove', 'os.rename', 'os.rmdir', 'os.spawn', 'os.system', 'shutil.rmtree',
@@ -26,10 +26,10 @@ INSTALLED = (sys.prefix, sys.base_prefix, '<frozen importlib')
 
 
 class LimitedReader:
-    """Reads in a fork, which the tests outlive.
+    """Reads files in a forked process, so that a crash does not end the tests.
 
     Args:
-        folder (Path): For the files.
+        folder (Path): Where files are written.
     """
 
     def __init__(self, folder):
@@ -40,14 +40,14 @@ class LimitedReader:
         """Read a file.
 
         Args:
-            file (bytes): What is in it.
-            memory (int): How many bytes the reader may reserve.
-            suffix (str): Of the file's name. Defaults to '.pth'.
-            trusted (bool): As of ``read_checkpoint``. Defaults to False.
+            file (bytes): Its content.
+            memory (int): How many bytes the reader may allocate.
+            suffix (str): The suffix of its name. Defaults to '.pth'.
+            trusted (bool): As for ``read_checkpoint``. Defaults to False.
 
         Returns:
-            tuple: 'read', 'refused' or an error that is none of ours; its text; what was done that
-            is forbidden; by how many bytes the memory in use has grown at most.
+            tuple: 'read', 'refused' or the name of another error; its text; the forbidden events;
+            the peak of memory in bytes, beyond what was in use before.
         """
         path = self.path.with_suffix(suffix)
         path.write_bytes(file)
@@ -76,9 +76,9 @@ class LimitedReader:
 
 
 def serve(pipe):
-    """Read what the pipe names, one file after the other."""
+    """Read the files named in the pipe, one after the other."""
     torch.set_num_threads(1)
-    gc.freeze()  # what was there before need not be looked at after each file
+    gc.freeze()  # objects from before need no collection after each file
     sys.dont_write_bytecode = True
     done = []
     watching = False
@@ -119,14 +119,14 @@ def serve(pipe):
 
 
 def is_import(event, arguments):
-    """Whether an installed module is compiled or run, as where it is first needed."""
+    """Whether an installed module is compiled or run, as on its first import."""
     if event == 'exec':
         return arguments[0].co_filename.startswith(INSTALLED)
     return event == 'compile' and str(arguments[1]).startswith(INSTALLED)
 
 
 def reset_peak():
-    """Let the kernel count the highest use of memory from here on."""
+    """Reset the peak of memory that the kernel records."""
     with open('/proc/self/clear_refs', 'w') as file:
         file.write('5')
 
@@ -137,7 +137,7 @@ def number_in(path, name):
 
 
 def use(content):
-    """Touch all memory that was handed out: what lies outside of it ends the process."""
+    """Read all memory of the content: an access out of bounds ends the process."""
     rest, seen = [content], set()
     while rest:
         thing = rest.pop()

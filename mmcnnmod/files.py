@@ -1,0 +1,81 @@
+"""Writing files that are either complete or absent, whenever the program or the machine stops."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import mkdtemp
+
+from .errors import UserError
+
+# How the names of folders with incomplete files begin. They end with the suffix of the file.
+PARTIAL = '.partial-'
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Write a file completely or not at all.
+
+    The yielded path has the same name, in a hidden temporary folder beside ``path``. On success all
+    files in that folder (some formats write several) are synchronised to disk and moved beside
+    ``path``, replacing existing ones; ``path`` itself is moved last. On any error the temporary
+    folder is removed and an existing file stays as it was. Several processes may write the same
+    file at once.
+
+    Args:
+        path (str | Path): The file. Missing parent folders are created.
+
+    Yields:
+        Path: Where to write.
+
+    Raises:
+        UserError: If it cannot be written, with the system's reason.
+    """
+    path = Path(path)
+    folder, created = None, []
+    try:
+        created = [parent for parent in path.parents if not parent.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(mkdtemp(prefix=PARTIAL, suffix=path.suffix, dir=path.parent))
+        partial = folder / path.name
+        yield partial
+        files = [*(file for file in folder.iterdir() if file != partial), partial]
+        for file in files:
+            sync(file)
+        for file in files:
+            file.replace(path.with_name(file.name))
+        sync(path.parent)
+    except OSError as problem:
+        raise UserError(f'{path} cannot be written: {problem.strerror or problem}') from problem
+    finally:
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # not empty: the file was written
+            for parent in created:
+                parent.rmdir()
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the list of files in a folder, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as problem:
+        # Some file systems cannot synchronise folders.
+        if not (path.is_dir() and problem.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_partials(folder: str | Path) -> None:
+    """Remove incomplete files that killed processes have left in a folder."""
+    for partial in Path(folder).glob(f'{PARTIAL}*'):
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        else:  # version 0.1 wrote files
+            partial.unlink()
