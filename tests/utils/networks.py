@@ -11,9 +11,15 @@ from mmcnnmod.toolboxes import is_absent
 
 CONVNEXT = dict(depths=[2, 2, 3, 2], channels=[16, 32, 64, 128])
 BN = dict(type='BN')
+BOTTLENECKS = dict(
+    depth=50, base_channels=16, stem_channels=16, zero_init_residual=False, norm_eval=False
+)
 # Toolbox, class and settings that keep it small.
 CASES = {
     'resnet': ('mmpretrain', 'ResNetMoD', dict(depth=18, base_channels=16, stem_channels=16)),
+    # Bottlenecks, in the other toolboxes.
+    'resnet-mmseg': ('mmseg', 'ResNetMoD', BOTTLENECKS),
+    'resnet-mmdet': ('mmdet', 'ResNetMoD', BOTTLENECKS),
     'resnet-cifar': (
         'mmpretrain', 'ResNetMoD_CIFAR', dict(depth=18, base_channels=16, stem_channels=16)
     ),
