@@ -58,7 +58,9 @@ class SafeCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Continue a resumed training, first with the validation that it had not finished."""
         super().before_train(runner)
-        if is_local(self.out_dir) and one_process_writes_one_file(runner):
+        strategy = getattr(runner, 'strategy', None)
+        one_file = strategy is None or type(strategy).__name__ in ONE_FILE
+        if one_file and is_main_process() and is_local(self.out_dir):
             remove_partials(self.out_dir)
             runner.save_checkpoint = self.whole(runner)
         if len(set(all_gather_object((runner.epoch, runner.iter)))) > 1:
@@ -244,9 +246,3 @@ def remove(backend: object, path: str) -> None:
 def is_local(path: str) -> bool:
     """Whether a path is not a URL."""
     return '://' not in str(path)
-
-
-def one_process_writes_one_file(runner: Runner) -> bool:
-    """Whether this process writes each checkpoint, as a single file."""
-    strategy = getattr(runner, 'strategy', None)
-    return is_main_process() and (strategy is None or type(strategy).__name__ in ONE_FILE)

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole, and trainings that end as if they had not been interrupted."""
+"""Checkpoints are always complete, and resumed trainings give bitwise the same result."""
 
 import gc
 import os
@@ -33,14 +33,18 @@ class StopAt(Hook):
             raise KeyboardInterrupt
 
 
-class SignalAt(StopAt):
-    """Sends SIGTERM to this process."""
+def terminate():
+    """Send SIGTERM to this thread; without a handler it would end the process with the tests."""
+    assert callable(signal.getsignal(signal.SIGTERM))
+    signal.raise_signal(signal.SIGTERM)
 
+
+class SignalAt(StopAt):
     priority = 'NORMAL'
 
     def after_train_iter(self, runner, *_, **__):
         if runner.iter + 1 == self.iteration:
-            os.kill(os.getpid(), signal.SIGTERM)
+            terminate()
 
 
 class SignalInValidation(StopAt):
@@ -48,7 +52,7 @@ class SignalInValidation(StopAt):
 
     def after_val_iter(self, runner, batch_idx, *_, **__):
         if runner.iter == self.iteration and batch_idx == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
+            terminate()
 
     def after_train_iter(self, *_, **__):
         pass
@@ -116,7 +120,7 @@ def test_the_end_is_the_same(tmp_path, options, iteration):
     ids=lambda options: '-'.join(map(str, options)),
 )
 def test_the_end_is_the_same_with_workers(tmp_path, options, monkeypatch):
-    # torch waits that long for each worker of a loader that is collected as garbage.
+    # torch waits this long for each worker of a loader that is garbage collected.
     monkeypatch.setattr(torch.utils.data._utils, 'MP_STATUS_CHECK_INTERVAL', 0.1)
     resume_and_compare(tmp_path, dict(options, workers=2), 6)
     gc.collect()
@@ -139,7 +143,7 @@ def test_the_end_is_the_same_by_epochs(tmp_path):
 
 
 def test_the_seed_of_a_config_without_one_is_kept(tmp_path):
-    """mmengine chooses one; the order of the data must go on with it."""
+    """mmengine chooses a seed, which the order of the data has to keep."""
     options = dict(by_epoch=False, sampler='InfiniteSampler')
     make_runner(tmp_path / 'whole', seed=3, **options).train()
     interrupted(tmp_path / 'cut', 6, seed=3, **options)
@@ -170,7 +174,7 @@ def test_each_epoch_has_other_random_numbers(tmp_path):
 @pytest.mark.parametrize(('options', 'asked'), [
     (dict(), 3), (dict(by_epoch=False), 3),  # after iterations 4, 8 and 10
 ])  # fmt: skip
-def test_the_validation_after_a_checkpoint_is_made_up_for(tmp_path, options, asked):
+def test_a_validation_that_was_due_is_done_after_resuming(tmp_path, options, asked):
     """Killed after a checkpoint and before the validation that comes next."""
     counts = []
 
@@ -190,7 +194,7 @@ def test_the_validation_after_a_checkpoint_is_made_up_for(tmp_path, options, ask
 ])  # fmt: skip
 @pytest.mark.parametrize('moment', ['before', 'after'])
 def test_killed_while_writing(tmp_path, monkeypatch, checkpoint, moment):
-    """At any moment there is a whole checkpoint, and nothing else under a checkpoint's name."""
+    """Files with the name of a checkpoint are always complete."""
     options = dict(by_epoch=False, checkpoint=checkpoint)
     make_runner(tmp_path / 'whole', **options).train()
     rename, count = Path.replace, 0
@@ -274,7 +278,7 @@ def test_checkpoints_of_mmengines_hook_resume(tmp_path, caplog):
     assert 'not restored: random states, which the checkpoint does not hold' in lines[0]
 
 
-def test_what_is_in_memory_only_is_said(tmp_path):
+def test_a_warning_names_what_checkpoints_do_not_contain(tmp_path):
     options = dict(by_epoch=False, wrapper=dict(accumulative_counts=4))
     options['hooks'] = [dict(type='EarlyStoppingHook', monitor='acc')]
     interrupted(tmp_path, 6, **options)
@@ -295,9 +299,9 @@ def warnings_of(runner):
 ])  # fmt: skip
 @pytest.mark.parametrize('when', [SignalAt, SignalInValidation])
 def test_sigterm(tmp_path, options, when):
-    """A checkpoint is written at once, be it in the middle of an epoch or of a validation."""
+    """A checkpoint is written at once, in the middle of an epoch or a validation."""
     stop = dict(type='TerminationHook')
-    # Seldom, so that there would be none.
+    # So rarely that there would be no regular checkpoint.
     options = dict(checkpoint=dict(interval=100), **options)
     make_runner(tmp_path / 'whole', **options).train()
     iteration = 6 if when is SignalAt else 8
@@ -341,15 +345,15 @@ def test_processes_that_found_different_checkpoints(tmp_path, monkeypatch):
 
 
 def test_data_of_less_than_a_batch(tmp_path):
-    """mmengine's own loop goes round without an end."""
+    """mmengine's own loop would never end."""
     runner = make_runner(tmp_path, by_epoch=False, drop_last=True, batch_size=12, val=False)
     with pytest.raises(UserError, match='make no batch: take a smaller batch_size'):
         runner.train()
 
 
 @pytest.mark.parametrize('by_epoch', [True, False])
-def test_sigterm_in_a_validation_that_is_made_up_for(tmp_path, by_epoch):
-    """It comes before any other step of a resumed training."""
+def test_sigterm_in_a_validation_after_resuming(tmp_path, by_epoch):
+    """It is the first step of a resumed training."""
 
     class Kill(Hook):
         def before_val(self, runner):
@@ -372,7 +376,7 @@ def test_sigterm_in_a_validation_that_is_made_up_for(tmp_path, by_epoch):
 
 
 def test_the_best_checkpoint_of_another_folder_stays(tmp_path):
-    """A checkpoint of a stranger may name anything as the best one so far."""
+    """A checkpoint may name any path as the best one so far."""
     thesis = tmp_path / 'best_thesis'
     thesis.mkdir()
     options = dict(checkpoint=dict(save_best='acc', rule='less'))
@@ -387,8 +391,8 @@ def test_the_best_checkpoint_of_another_folder_stays(tmp_path):
 
 
 @pytest.mark.parametrize('position', [10**9, 625, -5, 'nothing', None])
-def test_random_states_that_are_none(tmp_path, position):
-    """numpy would take any number, and read outside of its memory."""
+def test_malformed_random_states(tmp_path, position):
+    """numpy accepts any position, and would read outside of its array."""
     interrupted(tmp_path, 6, by_epoch=False)
     content = torch.load(last(tmp_path), weights_only=False)
     (states,) = content['training_state']['random']
@@ -399,8 +403,8 @@ def test_random_states_that_are_none(tmp_path, position):
         make_runner(tmp_path, by_epoch=False, resume=str(last(tmp_path))).train()
 
 
-def test_the_order_of_a_sampler_that_cannot_be_put_back_is_said(tmp_path):
-    """torch's own shuffling draws the order from a generator whose state is gone by then."""
+def test_a_warning_names_a_sampler_whose_order_is_lost(tmp_path):
+    """torch's sampler draws the order from a generator whose state is not saved."""
     options = dict(checkpoint=EACH_ITERATION, loader=dict(shuffle=True))
     interrupted(tmp_path, 6, **options)
     runner = make_runner(tmp_path, resume=str(last(tmp_path)), **options)
@@ -417,19 +421,23 @@ def test_what_a_killed_write_has_left_is_removed(tmp_path):
 
 
 def test_what_a_training_forks_ends_by_sigterm(tmp_path):
-    """Such as the pool that scores detections."""
+    """For example, mmdet scores detections in a pool of processes."""
 
     class Fork(Hook):
         def after_train_iter(self, *_, **__):
             read, write = os.pipe()
             child = os.fork()
             if not child:
-                os.write(write, b'.')
-                signal.pause()
-                os._exit(0)
-            os.read(read, 1)  # what is sent before it has been forked is lost
+                try:
+                    os.write(write, b'.')
+                    signal.pause()
+                finally:
+                    os._exit(0)  # whatever happens, it must not go on with the tests
+            os.read(read, 1)  # wait until the child runs
             os.kill(child, signal.SIGTERM)
             codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            os.close(read)
+            os.close(write)
 
     codes = []
     make_runner(tmp_path, by_epoch=False, hooks=[dict(type='TerminationHook'), Fork()]).train()
