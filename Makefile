@@ -69,8 +69,8 @@ fuzz: setup ## random options, maps and configs: each is the definition's result
 	FUZZ_EXAMPLES='$(FUZZ_EXAMPLES)' $(PYTEST) tests/test_fuzz \
 	    tests/test_checkpoints/test_hostile_files.py $(PYTEST_ARGS)
 
-sweep: setup ## a sample of the toolboxes' configs with MoD backbones (tools/misc/sweep_upstream_configs.py)
-	"$(PY)" tools/misc/sweep_upstream_configs.py $(SWEEP_ARGS)
+sweep: setup ## a sample of the toolboxes' configs with MoD backbones (.dev_scripts/sweep_upstream_configs.py)
+	"$(PY)" .dev_scripts/sweep_upstream_configs.py $(SWEEP_ARGS)
 
 evidence: setup ## a small plan of runs on generated pictures, on a CPU, anew each time, and its report
 	rm -rf work_dirs/evidence/smoke work_dirs/evidence/smoke.json

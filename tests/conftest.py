@@ -21,10 +21,12 @@ TOGETHER = {
     'tests/test_tools/test_toolbox_tools.py': 'trained networks',
     'tests/test_tools/test_train_and_test.py': 'trained networks',
     'tests/test_tools/test_paper_tables.py': 'counts',
-    'tests/test_tools/test_sweep/test_survey.py': 'a worker',
+    'tests/test_dev_scripts/test_sweep/test_schedule.py': 'a worker',
     'tests/test_configs.py': 'built networks',
     'tests/test_packaging.py': 'packages',
 }
+# Their tests take longest, so that they begin first.
+LONG = {'test_dev_scripts', 'test_tools'}
 ROOT = Path(__file__).resolve().parents[1]
 GIGABYTES = 3  # memory per process that runs tests, with the programs that they start
 
@@ -66,7 +68,7 @@ def pytest_xdist_make_scheduler(config, log):
 def pytest_collection_modifyitems(config, items):
     """With several processes, run the longest tests first."""
     if hasattr(config, 'workerinput'):
-        items.sort(key=lambda item: 'test_tools' not in item.path.parts)
+        items.sort(key=lambda item: not LONG.intersection(item.path.parts))
 
 
 @pytest.fixture(scope='session', autouse=True)

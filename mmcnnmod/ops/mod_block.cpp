@@ -91,8 +91,7 @@ void sum_planes(const Map& x, Floats& sums) {
   parallel(0, x.samples * x.channels, pixels, [&](int64_t begin, int64_t end) {
     for (int64_t plane = begin; plane < end; ++plane)
       for (int64_t start = 0; start < pixels; start += PLANE_CHUNK)
-        sums[plane] +=
-            sum(x.data + plane * pixels + start, std::min(PLANE_CHUNK, pixels - start));
+        sums[plane] += sum(x.data + plane * pixels + start, std::min(PLANE_CHUNK, pixels - start));
   });
 }
 
@@ -154,8 +153,8 @@ Floats connect(const Floats& inputs, const float* weights, int64_t rows, int64_t
   return outputs;
 }
 
-// The channels with the k highest logits, highest first; NaN is the highest. Of equal logits the lower
-// channel is taken, as in Triton: the order is a total one, so that the algorithm does not matter.
+// The channels with the k highest logits, highest first; NaN is the highest. Of equal logits the
+// lower channel is taken, as in Triton, so that the order does not depend on the algorithm.
 std::vector<int32_t> pick(const float* logits, int64_t channels, int64_t k) {
   std::vector<int32_t> index(channels);
   std::iota(index.begin(), index.end(), 0);
@@ -231,8 +230,8 @@ void add_filtered(const float* __restrict__ source, const float* weight, const i
 
 // One layer at the pixels from `begin` to `end`, margins between rows included.
 template <int TAPS>
-void convolve_pixels(const Layer& layer, const Planes& planes, const Floats& source,
-                     Floats& target, int64_t begin, int64_t end) {
+void convolve_pixels(const Layer& layer, const Planes& planes, const Floats& source, Floats& target,
+                     int64_t begin, int64_t end) {
   int64_t offsets[TAPS] = {0};
   for (int tap = 0; TAPS == 9 && tap < TAPS; ++tap)
     offsets[tap] = layer.dilation * ((tap / 3 - 1) * planes.row() + tap % 3 - 1);
@@ -318,10 +317,11 @@ struct Weights {
                       outputs > 0 && (taps == 1 || taps == 9) && numbers[i + 3] > 0,
                   "mod_block_: the layers do not fit each other");
       const float* weight = take(outputs * inputs * taps);
-      layers.push_back({inputs, outputs, taps, numbers[i + 3], numbers[i + 4] != 0, weight,
-                        take(outputs)});
+      layers.push_back(
+          {inputs, outputs, taps, numbers[i + 3], numbers[i + 4] != 0, weight, take(outputs)});
     }
-    TORCH_CHECK(numbers.size() % 5 == 0 && hidden > 0 && !layers.empty() && layers.front().inputs == layers.back().outputs &&
+    TORCH_CHECK(numbers.size() % 5 == 0 && hidden > 0 && !layers.empty() &&
+                    layers.front().inputs == layers.back().outputs &&
                     layers.front().inputs <= channels && next == end,
                 "mod_block_: the weights do not fit ", channels, " channels");
   }
@@ -329,8 +329,13 @@ struct Weights {
 
 Map as_map(const at::Tensor& x, bool contiguous) {
   const int64_t channels = x.size(1), pixels = x.size(2) * x.size(3);
-  return {x.mutable_data_ptr<float>(), x.size(0), channels, x.size(2), x.size(3),
-          contiguous ? pixels : 1, contiguous ? 1 : channels};
+  return {x.mutable_data_ptr<float>(),
+          x.size(0),
+          channels,
+          x.size(2),
+          x.size(3),
+          contiguous ? pixels : 1,
+          contiguous ? 1 : channels};
 }
 
 void mod_block_(at::Tensor& x, const at::Tensor& packed, int64_t hidden, at::IntArrayRef layers,

@@ -39,8 +39,8 @@ ELSEWHERE = {
     'tools/model_converters/dense_to_mod.py': 'test_tools/test_dense_to_mod.py',
     'tools/model_converters/publish_model.py': 'test_tools/test_publish_model.py',
     'tools/misc/crash_test.py': 'test_tools/test_interruptions.py',
-    'tools/misc/sweep_upstream_configs.py': 'test_tools/test_sweep/test_program.py',
-    'tools/misc/write_metafile.py': 'test_tools/test_write_metafile.py',
+    '.dev_scripts/sweep_upstream_configs.py': 'test_dev_scripts/test_sweep_upstream_configs.py',
+    '.dev_scripts/write_metafile.py': 'test_dev_scripts/test_write_metafile.py',
     'tools/test.py': 'test_tools/test_train_and_test.py',
     'tools/train.py': 'test_tools/test_train_and_test.py',
     'tools/train_seeds.py': 'test_tools/test_train_and_test.py',
@@ -219,6 +219,12 @@ def check_pip(arguments):
         assert re.search(rf'^{args.what}==', pins, re.MULTILINE), f'no version of {args.what}'
 
 
+def check_pre_commit(arguments):
+    """The hooks are installed, or run."""
+    assert arguments in (['install'], ['run', '--all-files'])
+    assert (ROOT / '.pre-commit-config.yaml').is_file()
+
+
 def check_source(arguments):
     """The environment that `make setup` makes."""
     (script,) = arguments
@@ -226,4 +232,9 @@ def check_source(arguments):
     assert script.split('/')[0] in (ROOT / 'Makefile').read_text()
 
 
-OTHERS = {'make': check_make, 'pip': check_pip, 'source': check_source}
+OTHERS = {
+    'make': check_make,
+    'pip': check_pip,
+    'pre-commit': check_pre_commit,
+    'source': check_source,
+}

@@ -20,41 +20,35 @@ from torch import nn
 
 from mmcnnmod.layers import MoDBlock
 
-from . import made_up
-from .checkpoints import loaded, refuse_downloads
-from .subject import Subject, config_folder, prepare, read
+from . import dummy_data
+from .case import Case, config_folder, make_case, read_config
+from .dummy_weights import loaded, refuse_downloads
 
 MESSAGE = 160
 
 
-def attempt(toolbox: str, name: str, swapped: bool, factor: int = 1) -> dict:
-    """Try a config.
-
-    Args:
-        toolbox (str): Whose config it is.
-        name (str): Its path below the toolbox's configs.
-        swapped (bool): With MoD backbones, or as it came.
-        factor (int): See :func:`sweep.shrink.shrink`. Defaults to 1.
+def smoke_run(toolbox: str, name: str, swapped: bool, factor: int = 1) -> dict:
+    """Run a toolbox's config for one step, with MoD backbones or with its dense ones.
 
     Returns:
         dict: ``seconds``, and if it fails ``step`` and ``error``.
     """
-    make_calm()
+    seed_and_silence()
     # Some configs name others relative to this folder.
     os.chdir(config_folder(toolbox).parent)
     begin = time.monotonic()
     result = {}
     step = 'swap'
     try:
-        for begun in steps(prepare(read(toolbox, name), swapped, factor)):
+        for begun in steps(make_case(read_config(toolbox, name), swapped, factor)):
             step = begun
     except Exception as problem:
         result = {'step': step, 'error': describe(problem)}
     return {**result, 'seconds': round(time.monotonic() - begin, 1)}
 
 
-def make_calm() -> None:
-    """No downloads, no messages, the same random numbers each time."""
+def seed_and_silence() -> None:
+    """Seed the random numbers, silence logs and warnings, and refuse downloads."""
     refuse_downloads()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter('ignore')
@@ -63,56 +57,52 @@ def make_calm() -> None:
     torch.manual_seed(0)
 
 
-def steps(subject: Subject) -> Iterator[str]:
-    """Do one step after the other, giving the name of each before it begins."""
+def steps(case: Case) -> Iterator[str]:
+    """Do one step after the other; yields the name of each before it begins."""
     yield 'build'
-    init_default_scope(subject.cfg.default_scope)
-    # A runner tells where it is; some losses grow with that.
+    init_default_scope(case.cfg.default_scope)
+    # Some losses grow with the iteration, which they read from the runner's message hub.
     MessageHub.get_current_instance().update_info_dict(
         dict(iter=0, epoch=0, max_iters=1, max_epochs=1)
     )
-    model = MODELS.build(subject.cfg.model)
+    model = MODELS.build(case.cfg.model)
     blocks = [module for module in model.modules() if isinstance(module, MoDBlock)]
-    if subject.changes and not blocks:
+    if case.changes and not blocks:
         raise RuntimeError('there is no MoD block in the model')
     yield 'init'
     loaded.clear()
     model.init_weights()
-    if not subject.weights <= set(loaded):
+    if not case.weights <= set(loaded):
         raise RuntimeError('a backbone does not start from its dense weights')
-    if subject.trains:
+    if case.trains:
         yield 'loss'
-        run_hooks(model, subject)
-        compute_loss(model, subject.needs).backward()
+        model.train()
+        run_hooks(case.hooks, model, dummy_data.batch(case.needs, training=True))
+        model.train()
+        data = model.data_preprocessor(dummy_data.batch(case.needs, training=True), True)
+        loss, _ = model.parse_losses(model(**data, mode='loss'))
+        if not loss.isfinite():
+            raise RuntimeError(f'the loss is {loss.item()}')
+        loss.backward()
         check_gradients(blocks)
         model.zero_grad()
-    if subject.tests:
+    if case.tests:
         yield 'predict'
-        predict(model, subject.needs)
+        model.eval()
+        dummy_data.prepare_model(model, case.needs)
+        with torch.no_grad():
+            if not model.test_step(dummy_data.batch(case.needs, training=False)):
+                raise RuntimeError('there is no prediction')
 
 
-def run_hooks(model: nn.Module, subject: Subject) -> None:
-    """What the hooks that swapping added do before training, with a batch of made-up data."""
-    model.train()
+def run_hooks(hooks: tuple[dict, ...], model: nn.Module, batch: dict) -> None:
+    """Do what the hooks that swapping added do before training."""
+    logger = logging.getLogger(__name__)
     runner = SimpleNamespace(
-        model=model,
-        iter=0,
-        train_dataloader=[made_up.batch(subject.needs, training=True)],
-        train_loop=None,
-        logger=logging.getLogger(__name__),
+        model=model, iter=0, train_dataloader=[batch], train_loop=None, logger=logger
     )
-    for hook in subject.hooks:
+    for hook in hooks:
         HOOKS.build(hook).before_train(runner)
-
-
-def compute_loss(model: nn.Module, needs: dict) -> torch.Tensor:
-    """The sum of the losses for made-up data."""
-    model.train()
-    data = model.data_preprocessor(made_up.batch(needs, training=True), True)
-    loss, _ = model.parse_losses(model(**data, mode='loss'))
-    if not loss.isfinite():
-        raise RuntimeError(f'the loss is {loss.item()}')
-    return loss
 
 
 def check_gradients(blocks: list[MoDBlock]) -> None:
@@ -123,16 +113,6 @@ def check_gradients(blocks: list[MoDBlock]) -> None:
         raise RuntimeError('no gradient reaches the MoD blocks')
     if not all(gradient.isfinite().all() for gradient in gradients):
         raise RuntimeError('a gradient of an MoD block is not finite')
-
-
-def predict(model: nn.Module, needs: dict) -> None:
-    """Predict for made-up data."""
-    model.eval()
-    made_up.equip(model, needs)
-    with torch.no_grad():
-        results = model.test_step(made_up.batch(needs, training=False))
-    if not results:
-        raise RuntimeError('there is no prediction')
 
 
 def describe(problem: Exception) -> str:

@@ -9,14 +9,12 @@ from mmdet.structures import ReIDDataSample
 from mmdet.testing import demo_mm_inputs, demo_mm_proposals, demo_track_inputs
 from mmengine.config import Config
 from mmengine.structures import BaseDataElement, PixelData
-from torch import nn
 
 from mmcnnmod.config_types import type_name
 
-from . import BATCH
-from .config import classes, transforms
+from . import BATCH, num_classes, transforms
 
-# Which data a model takes, by its preprocessor.
+# The kind of data that a model takes, by its preprocessor.
 KINDS = {
     'TrackDataPreprocessor': 'track',
     'MultiBranchDataPreprocessor': 'branches',
@@ -28,9 +26,9 @@ LOADING = ('LoadAnnotations', 'LoadPanopticAnnotations', 'LoadTrackAnnotations')
 BOXES = 4
 PROPOSALS = 50
 FRAMES = 2
-# Crops of persons have this size only: the neck pools all of what 256x128 pixels give.
+# Crops of persons have this size only: the neck pools the whole map that 256x128 pixels give.
 CROPS, CROP = 4, (256, 128)
-# CLRNet's lines: how many at most, at how many heights, on a map of which size.
+# CLRNet's lines: the largest number, the number of heights, and the size of the map.
 LINES, LINE_POINTS, LINE_MAP = 4, 72, (320, 800)
 
 
@@ -41,7 +39,7 @@ def needs(cfg: Config) -> dict:
     panoptic = 'LoadPanopticAnnotations' in used
     return {
         'kind': KINDS.get(type_name(cfg.model.get('data_preprocessor') or {}), 'images'),
-        'classes': classes(cfg, 'num_classes', 'num_things_classes'),
+        'classes': num_classes(cfg, 'num_classes', 'num_things_classes'),
         'masks': panoptic or any(node.get('with_mask') for node in loading),
         'semantic': panoptic or any(node.get('with_seg') for node in loading),
         # Hybrid Task Cascade's maps are as small as the features.
@@ -75,7 +73,7 @@ def image_batch(needs: dict) -> dict:
         batch_size=BATCH,
         image_shapes=[shape] * BATCH,
         num_items=[BOXES] * BATCH,
-        # It draws labels from 1 on.
+        # It draws labels from 1 on, so that 1 is subtracted below.
         num_classes=needs['classes'] + 1,
         with_mask=needs['masks'],
         with_semantic=needs['semantic'],
@@ -96,7 +94,7 @@ def image_batch(needs: dict) -> dict:
 
 
 def track_batch(needs: dict, training: bool) -> dict:
-    """One video of two frames: a key frame and a reference to train, a frame at a time to test."""
+    """One video of two frames; for training the first is the key frame, the other its reference."""
     data = demo_track_inputs(
         batch_size=1,
         num_frames=FRAMES,
@@ -124,7 +122,7 @@ def line_batch(needs: dict) -> dict:
     """Images with one upright lane line, as CLRNet's arrays and label maps have it."""
     image = torch.randint(256, (3, needs['edge'], needs['edge']), dtype=torch.uint8)
     lines = torch.zeros(LINES, 6 + LINE_POINTS)
-    # Not background but line; start y, start x, angle, length; then x for each y.
+    # Scores of background and line; start y, start x, angle, length; then x for each y.
     lines[0, :6] = torch.tensor([0, 1, 0, 0.5, 0.5, LINE_POINTS])
     lines[0, 6:] = LINE_MAP[1] / 2
     sample = BaseDataElement(
@@ -135,7 +133,3 @@ def line_batch(needs: dict) -> dict:
         gt_sem_seg=PixelData(sem_seg=torch.ones(1, *LINE_MAP, dtype=torch.long)),
     )
     return {'inputs': [image] * BATCH, 'data_samples': [sample.clone() for _ in range(BATCH)]}
-
-
-def equip(model: nn.Module, needs: dict) -> None:
-    """Detectors need nothing more."""

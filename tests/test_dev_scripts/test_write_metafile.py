@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .conftest import ROOT
+from ..conftest import ROOT
 
-TOOL = ROOT / 'tools/misc/write_metafile.py'
+TOOL = ROOT / '.dev_scripts/write_metafile.py'
 
 
 @pytest.fixture(scope='module')

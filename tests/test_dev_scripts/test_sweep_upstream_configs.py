@@ -4,13 +4,14 @@ import json
 
 import pytest
 
-from ..conftest import ROOT, tail
+from ..conftest import ROOT
+from ..test_tools.conftest import tail
 
 
 def test_a_sample_of_one(run_python, tmp_path):
     pytest.importorskip('mmpretrain')
     result = run_python(
-        ROOT / 'tools/misc/sweep_upstream_configs.py', '--toolbox', 'mmpretrain',
+        ROOT / '.dev_scripts/sweep_upstream_configs.py', '--toolbox', 'mmpretrain',
         '--sample', '1', '--jobs', '1', '--json', 'sweep.json', cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, tail(result)

@@ -1,12 +1,13 @@
 """How outcomes are sorted, and that upstream's configs are tried in earnest."""
 
 from pathlib import Path
+from threading import Barrier
 
 import pytest
-from sweep.survey import OURS, UPSTREAM, WORKS, Entry, examine, examine_all, look_at, shuffled
+from sweep.schedule import OURS, UPSTREAM, WORKS, Entry, examine, examine_all, look_at, shuffled
 from sweep.worker import Worker
 
-from .jobs import do
+from ...utils.sweep_jobs import do
 
 ENTRY = Entry('mmseg', 'fcn.py', 'ResNetV1c', 'digest')
 FAILURE = {'step': 'loss', 'error': 'RuntimeError: 3 against 4 (heads/fcn.py, loss)', 'seconds': 1}
@@ -52,36 +53,38 @@ def test_names_of_our_classes_and_addresses_make_no_difference():
 def test_images_that_are_too_small_are_nobodys_fault():
     tried = []
 
-    def attempt(toolbox, name, swap, factor):
+    def smoke_run(toolbox, name, swap, factor):
         tried.append((swap, factor))
         return {'seconds': 1} if factor > 1 else FAILURE
 
-    assert examine(ENTRY, attempt)['outcome'] == WORKS
+    assert examine(ENTRY, smoke_run)['outcome'] == WORKS
     assert tried == [(True, 1), (False, 1), (True, 3)]
 
 
 def test_images_do_not_matter_before_there_are_any():
     tried = []
 
-    def attempt(toolbox, name, swap, factor):
+    def smoke_run(toolbox, name, swap, factor):
         tried.append((swap, factor))
         return {**FAILURE, 'step': 'build'}
 
-    assert examine(ENTRY, attempt)['outcome'] == UPSTREAM
+    assert examine(ENTRY, smoke_run)['outcome'] == UPSTREAM
     assert tried == [(True, 1), (False, 1)]
 
 
-def test_every_config_is_examined_by_some_worker():
-    entries = [Entry('mmseg', str(i)) for i in range(5)]
-    used = []
+def test_every_config_is_examined_once_and_two_at_a_time():
+    entries = [Entry('mmseg', str(i)) for i in range(6)]
+    two, used = Barrier(2), []
 
-    def worker(number):
-        return lambda toolbox, name, swap, factor: used.append((number, name)) or {'seconds': 0}
+    def smoke_run(toolbox, name, swap, factor):
+        used.append(name)
+        two.wait(60)
+        return {'seconds': 0}
 
-    done = dict(examine_all(entries, [worker(0), worker(1)]))
-    assert list(done.values()) == [{'outcome': WORKS, 'seconds': 0}] * 5
+    done = dict(examine_all(entries, smoke_run, jobs=2))
+    assert list(done.values()) == [{'outcome': WORKS, 'seconds': 0}] * 6
     assert set(done) == set(entries)
-    assert sorted(name for _, name in used) == list('01234')
+    assert sorted(used) == list('012345')
 
 
 def test_an_error_of_the_sweep_itself_ends_it():
@@ -89,7 +92,7 @@ def test_an_error_of_the_sweep_itself_ends_it():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(examine_all([ENTRY], [broken]))
+        list(examine_all([ENTRY], broken, jobs=1))
 
 
 def test_a_seed_decides_on_the_order():
@@ -127,12 +130,9 @@ def test_a_config_is_equal_to_another_with_other_images_only():
     assert first == longer != more_classes
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture
 def worker():
-    """One process, because it takes seconds to import all toolboxes."""
-    worker = Worker(do, seconds=200, gigabytes=4)
-    yield worker
-    worker.stop()
+    return Worker(do, seconds=200, gigabytes=4)
 
 
 @pytest.mark.parametrize(

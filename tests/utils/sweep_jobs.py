@@ -24,18 +24,16 @@ def job(what):
     return {'pid': os.getpid()}
 
 
-def crash_unless_fresh(calls=[]):  # noqa: B006  (it counts the calls in one process)
-    """Die in every call but the first one of a process."""
+def count_calls(calls=[]):  # noqa: B006
+    """Count the calls in one process."""
     calls.append(1)
-    if len(calls) > 1:
-        os._exit(1)
-    return {'pid': os.getpid()}
+    return {'calls': len(calls)}
 
 
 def examine_in(folder, name, fault):
     """Examine a config that mmseg would ship if this were its folder."""
-    from sweep import attempt, subject
-    from sweep.survey import examine, look_at
+    from sweep import case, smoke_run
+    from sweep.schedule import examine, look_at
 
     from mmcnnmod.layers import MoDBlock
     from mmcnnmod.swap import weights
@@ -44,26 +42,26 @@ def examine_in(folder, name, fault):
         raise RuntimeError('a broken MoD block')
 
     with ExitStack() as patches:
-        for module in (attempt, subject):
+        for module in (case, smoke_run):
             patches.enter_context(patch.object(module, 'config_folder', lambda _: Path(folder)))
         if fault == 'block':
             patches.enter_context(patch.object(MoDBlock, 'forward', fail))
         if fault == 'start':
             patches.enter_context(patch.object(weights, 'start_warm'))
-        return examine(look_at('mmseg', name), attempt.attempt)
+        return examine(look_at('mmseg', name), smoke_run.smoke_run)
 
 
 def do(function, *args):
-    """Any of the functions here, all in one process."""
+    """Call one of the functions here."""
     return globals()[function](*args)
 
 
 def download(name):
     """Load a checkpoint as a config would."""
     from mmengine.runner import CheckpointLoader
-    from sweep.attempt import make_calm
+    from sweep.smoke_run import seed_and_silence
 
-    make_calm()
+    seed_and_silence()
     try:
         CheckpointLoader.load_checkpoint(name)
     except RuntimeError as problem:

@@ -4,9 +4,8 @@ import json
 
 import pytest
 from sweep import results as module
-from sweep.results import Results
-from sweep.survey import OURS, UPSTREAM, WORKS, Entry
-from sweep.table import failures, table
+from sweep.results import Results, failures, table
+from sweep.schedule import OURS, UPSTREAM, WORKS, Entry
 
 from mmcnnmod.errors import UserError
 

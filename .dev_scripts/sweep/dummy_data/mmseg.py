@@ -6,17 +6,15 @@ import torch
 from mmengine.config import Config
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
-from torch import nn
 
-from . import BATCH
-from .config import classes
+from . import BATCH, num_classes
 
 IGNORED = 255
 
 
 def needs(cfg: Config) -> dict:
-    """How many classes the maps have."""
-    return {'classes': classes(cfg)}
+    """How many classes the label maps have."""
+    return {'classes': num_classes(cfg, 'num_classes')}
 
 
 def batch(needs: dict, training: bool) -> dict:
@@ -37,7 +35,3 @@ def sample(classes: int, edge: int) -> SegDataSample:
         metainfo={**meta, 'reduce_zero_label': False, 'img_path': ''},
         gt_sem_seg=PixelData(data=labels),
     )
-
-
-def equip(model: nn.Module, needs: dict) -> None:
-    """Segmentors need nothing more."""

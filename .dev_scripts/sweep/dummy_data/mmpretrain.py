@@ -6,26 +6,22 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmpretrain.structures import DataSample
-from torch import nn
 
 from mmcnnmod.config_types import type_name
 
-from . import BATCH
-from .config import classes, transforms
-
-GALLERY = 4
+from . import BATCH, num_classes, transforms
 
 
 def needs(cfg: Config) -> dict:
-    """How many classes there are, whether an image has several, and of how many views it is."""
+    """How many classes there are, whether an image has several, and how many views it has."""
     views = transforms(cfg).get('MultiView', {}).get('num_views', 1)
     preprocessor = type_name(cfg.model.get('data_preprocessor') or {})
     head = type_name(cfg.model.get('head') or {})
     return {
-        'classes': classes(cfg),
+        'classes': num_classes(cfg, 'num_classes'),
         'several': head.startswith('MultiLabel') or head == 'CSRAClsHead',
         'views': sum(views) if isinstance(views, (list, tuple)) else views,
-        # Self-supervised models take the former by default.
+        # Self-supervised models have this preprocessor by default.
         'labels': preprocessor != 'SelfSupDataPreprocessor' and views == 1,
     }
 
@@ -45,9 +41,3 @@ def item(needs: dict) -> dict:
     label = int(torch.randint(needs['classes'], ()))
     sample.set_gt_label([label] if needs['several'] else label)
     return {'inputs': views[0], 'data_samples': sample}
-
-
-def equip(model: nn.Module, needs: dict) -> None:
-    """Give a retriever features to compare with, in place of a gallery of images."""
-    if hasattr(model, 'prototype'):
-        model.prototype = torch.rand(GALLERY, model.head.in_channels)

@@ -1,1 +1,0 @@
-"""Tries the configs that the toolboxes ship, with MoD backbones."""
