@@ -8,7 +8,7 @@ from torch import nn
 
 from mmcnnmod.layers import MoDBlock, RandomSelector
 
-from ..utils.networks import evaluating, images, mod_blocks
+from ..utils.networks import assert_every_mod_parameter_learns, evaluating, mod_blocks
 
 # Tables 1 and 7: million parameters with a classifier for 1000 classes; blocks of Table 5.
 PAPER = {
@@ -109,19 +109,7 @@ def test_every_parameter_of_every_mod_block_learns(
     network = backbones.ResNetMoD(
         depth=depth, zero_init_residual=zero_init_residual, norm_eval=norm_eval
     )
-    network.init_weights()
-    network.train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
-    blocks = {id(parameter) for block in mod_blocks(network) for parameter in block.parameters()}
-    names = {name: p for name, p in network.named_parameters() if id(p) in blocks}
-    learnt = set()
-    for _ in range(2):
-        optimizer.zero_grad()
-        out = network(images())[-1]
-        (out * torch.randn_like(out)).mean().backward()
-        learnt |= {name for name, parameter in names.items() if parameter.grad.any()}
-        optimizer.step()
-    assert set(names) == learnt
+    assert_every_mod_parameter_learns(network)
 
 
 def test_dense_blocks_keep_zero_init_residual(backbones):

@@ -2,10 +2,13 @@
 
 import random
 import uuid
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
@@ -13,9 +16,13 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmcnnmod.checkpoints import read_checkpoint
 from mmcnnmod.layers import MoDBlock, basic_block
 
 CHANNELS, SELECTED = 8, 2
+EACH_ITERATION = dict(by_epoch=False, interval=1)  # of a checkpoint hook
+# What a resumed training must have in common with an uninterrupted one.
+RESULT = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'training_state')
 
 
 class Net(BaseModel):
@@ -183,3 +190,41 @@ def make_runner(work_dir, by_epoch=True, workers=0, ema=False, amp=False, resume
         load_from=resume,
         log_level='ERROR',
     )
+
+
+class StopAt(Hook):
+    """Ends a training as a crash does, after the checkpoint of an iteration."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def after_train_iter(self, runner, *_, **__):
+        if runner.iter + 1 == self.iteration:
+            raise KeyboardInterrupt
+
+
+def last(work_dir):
+    return Path((work_dir / 'last_checkpoint').read_text())
+
+
+def result(work_dir):
+    content = read_checkpoint(last(work_dir))
+    return {key: content[key] for key in RESULT if key in content}
+
+
+def resumed(work_dir, **options):
+    return make_runner(work_dir, resume=str(last(work_dir)), **options)
+
+
+def interrupted(work_dir, iteration, **options):
+    hooks = [StopAt(iteration), *options.pop('hooks', [])]
+    with pytest.raises(KeyboardInterrupt):
+        make_runner(work_dir, hooks=hooks, **options).train()
+
+
+def warnings_of(runner):
+    lines = []
+    runner.logger.warning = lines.append
+    return lines
