@@ -11,9 +11,9 @@ import pytest
 
 from .utils.warm_python import read_indexes_once
 
-# Nothing here imports a toolbox before a test: the process that hands out the tests needs none.
+# Toolboxes are imported only by tests: the process that distributes the tests needs none.
 TOOLBOXES = ('mmdet', 'mmpretrain', 'mmseg')
-# The tests of these files run in one process for each name, for they share what takes seconds.
+# The tests of files with the same name run in one process, because they share expensive fixtures.
 TOGETHER = {
     'tests/test_tools/test_deploy.py': 'trained networks',
     'tests/test_tools/test_export.py': 'trained networks',
@@ -28,7 +28,7 @@ TOGETHER = {
 # Their tests take longest, so that they begin first.
 LONG = {'test_dev_scripts', 'test_tools'}
 ROOT = Path(__file__).resolve().parents[1]
-GIGABYTES = 3  # of memory for a process with tests and the programs that they start
+GIGABYTES = 3  # memory per process that runs tests, with the programs that they start
 
 if 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ.setdefault('OMP_NUM_THREADS', '1')  # read when torch is loaded
@@ -42,7 +42,7 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """As many processes as cores and memory allow."""
+    """The number of processes that cores and memory allow."""
     memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
     limit = Path('/sys/fs/cgroup/memory.max')  # a container's
     if limit.is_file() and limit.read_text().strip() != 'max':
@@ -52,12 +52,12 @@ def pytest_xdist_auto_num_workers():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Keep together what shares something. (xdist's own groups are lost with pytest 9.2.)"""
+    """Run tests that share something in one process; xdist's groups fail with pytest 9.2."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Together(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            # What torch's compiler needs of headers is prepared once in a process.
+            # torch's compiler prepares its headers once per process.
             if 'inductor' in nodeid:
                 return 'inductor'
             return TOGETHER.get(nodeid.split('::')[0], nodeid)
@@ -66,7 +66,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(config, items):
-    """In several processes, begin with what takes long."""
+    """With several processes, run the longest tests first."""
     if hasattr(config, 'workerinput'):
         items.sort(key=lambda item: not LONG.intersection(item.path.parts))
 
@@ -93,7 +93,7 @@ def device(request):
 
 @pytest.fixture(params=TOOLBOXES)
 def toolbox(request):
-    """Name of each toolbox in turn."""
+    """The name of each installed toolbox."""
     from mmcnnmod.toolboxes import MINIMUM_VERSIONS, is_absent
 
     assert set(TOOLBOXES) < set(MINIMUM_VERSIONS)
@@ -104,30 +104,30 @@ def toolbox(request):
 
 @pytest.fixture
 def backbones(toolbox):
-    """The module with the toolbox's MoD backbones."""
+    """The module with the MoD backbones of a toolbox."""
     return importlib.import_module(f'mmcnnmod.toolboxes.{toolbox}')
 
 
 class WarmPython:
-    """Runs programs in forks of one Python that has imported the toolboxes, see warm_python.py."""
+    """Runs programs in forks of a Python that has imported the toolboxes, see warm_python.py."""
 
     def __init__(self, folder):
         self.out, self.err = folder / 'out', folder / 'err'
         self.server = None
-        # A GPU that was looked at before the fork cannot be used after it.
+        # CUDA cannot be used in a fork after it was initialised.
         self.cold = importlib.import_module('torch').cuda.is_available()
 
     def __call__(self, *arguments, cwd=ROOT, forget=(), **env):
-        """Run it.
+        """Run a program.
 
         Args:
-            *arguments: As of ``python``: a script or -m or -c and what comes after it.
-            cwd: The folder that it runs in.
-            forget: Packages that it does not find imported, for it has others of these names.
-            **env: What it has in its environment beside the tests' own.
+            *arguments: The arguments of ``python``: a script, -m or -c, and what follows it.
+            cwd: The working directory.
+            forget: Names of packages that the program imports anew, from another path.
+            **env: Additional environment variables.
 
         Returns:
-            subprocess.CompletedProcess: Its exit code, output and errors.
+            subprocess.CompletedProcess: The exit code, output and errors.
         """
         arguments = [str(part) for part in arguments]
         own = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
@@ -152,10 +152,10 @@ class WarmPython:
         return subprocess.CompletedProcess(arguments, code, *texts)
 
     def end(self):
-        """End it, if it was started.
+        """Stop the server, if it was started.
 
-        Not by closing its input, which forks of this process may have open as well: such as those
-        of the pool that mmdet's eval_map leaves behind.
+        Closing its input is not enough, because forks of this process may have inherited it, for
+        example the pool of mmdet's eval_map.
         """
         if self.server is not None:
             self.server.kill()

@@ -1,4 +1,4 @@
-"""What MoD does to each family of networks, for every toolbox."""
+"""Mixins that add MoD blocks to the families of networks in any toolbox."""
 
 from .convnext import MoDConvNeXt
 from .mobilenet_v2 import MoDMobileNetV2

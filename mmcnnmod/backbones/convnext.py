@@ -1,4 +1,4 @@
-"""ConvNeXt-MoD: MoD applied to mmpretrain's own ConvNeXt, which Section 3.4 names."""
+"""ConvNeXt-MoD: MoD applied to mmpretrain's ConvNeXt (mentioned in Section 3.4)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .mod_backbone import MoDBackbone, names_below
 class MoDConvNeXt(MoDBackbone):
     """Mixin for mmpretrain's ConvNeXt (V1 and V2).
 
-    The paper names ConvNeXt and gives no numbers, so these are choices. As in the other families
-    every second block of a stage is MoD, ``c`` is the width of the first stage, and the Conv-Block
-    is the architecture's own without the shortcut: depthwise 7x7, norm, the two pointwise
-    layers with the activation between them, layer scale. See :func:`convnext_block` for the norm of
-    the narrowest. The ``norm_cfg`` has to stay mmpretrain's 'LN2d', a LayerNorm over the
-    channels. Every other argument of mmpretrain's ConvNeXt keeps its meaning and default.
+    The paper mentions ConvNeXt without numbers, so these details are our choice. As in the other
+    families, every second block of a stage is an MoD block, ``c`` is the width of the first stage,
+    and the Conv-Block is the block of the architecture without the shortcut: depthwise 7x7, norm,
+    two pointwise layers with the activation between them, layer scale. See :func:`convnext_block`
+    for the norm of very narrow blocks. ``norm_cfg`` must be mmpretrain's 'LN2d', a LayerNorm over
+    the channels. All other arguments of mmpretrain's ConvNeXt keep their meanings and defaults.
 
     Args:
         arch (str | dict): As in mmpretrain: 'tiny', 'small', 'base' and others, or a dict with
             'depths' and 'channels'. Defaults to 'tiny'.
-        **kwargs: The MoD options of :class:`MoDBackbone`, where ``c`` is 96 (tiny, small) or 128
-            (base) unless set, and the arguments of mmpretrain's ConvNeXt.
+        **kwargs: The options of :class:`MoDBackbone`, where ``c`` defaults to 96 (tiny, small) or
+            128 (base), and the arguments of mmpretrain's ConvNeXt.
 
     Raises:
-        ValueError: If the arch is unknown, and as :class:`MoDBackbone` says.
+        ValueError: If ``arch`` is unknown, and as in :class:`MoDBackbone`.
     """
 
     family = 'ConvNeXt'
@@ -41,7 +41,7 @@ class MoDConvNeXt(MoDBackbone):
         super().__init__(arch=arch, **kwargs)
 
     def blocks_of_stages(self) -> list[list[str]]:
-        """The residual blocks, 'stages.0.0' and so on."""
+        """The names of the residual blocks, 'stages.0.0' and so on."""
         return [names_below(self, f'stages.{i}') for i in range(self.num_stages)]
 
     def default_c(self) -> int:
@@ -49,7 +49,7 @@ class MoDConvNeXt(MoDBackbone):
         return self.channels[0]
 
     def keeps_shape(self, block: nn.Module) -> bool:
-        """Always: downsampling has its own layers, between the stages."""
+        """Always true: downsampling layers are between the stages."""
         return True
 
     def conv_block(self, block: nn.Module) -> tuple[int, Callable[[int], nn.Module]]:

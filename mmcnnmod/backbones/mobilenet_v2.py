@@ -1,4 +1,4 @@
-"""MobileNetV2-MoD: MoD applied to a toolbox's own MobileNetV2 (Tables 2 and 6)."""
+"""MobileNetV2-MoD: MoD applied to a toolbox's MobileNetV2 (Tables 2 and 6)."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ WIDTHS = {
 class MoDMobileNetV2(MoDBackbone):
     """Mixin for the MobileNetV2 classes of mmpretrain, mmsegmentation and mmdetection.
 
-    Every argument of the toolbox's MobileNetV2 keeps its meaning and default. The dilation of a
+    All arguments of the toolbox's MobileNetV2 keep their meanings and defaults. The dilation of a
     stage, ``conv_cfg``, ``norm_cfg``, ``act_cfg`` and ``with_cp`` apply to the MoD blocks as well.
 
     Args:
         arch (str): 'standard', or 'large' with the wider stages of MobileNetV2-MoD-L (Table 6).
             Defaults to 'standard'.
-        **kwargs: The MoD options of :class:`MoDBackbone`, where ``c`` is 16 unless set (half as
-            many with ``widen_factor=0.5``), and the arguments of the toolbox's class. Below
+        **kwargs: The options of :class:`MoDBackbone`, where ``c`` defaults to 16 (8 with
+            ``widen_factor=0.5``), and the arguments of the toolbox's class. Below
             ``widen_factor=0.5`` the first stage is narrower than 16 and needs ``r=8``.
 
     Raises:
-        ValueError: If the arch is unknown, and as :class:`MoDBackbone` says.
+        ValueError: If ``arch`` is unknown, and as in :class:`MoDBackbone`.
     """
 
     family = 'MobileNetV2'
@@ -47,11 +47,11 @@ class MoDMobileNetV2(MoDBackbone):
         super().__init__(*args, **kwargs)
 
     def blocks_of_stages(self) -> list[list[str]]:
-        """The inverted residuals of 'layer1' to 'layer7'; 'conv2' is no stage."""
+        """The names of the inverted residuals in 'layer1' to 'layer7'; 'conv2' is not a stage."""
         return [names_below(self, layer) for layer in self.layers if layer != 'conv2']
 
     def default_c(self) -> int:
-        """The output width of the first stage, which is where inverted residuals begin: 16."""
+        """The output width of the first stage with inverted residuals: 16."""
         return convolutions(self.layer1)[-1].out_channels
 
     def keeps_shape(self, block: nn.Module) -> bool:
@@ -65,7 +65,7 @@ class MoDMobileNetV2(MoDBackbone):
         cfgs = dict(conv_cfg=self.conv_cfg, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
 
         def build(k: int) -> nn.Module:
-            # floor(t * C / c), not t * k: the paper's 220.56 MMAC have it so.
+            # floor(t * C / c), not t * k, gives the 220.56 MMAC of the paper.
             hidden_channels = conv.out_channels // self.c
             return inverted_residual(k, hidden_channels, dilation=conv.dilation[0], **cfgs)
 
@@ -73,7 +73,7 @@ class MoDMobileNetV2(MoDBackbone):
 
 
 def convolutions(module: nn.Module) -> list[nn.Conv2d]:
-    """The convolutions of a block or stage in their order."""
+    """The convolutions of a block or stage, in order."""
     return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
 
 

@@ -1,4 +1,4 @@
-"""What every family shares: the MoD options, and the swap of a stage's blocks."""
+"""The base of all families: the MoD options, and replacing blocks by MoD blocks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..ops import DeployedMoDBlock, fold_batch_norms, log_once
 DENSE = ('DensePretrained',)
 
 FOR_SPEED = 'for speed call mmcnnmod.switch_to_deploy(model) after training, or test with --deploy'
-# Options that were removed in 0.2.0: the values that meant what is done now, and the remedy.
+# Options that were removed in 0.2.0: the values that are the behaviour now, and the remedy.
 REMOVED = {
     'last_activation': (('before',), 'remove it: the activation stands before the scores'),
     'order': (('score',), 'remove it: channels enter the Conv-Block by their scores'),
@@ -31,21 +31,20 @@ REMOVED = {
 
 
 class MoDBackbone:
-    """Mixin that turns blocks of a toolbox's own backbone into MoD blocks.
+    """Mixin that replaces blocks of a toolbox's backbone by MoD blocks.
 
-    It stands before the toolbox's class in the bases, so that the toolbox builds its network as it
-    always does; then the blocks that the placement rule names are exchanged. The toolbox's own
-    ``forward`` runs the network. A family implements four methods: :meth:`blocks_of_stages`,
-    :meth:`default_c`, :meth:`keeps_shape` and :meth:`conv_block`; docs/adding_a_family.md works an
-    example.
+    It comes before the toolbox's class in the bases. The toolbox builds its network as usual, then
+    the blocks that the placement rule selects are replaced. The toolbox's own ``forward`` runs the
+    network. A family implements four methods: :meth:`blocks_of_stages`, :meth:`default_c`,
+    :meth:`keeps_shape` and :meth:`conv_block`; docs/adding_a_family.md has an example.
 
     Args:
-        c (int, optional): k = C // c channels are processed. Defaults to None, the paper's rule:
-            the input width of the network's first block, the same in all stages (Section 3.2):
-            64 for ResNet and VGG, 16 for MobileNetV2.
+        c (int, optional): The divisor in k = C // c, the number of processed channels. Defaults to
+            None: the input width of the network's first block in all stages, as in the paper
+            (Section 3.2): 64 for ResNet and VGG, 16 for MobileNetV2.
         r (int): Reduction inside the selectors. Defaults to 16 (Section 3.1).
         position (str): The processed channels join the 'first' k, the 'last' k (Table 8) or their
-            'original' places (Table 10). Defaults to 'first'.
+            'original' channels (Table 10). Defaults to 'first'.
         fusion (str): 'add' or 'replace' (Section 3.3). Defaults to 'add'.
         selection (str): 'topk', or 'random' without selectors (Table 1, "MoD50 rand.").
             Defaults to 'topk'.
@@ -53,16 +52,17 @@ class MoDBackbone:
             its input's shape (Section 3.4). Defaults to 'alternate'.
         mod_stages (Sequence[int], optional): Stages that get MoD blocks, counted from 0 as in
             ``out_indices``. Defaults to None, all of them.
-        skip_bound (bool): For experiments: an ``nn.Identity`` in the place of each MoD block, so
-            that the network shows what the standard blocks do alone. Defaults to False.
-        **kwargs: The arguments of the toolbox's own class, with its meanings and defaults.
+        skip_bound (bool): For experiments: use ``nn.Identity`` in place of each MoD block, which
+            shows what the standard blocks do alone. Defaults to False.
+        **kwargs: The arguments of the toolbox's class, with their meanings and defaults.
 
     Raises:
-        ValueError: For an unknown option or stage, a ``c`` or ``r`` that is no positive integer,
-            and where no channel is left (C // c = 0 or C // r = 0); it names stage, width and c.
+        ValueError: For an unknown option or stage, for a ``c`` or ``r`` that is not a positive
+            integer, and if no channel is left (C // c = 0 or C // r = 0). The message names the
+            stage, its width and c.
     """
 
-    # By it checkpoints/key_styles.py knows the names that others give the tensors.
+    # checkpoints/key_styles.py uses it to find the tensor names in other projects.
     family: str | None = None
     deploy = False
 
@@ -80,33 +80,33 @@ class MoDBackbone:
         **kwargs,
     ) -> None:
         drop_removed_options(type(self).__name__, kwargs)
-        # A text such as 'no' would count as true.
+        # A string such as 'no' would be true.
         check_choice(type(self).__name__, 'skip_bound', skip_bound, (False, True))
         super().__init__(*args, **kwargs)
         self.c = self.default_c() if c is None else c
         self.skip_bound = skip_bound
         self.mod_options = dict(r=r, position=position, fusion=fusion, selection=selection)
         self.insert_mod_blocks(placement, mod_stages)
-        # For a network in which no block can be an MoD block, such as VGG11's first stages.
+        # Otherwise unchecked in networks where no block can be an MoD block.
         check_mod_options(type(self).__name__, self.c, **self.mod_options)
-        # The toolboxes freeze in their constructors or at the first `train()`; DDP counts the
-        # parameters before that.
+        # The toolboxes freeze in their constructors, before MoD blocks are inserted, or in
+        # `train()`, after DDP has counted the parameters.
         self._freeze_stages()
 
     def blocks_of_stages(self) -> list[list[str]]:
-        """For each stage the names of its blocks, such as 'layer1.0'.
+        """The names of the blocks of each stage, such as 'layer1.0'.
 
-        Each block's input is the output of the one before, and nothing else reads it: a deployed
-        MoD block overwrites it.
+        The input of a block must be the output of the previous one and must not be used elsewhere,
+        because a deployed MoD block overwrites it.
         """
         raise NotImplementedError
 
     def default_c(self) -> int:
-        """The width that enters the blocks of the first stage."""
+        """The input width of the blocks of the first stage."""
         raise NotImplementedError
 
     def keeps_shape(self, block: nn.Module) -> bool:
-        """Whether a standard block's output has its input's shape."""
+        """Whether a standard block keeps the shape of its input."""
         raise NotImplementedError
 
     def conv_block(self, block: nn.Module) -> tuple[int, Callable[[int], nn.Module]]:
@@ -114,7 +114,7 @@ class MoDBackbone:
         raise NotImplementedError
 
     def insert_mod_blocks(self, rule: str, stages: Sequence[int] | None) -> None:
-        """Exchange the blocks that the placement rule names, see :class:`Placement`."""
+        """Replace the blocks that the placement rule selects, see :class:`Placement`."""
         names = self.blocks_of_stages()
         placement = Placement(rule, stages, num_stages=len(names))
         for stage, names_of_stage in enumerate(names):
@@ -127,7 +127,7 @@ class MoDBackbone:
                 setattr(self.get_submodule(container), key, new)
 
     def make_mod_block(self, block: nn.Module, name: str) -> MoDBlock:
-        """The MoD block that takes a standard block's place and keeps its settings."""
+        """The MoD block that replaces a standard block, with the same settings."""
         width, conv_block = self.conv_block(block)
         return MoDBlock(
             width,
@@ -140,11 +140,11 @@ class MoDBackbone:
         )
 
     def init_weights(self) -> None:
-        """Initialise as the toolbox does, but refuse a checkpoint of another network.
+        """Initialise the weights as in the toolbox, but refuse a checkpoint of another network.
 
-        The selectors' layers are drawn as the toolbox's ``init_cfg`` draws linear layers, in most
-        families as torch does.
-        Weights come last, or the layers' own initialisation would overwrite them.
+        The layers of the selectors are initialised like other linear layers, in most families by
+        torch's default. Checkpoints are loaded last, because the initialisation would overwrite
+        them.
         """
         first_time = not self.is_init
         with self.without_init_cfgs(*PRETRAINED, *DENSE) as weights:
@@ -161,7 +161,7 @@ class MoDBackbone:
                 initialize(self, cfg)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        """Take another toolbox's names for the same tensors; torch calls it before it compares."""
+        """Rename tensors that have other names in other toolboxes, then load them."""
         if self.deploy:
             raise RuntimeError(
                 f'{type(self).__name__} was switched to deploy and takes no checkpoint any more; '
@@ -171,10 +171,10 @@ class MoDBackbone:
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _freeze_stages(self) -> None:
-        """Freeze as the toolbox does; but what no checkpoint fills has to learn.
+        """Freeze stages as in the toolbox, except MoD blocks that no checkpoint has initialised.
 
-        The stages and norms that a config freezes are those that come from dense weights. The MoD
-        blocks among them are fresh then: they would stay as they were drawn for ever.
+        Configs freeze stages and norms that come from dense weights. MoD blocks in them are then
+        initialised randomly and have to learn.
         """
         super()._freeze_stages()
         if self.init_cfgs(*DENSE) and not self.deploy:
@@ -183,14 +183,14 @@ class MoDBackbone:
                     module.requires_grad_(True).train(self.training)
 
     def switch_to_deploy(self) -> None:
-        """Turn the backbone into its form for inference; there is no way back.
+        """Convert the backbone for inference. This cannot be undone.
 
-        Named as in mmpretrain's RepVGG. The BatchNorms of standard and MoD blocks are folded into
-        their convolutions. MoD blocks work in place; those of ResNet, on a CPU also those of VGG,
-        are one operator each, see :class:`mmcnnmod.ops.DeployedMoDBlock`. No parameter records
-        gradients any more. Training mode and ``load_state_dict`` are refused from then on. The
-        outputs are the same but for rounding: fold in float32 and turn to half precision
-        afterwards. A hook that keeps a map between two blocks sees it overwritten.
+        The name is that of mmpretrain's RepVGG. The BatchNorms of standard and MoD blocks are
+        folded into their convolutions. MoD blocks work in place; those of ResNet, on a CPU also
+        those of VGG, are one operator each, see :class:`mmcnnmod.ops.DeployedMoDBlock`. Parameters
+        no longer record gradients, and training mode and ``load_state_dict`` raise an error. The
+        outputs are the same up to rounding: convert in float32, and to half precision afterwards.
+        If a hook keeps a map between two blocks, the next block overwrites it.
         """
         if self.deploy:
             return
@@ -212,7 +212,7 @@ class MoDBackbone:
                 log_once(f'{name} runs in plain PyTorch, without the operator: {problem}')
 
     def train(self, mode: bool = True) -> nn.Module:
-        """Training or eval mode, as the toolbox does.
+        """Set training or eval mode, as in the toolbox.
 
         Raises:
             RuntimeError: For training mode after :meth:`switch_to_deploy`.
@@ -222,17 +222,17 @@ class MoDBackbone:
                 f'{type(self).__name__} was switched to deploy, its norms are folded; '
                 'to train, build the network again and load its checkpoint'
             )
-        super().train(mode)  # which gives nothing in some toolboxes
+        super().train(mode)  # returns None in some toolboxes
         return self
 
     def init_cfgs(self, *types: str) -> list[dict]:
-        """What ``init_cfg`` holds of these types of initialisers."""
+        """The initialisers of these types in ``init_cfg``."""
         cfgs = self.init_cfg if isinstance(self.init_cfg, (list, tuple)) else [self.init_cfg]
         return [cfg for cfg in cfgs if cfg and type_name(cfg) in types]
 
     @contextmanager
     def without_init_cfgs(self, *types: str) -> Iterator[list[dict]]:
-        """Within it, ``init_cfg`` lacks those of these types, which it gives."""
+        """Inside the context, take initialisers of these types out of ``init_cfg``; yields them."""
         whole, held = self.init_cfg, self.init_cfgs(*types)
         if held:
             cfgs = whole if isinstance(whole, (list, tuple)) else [whole]
@@ -244,7 +244,7 @@ class MoDBackbone:
 
 
 def switch_to_deploy(model: nn.Module) -> None:
-    """Turn the MoD backbones of a model into their form for inference, in place.
+    """Convert the MoD backbones of a model for inference, in place.
 
     Load the checkpoint first. See :meth:`MoDBackbone.switch_to_deploy`.
 
@@ -265,12 +265,12 @@ def switch_to_deploy(model: nn.Module) -> None:
 
 
 def makes_a_map(block: nn.Module) -> bool:
-    """Whether a block gives a map of its own. What has no weights may hand on its input."""
+    """Whether the output of a block is new. A block without weights may return its input."""
     return any(True for _ in block.parameters())
 
 
 def drop_removed_options(name: str, options: dict) -> None:
-    """Take removed options out; fail if one asks for something else than what is done now."""
+    """Drop removed options; raise an error if one asks for another behaviour than today's."""
     for option in sorted(options.keys() & REMOVED.keys()):
         value, (same, remedy) = options.pop(option), REMOVED[option]
         if value not in same:

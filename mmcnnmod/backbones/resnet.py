@@ -1,4 +1,4 @@
-"""ResNet-MoD: MoD applied to a toolbox's own ResNet (Section 3.4, Tables 5 and 7)."""
+"""ResNet-MoD: MoD applied to a toolbox's ResNet (Section 3.4, Tables 5 and 7)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..layers import basic_block, bottleneck
 from ..layers.checks import check_choice, check_positive_int
 from .mod_backbone import MoDBackbone, names_below
 
-# Blocks per stage of the depths that only the paper has (Table 5), beside those of the toolboxes.
+# Blocks per stage for depths in the paper that the toolboxes do not have (Table 5).
 BASIC_BLOCK_STAGES = {26: (2, 2, 3, 4), 42: (3, 3, 6, 6)}
 BOTTLENECK_STAGES = {75: (3, 4, 14, 3), 86: (3, 4, 18, 3)}
 
@@ -19,20 +19,20 @@ BOTTLENECK_STAGES = {75: (3, 4, 14, 3), 86: (3, 4, 18, 3)}
 class MoDResNet(MoDBackbone):
     """Mixin for the ResNet classes of mmpretrain, mmsegmentation and mmdetection.
 
-    Every argument of the toolbox's ResNet keeps its meaning and default. ``dcn``, ``plugins`` and
-    ``groups`` apply to the standard blocks only: an MoD block has no such variants in the paper.
-    The dilation of a stage, ``conv_cfg``, ``norm_cfg``, ``with_cp`` and ``drop_path_rate`` apply
-    to the MoD blocks as well; ``zero_init_residual`` does not, because a zeroed norm before the
-    block's last ReLU would never learn.
+    All arguments of the toolbox's ResNet keep their meanings and defaults. ``dcn``, ``plugins`` and
+    ``groups`` apply to the standard blocks only, because the paper has no such variants of an MoD
+    block. The dilation of a stage, ``conv_cfg``, ``norm_cfg``, ``with_cp`` and ``drop_path_rate``
+    apply to the MoD blocks as well; ``zero_init_residual`` does not, because a zero norm before the
+    last ReLU of a block would never learn.
 
     Args:
         depth (int): 18, 26, 34, 42 (basic blocks), 50, 75, 86, 101 or 152 (bottlenecks), counted
             as in the dense network (Table 5).
-        **kwargs: The MoD options of :class:`MoDBackbone`, and the arguments of the toolbox's class.
+        **kwargs: The options of :class:`MoDBackbone`, and the arguments of the toolbox's class.
 
     Raises:
-        ValueError: If the depth is unknown or ``base_channels`` is no positive integer, and as
-            :class:`MoDBackbone` says.
+        ValueError: If ``depth`` is unknown or ``base_channels`` is not a positive integer, and as
+            in :class:`MoDBackbone`.
     """
 
     family = 'ResNet'
@@ -49,18 +49,18 @@ class MoDResNet(MoDBackbone):
     def __init__(self, depth: int, **kwargs) -> None:
         name = type(self).__name__
         check_choice(name, 'depth', depth, sorted(self.arch_settings))
-        # The toolboxes build a network of no channels from 0.
+        # With 0 the toolboxes would build a network without channels.
         check_positive_int(name, 'base_channels', kwargs.get('base_channels', 64))
         super().__init__(depth=depth, **kwargs)
 
     def blocks_of_stages(self) -> list[list[str]]:
-        """The residual blocks, 'layer1.0' and so on."""
+        """The names of the residual blocks, 'layer1.0' and so on."""
         return [names_below(self, layer) for layer in self.res_layers]
 
     def default_c(self) -> int:
         """The input width of the first block: 64, or 32 with ``base_channels=32``.
 
-        A stem wider than the first stage does not raise it, or that stage would have k = 0.
+        It does not exceed the width of the first stage, which would otherwise have k = 0.
         """
         return min(self.stem_channels, self.base_channels)
 
@@ -81,5 +81,5 @@ class MoDResNet(MoDBackbone):
 
 
 def dilation_of(conv: nn.Module) -> int:
-    """A convolution's dilation; deformable ones keep it as a pair or as a number."""
+    """The dilation of a convolution, which stores it as a pair or, if deformable, as a number."""
     return conv.dilation[0] if isinstance(conv.dilation, tuple) else conv.dilation

@@ -1,4 +1,4 @@
-"""VGG-MoD: MoD applied to mmpretrain's own VGG (Table 9)."""
+"""VGG-MoD: MoD applied to mmpretrain's VGG (Table 9)."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from .mod_backbone import MoDBackbone
 
 
 class MoDVGG(MoDBackbone):
-    """Mixin for mmpretrain's VGG; a stage is the run of convolutions between two poolings.
+    """Mixin for mmpretrain's VGG, where a stage is the convolutions between two pooling layers.
 
-    Every argument of mmpretrain's VGG keeps its meaning and default. With every second
-    convolution VGG16 has one MoD block in each stage and VGG19 two in its last three.
+    All arguments of mmpretrain's VGG keep their meanings and defaults. Every second convolution of
+    a stage is an MoD block: VGG16 has one in each stage, VGG19 two in each of its last three.
 
     Args:
-        depth (int): 11, 13, 16 or 19. VGG11's first two stages are one convolution each and hold
+        depth (int): 11, 13, 16 or 19. The first two stages of VGG11 have one convolution each and
             no MoD block.
         norm_cfg (dict, optional): ``dict(type='BN')`` for VGG-BN, as in the paper. Defaults to
             None, no norm.
         act_cfg (dict): Defaults to ``dict(type='ReLU')``.
-        **kwargs: The MoD options of :class:`MoDBackbone`, where ``c`` is 64 unless set, and the
+        **kwargs: The options of :class:`MoDBackbone`, where ``c`` defaults to 64, and the
             arguments of mmpretrain's VGG.
 
     Raises:
-        ValueError: If the depth is unknown, and as :class:`MoDBackbone` says.
+        ValueError: If ``depth`` is unknown, and as in :class:`MoDBackbone`.
     """
 
     family = 'VGG'
@@ -38,7 +38,7 @@ class MoDVGG(MoDBackbone):
         depth: int,
         *args,
         norm_cfg: dict | None = None,
-        act_cfg: dict = dict(type='ReLU'),  # noqa: B006  (as in OpenMMLab; it is not changed)
+        act_cfg: dict = dict(type='ReLU'),  # noqa: B006  (as in OpenMMLab; never modified)
         conv_cfg: dict | None = None,
         **kwargs,
     ) -> None:
@@ -48,7 +48,7 @@ class MoDVGG(MoDBackbone):
         super().__init__(depth, *args, **self.layer_cfgs, **kwargs)
 
     def blocks_of_stages(self) -> list[list[str]]:
-        """The convolutions, 'features.0' and so on, without the poolings."""
+        """The names of the convolutions, 'features.0' and so on, without the pooling layers."""
         return [
             [
                 f'features.{i}'

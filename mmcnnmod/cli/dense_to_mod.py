@@ -25,7 +25,7 @@ from ..checkpoints import (
     weights_of,
 )
 from ..config_types import PRETRAINED, type_name
-from ..engine.norm_statistics import BATCHES, reestimate_norms
+from ..engine.reestimate_norms_hook import BATCHES, reestimate_norms
 from ..errors import UserError
 from ..files import atomic_write
 from ..swap import swap_with

@@ -1,4 +1,4 @@
-"""Data handling that all three toolboxes share, and small images that stay in memory."""
+"""Data handling for all toolboxes: checked loading, classes in images, data kept in memory."""
 
 from .loading import CheckedLoading, name_unreadable_files
 from .occurrence import class_reader, draw_images, unwrap_dataset

@@ -1,4 +1,4 @@
-"""Labels that no network can learn: each is an error that names the file, the value, the remedy."""
+"""Checks of label maps and boxes. Errors name the file, the bad value and the remedy."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch import nn
 
 from ..errors import UserError
 
-# The heads whose classes are those of the data set. An auxiliary head may have others.
+# The heads whose classes are those of the data set. Auxiliary heads may have others.
 HEAD = re.compile(r'(module\.)?(head|decode_head|bbox_head|roi_head\.bbox_head)(\.\d+)?')
 
 
 @dataclass(frozen=True)
 class LabelCheck:
-    """What the labels of an image may be.
+    """The labels that are allowed in an image.
 
     Attributes:
-        classes (int | None): How many classes the data set has; None if nobody says so.
-        ignored (frozenset[int]): Values in a label map that stand for no class.
-        training (bool): Whether boxes are to be learnt. Defaults to False.
-        ann_file (str): Where boxes are from, if each image has no file for them. Defaults to ''.
+        classes (int | None): The number of classes; None if unknown.
+        ignored (frozenset[int]): Values in a label map that are not classes.
+        training (bool): Whether the boxes are used for training. Defaults to False.
+        ann_file (str): The file with the boxes of all images, if there is one. Defaults to ''.
     """
 
     classes: int | None
@@ -35,17 +35,17 @@ class LabelCheck:
 
     @classmethod
     def of(cls, dataset: object, model: object = None) -> LabelCheck:
-        """The check for a data set.
+        """Create the check for a data set.
 
         Args:
-            dataset (object): A data set of mmengine's kind that is no wrapper.
-            model (object, optional): The network; its heads know what they ignore. Defaults to
-                None, if there is none.
+            dataset (object): A data set as in mmengine; not a wrapper.
+            model (object, optional): The network, whose heads define which labels are ignored.
+                Defaults to None.
         """
         training = not getattr(dataset, 'test_mode', False)
         found = [head for _, head in heads(model)]
         ignored = {getattr(head, 'ignore_index', None) for head in found} - {None}
-        # What a head does not ignore, it cannot learn; a metric leaves it out all the same.
+        # The loss ignores only what the heads ignore; metrics ignore the data set's value as well.
         if not (ignored and training):
             ignored.add(getattr(dataset, 'ignore_index', 255))
         return cls(
@@ -56,14 +56,14 @@ class LabelCheck:
         )
 
     def check(self, results: dict) -> None:
-        """Check what ``LoadAnnotations`` of mmseg or mmdet has loaded.
+        """Check what ``LoadAnnotations`` of mmseg or mmdet loaded.
 
         Args:
-            results (dict): What the transform returned; a label map that lost an axis of length 1
-                gets it back.
+            results (dict): The results of the transform. A label map that lost an axis of length
+                1 gets it back.
 
         Raises:
-            UserError: If a label map or a box is of no use.
+            UserError: If a label map or a box is invalid.
         """
         if 'reduce_zero_label' in results and 'gt_seg_map' in results:  # mmseg's own
             self.check_label_map(results, results['seg_map_path'])
@@ -71,11 +71,11 @@ class LabelCheck:
             self.check_boxes(results)
 
     def check_label_map(self, results: dict, path: str) -> None:
-        """One class number for each pixel of the image."""
+        """Check that a label map has one class number for each pixel of the image."""
         labels = results['gt_seg_map']
         size = results.get('ori_shape')
         if size and labels.ndim < 2 and labels.size == size[0] * size[1]:
-            # mmseg squeezes what it reads.
+            # mmseg squeezes label maps.
             labels = results['gt_seg_map'] = labels.reshape(size)
         if labels.ndim > 2:
             raise UserError(
@@ -102,7 +102,7 @@ class LabelCheck:
             )
 
     def check_boxes(self, results: dict) -> None:
-        """Boxes of numbers; in training each that is not ignored is to cover some of the image."""
+        """Check that boxes are finite and, in training, that each covers a part of the image."""
         boxes = np.asarray(getattr(results['gt_bboxes'], 'tensor', results['gt_bboxes']))
         if boxes.shape[1:] != (4,):  # rotated ones
             return
@@ -132,11 +132,11 @@ class LabelCheck:
 
 
 def check_wide_labels(path: Path, mode: str) -> None:
-    """Raise an error if a label map has values that 8 bits cannot hold, and mmseg would change.
+    """Raise an error if a label map has values outside of 8 bits, which mmseg would change.
 
     Args:
         path (Path): The label map.
-        mode (str): Pillow's word for what a pixel is.
+        mode (str): Pillow's mode of the image.
     """
     if not mode.startswith(('I', 'F')):
         return
@@ -151,7 +151,7 @@ def check_wide_labels(path: Path, mode: str) -> None:
 
 
 def heads(model: object) -> Iterator[tuple[str, nn.Module]]:
-    """The heads whose classes are the data set's, with their names."""
+    """The names and heads of a model that predict the classes of the data set."""
     for path, module in model.named_modules() if isinstance(model, nn.Module) else ():
         count = getattr(module, 'num_classes', None)
         if HEAD.fullmatch(path) and isinstance(count, int) and count > 0:
@@ -159,11 +159,11 @@ def heads(model: object) -> Iterator[tuple[str, nn.Module]]:
 
 
 def count_classes(dataset: object) -> int | None:
-    """How many classes a data set names; None if it names none."""
+    """The number of classes in a data set's ``metainfo``; None if there are none."""
     classes = getattr(dataset, 'metainfo', {}).get('classes')
     return len(classes) if isinstance(classes, (list, tuple)) and classes else None
 
 
 def sides(shape: tuple[int, ...]) -> str:
-    """Width and height, such as '640x480'."""
+    """Format a shape (H, W) as '640x480', width first."""
     return 'x'.join(map(str, reversed(shape)))

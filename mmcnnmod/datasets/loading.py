@@ -1,4 +1,4 @@
-"""Loading that names the file which cannot be read, and takes no half image for a whole one."""
+"""Loading that refuses unreadable and truncated files, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -17,21 +17,19 @@ TAIL_BYTES = 64
 
 
 class CheckedLoading:
-    """Wraps a loading transform: a missing, damaged or truncated file is an error by its name.
+    """Wraps a loading transform so that a missing, damaged or truncated file is an error.
 
-    OpenCV decodes what is there of a truncated JPEG and paints the rest grey, so that training
-    goes on with damaged images. Here the end of the file is looked at, and only if it is not
-    that of a complete file, Pillow, which is strict, decodes it once more and decides.
+    OpenCV fills the missing part of a truncated JPEG with grey, so training would continue with
+    damaged images. Here the end of the file is checked. Only if it does not look complete, Pillow,
+    which is strict, decodes the file again.
 
-    Pillow also reads the header beforehand: OpenCV takes gigabytes for a file of some bytes that
-    claims to be large. The limit is Pillow's own, twice ``PIL.Image.MAX_IMAGE_PIXELS``: 179 million
-    pixels.
+    Pillow also reads the header first, because OpenCV allocates gigabytes for a tiny file that
+    claims to be large. The limit is twice ``PIL.Image.MAX_IMAGE_PIXELS``, 179 million pixels.
 
     Args:
         transform (Callable): A toolbox's transform, such as ``LoadImageFromFile`` or
             ``LoadAnnotations``.
-        labels (LabelCheck, optional): What label maps and boxes are compared with. Defaults to
-            None, nothing.
+        labels (LabelCheck, optional): Checks label maps and boxes. Defaults to None, no check.
     """
 
     def __init__(self, transform: Callable, labels: LabelCheck | None = None) -> None:
@@ -39,7 +37,7 @@ class CheckedLoading:
         self.labels = labels
 
     def __call__(self, results: dict) -> dict | None:
-        """Load.
+        """Load an image or its annotations.
 
         Args:
             results (dict): With 'img_path', and 'seg_map_path' where there are label maps.
@@ -48,8 +46,8 @@ class CheckedLoading:
             dict: What the wrapped transform returns.
 
         Raises:
-            UserError: If the file is missing, truncated, too large or of another kind, or if the
-                labels are of no use.
+            UserError: If the file is missing, truncated, too large or of another format, or if
+                the labels are invalid.
         """
         name = type(self.transform).__name__
         loads_image = 'Image' in name
@@ -79,9 +77,9 @@ class CheckedLoading:
 
 
 class NamedStep:
-    """Wraps any other transform: an image that it cannot do is an error by the image's name.
+    """Wraps any other transform so that errors name the image.
 
-    Such as one of 1x3000 pixels, which scaled to a height of 300 has no width.
+    For example, an image of 1x3000 pixels has no width after scaling to a height of 300.
 
     Args:
         transform (Callable): A toolbox's transform.
@@ -91,7 +89,7 @@ class NamedStep:
         self.transform = transform
 
     def __call__(self, results: dict) -> dict | None:
-        """Transform.
+        """Transform an image.
 
         Raises:
             UserError: If the transform fails.
@@ -116,10 +114,10 @@ def name_unreadable_files(dataset: object, model: object = None) -> None:
     """Wrap the transforms of a built data set, and of those inside it, in place.
 
     Args:
-        dataset (object): A data set of mmengine's kind: with ``pipeline.transforms``, ``dataset``
-            or ``datasets``.
-        model (object, optional): The network that gets the images; its head knows which labels it
-            ignores. Defaults to None.
+        dataset (object): A data set as in mmengine, with ``pipeline.transforms``, ``dataset`` or
+            ``datasets``.
+        model (object, optional): The network, whose heads define which labels are ignored.
+            Defaults to None.
     """
     for inner in (getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or [])):
         if inner is not None:
@@ -134,7 +132,7 @@ def name_unreadable_files(dataset: object, model: object = None) -> None:
 
 
 def read_header(path: Path) -> str | None:
-    """What Pillow calls the pixels of an image, None if it does not know the kind of file.
+    """Pillow's mode of an image; None if Pillow does not know the format.
 
     Raises:
         PIL.Image.DecompressionBombError: If the image claims to be too large.
@@ -142,7 +140,7 @@ def read_header(path: Path) -> str | None:
     try:
         with Image.open(path) as image:
             return image.mode
-    except UnidentifiedImageError:  # OpenCV knows some more; what is damaged it refuses as well
+    except UnidentifiedImageError:  # OpenCV reads more formats, and refuses damaged files as well
         return None
 
 

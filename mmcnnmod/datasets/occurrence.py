@@ -1,4 +1,4 @@
-"""Which classes occur in which images, asked of the data sets of any of the toolboxes."""
+"""Which classes occur in which images of a data set of any toolbox."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .loading import CheckedLoading
 
 
 def unwrap_dataset(dataset: object) -> list:
-    """The data sets inside a built one's wrappers (repeated, concatenated), each of them once.
+    """The data sets inside wrappers such as RepeatDataset and ConcatDataset, each of them once.
 
     Args:
-        dataset (object): A data set of mmengine's kind.
+        dataset (object): A data set as in mmengine.
 
     Returns:
-        list: Those that hold the images; ``[dataset]`` if it is no wrapper.
+        list: The data sets with the images; ``[dataset]`` if it is not a wrapper.
     """
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     if inner == [None]:
@@ -27,18 +27,18 @@ def unwrap_dataset(dataset: object) -> list:
 
 
 def class_reader(dataset: object) -> Callable[[int], set[int]]:
-    """A function that tells which classes occur in an image, without reading the image.
+    """Create a function that finds the classes in an image, without reading the image.
 
-    A classifier's data set has the label of each image and a detector's has its boxes; of a
-    segmentor's the label map is read by the pipeline's own ``LoadAnnotations``, so that label maps
-    and ``reduce_zero_label`` apply.
+    For classification and detection, the data set has the labels. For segmentation, the label map
+    is read with the pipeline's ``LoadAnnotations``, so its ``label_map`` and ``reduce_zero_label``
+    apply.
 
     Args:
-        dataset (object): A data set that is no wrapper.
+        dataset (object): A data set; not a wrapper.
 
     Returns:
-        Callable[[int], set[int]]: From an image's position to its classes. It raises a
-        :class:`UserError` where there are no labels.
+        Callable[[int], set[int]]: Maps the index of an image to its classes. It raises a
+        :class:`UserError` if the image has no labels.
     """
     classes = range(len(dataset.metainfo['classes']))
     load = next(
@@ -49,7 +49,7 @@ def class_reader(dataset: object) -> Callable[[int], set[int]]:
     def read(position: int) -> set[int]:
         try:
             labels = dataset.get_cat_ids(position)
-        except (NotImplementedError, KeyError):  # what mmengine's base class and no label raise
+        except (NotImplementedError, KeyError):  # mmengine's base class, or no label
             info = dataset.get_data_info(position)
             if load is None or 'seg_map_path' not in info:
                 raise UserError(
@@ -63,15 +63,15 @@ def class_reader(dataset: object) -> Callable[[int], set[int]]:
 
 
 def draw_images(occurring: Iterable[set[int]], per_class: int, seed: int) -> dict[int, list[int]]:
-    """Draw images of each class; one that shows several classes may be drawn for several.
+    """Draw images of each class. An image with several classes may be drawn several times.
 
     Args:
         occurring (Iterable[set[int]]): The classes that occur in each image.
-        per_class (int): How many to draw, or all where there are fewer.
-        seed (int): Of the random choice.
+        per_class (int): How many to draw per class; all if there are fewer.
+        seed (int): The seed of the random choice.
 
     Returns:
-        dict[int, list[int]]: The positions of the images drawn for each class that occurs.
+        dict[int, list[int]]: The indices of the images drawn for each class that occurs.
     """
     images = {}
     for position, classes in enumerate(occurring):

@@ -1,4 +1,4 @@
-"""What takes part in training: hooks for mmengine's runner."""
+"""Hooks for training and testing with mmengine's runner."""
 
 from .channel_usage_hook import ChannelUsageHook
 from .channels_last_hook import ChannelsLastHook

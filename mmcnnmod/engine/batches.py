@@ -1,4 +1,4 @@
-"""A data loader that can start at any batch and then gives what it would have given there."""
+"""Data loaders that can start at any batch and load what an uninterrupted training would load."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import torch
 from mmengine.dataset import InfiniteSampler
@@ -17,9 +18,9 @@ from .random_states import seeded
 
 
 class Batch(list):
-    """The indices of a batch. While they are read, random numbers come from the batch's own seed.
+    """The indices of a batch. While they are iterated over, the batch's own seed is in effect.
 
-    So what a batch holds depends on no batch before it, and on no process that loads it.
+    The content of a batch therefore depends neither on earlier batches nor on the worker.
     """
 
     def __init__(self, indices: Iterable[int], seed: tuple[int, ...]) -> None:
@@ -27,7 +28,7 @@ class Batch(list):
         self.seed = seed
 
     def __reduce__(self) -> tuple:
-        return Batch, (self[:], self.seed)  # without going through it, which would seed
+        return Batch, (self[:], self.seed)  # pickling must not iterate, which would seed
 
     def __iter__(self) -> Iterator[int]:
         with seeded(self.seed):
@@ -35,12 +36,12 @@ class Batch(list):
 
 
 class Batches(Sampler):
-    """Wraps a batch sampler: it can start at any batch, and each batch gets a seed.
+    """Wraps a batch sampler so that it can start at any batch, and gives each batch a seed.
 
     Args:
         batches (Iterable): A batch sampler.
-        seed (int): Of the training.
-        endless (bool): Begin again after the last batch, as loops that count iterations do.
+        seed (int): The seed of the training.
+        endless (bool): Start over after the last batch, for loops that count iterations.
             Defaults to False.
     """
 
@@ -49,11 +50,11 @@ class Batches(Sampler):
         self.seed = seed
         self.endless = endless
         self.epoch = 0
-        self.first = 0  # where the next iteration starts
+        self.first = 0  # the batch at which the next iteration starts
 
     @property
     def sampler(self) -> Sampler | None:
-        """The sampler of the wrapped batch sampler, whose epoch mmengine sets."""
+        """The sampler of the wrapped batch sampler; mmengine sets its epoch."""
         return getattr(self.batches, 'sampler', None)
 
     def __len__(self) -> int:
@@ -61,40 +62,39 @@ class Batches(Sampler):
 
     def __iter__(self) -> Iterator[Batch]:
         first, self.first = self.first, 0
-        for number, indices in enumerate(self.passes() if self.endless else self.batches):
+        for number, indices in enumerate(self.repeat() if self.endless else self.batches):
             if number >= first:
                 yield Batch(indices, (self.seed, get_rank(), self.epoch, number))
 
-    def passes(self) -> Iterator[list[int]]:
-        """One pass over the data after the other, each in an order of its own."""
-        done = 0
+    def repeat(self) -> Iterator[list[int]]:
+        """Iterate over the data again and again, each time in another order."""
+        epoch = 0
         while True:
-            empty = True
+            indices = None
             for indices in self.batches:
-                empty = False
                 yield indices
-            if empty:
+            if indices is None:
                 raise UserError(
                     'the training data make no batch: take a smaller batch_size, or drop_last=False'
                 )
-            done += 1
+            epoch += 1
             if hasattr(self.sampler, 'set_epoch'):
-                self.sampler.set_epoch(done)
+                self.sampler.set_epoch(epoch)
 
 
 def make_resumable(loader: DataLoader, seed: int, endless: bool = False) -> Batches | None:
-    """Let a data loader start at any batch. Its workers ignore a SIGTERM that is not its own.
+    """Let a data loader start at any batch, and its workers ignore SIGTERM from other processes.
 
     Args:
-        loader (DataLoader): Changed in place; workers that it has started are stopped.
-        seed (int): Of the training.
+        loader (DataLoader): Changed in place; running workers are stopped.
+        seed (int): The seed of the training.
         endless (bool): See :class:`Batches`. Defaults to False.
 
     Returns:
-        Batches | None: What says where it starts. None if the loader makes no batches of indices.
+        Batches | None: The new batch sampler. None if the loader has no batches of indices.
     """
-    loader.worker_init_fn = KeepWorking(loader.worker_init_fn)
-    # Of its own, so that starting its workers draws nothing from the generator of the training.
+    loader.worker_init_fn = partial(init_worker, loader.worker_init_fn)
+    # With its own generator, starting workers draws nothing from the generator of the training.
     loader.generator = torch.Generator().manual_seed(seed)
     loader._iterator = None
     if loader.batch_sampler is None:
@@ -102,53 +102,43 @@ def make_resumable(loader: DataLoader, seed: int, endless: bool = False) -> Batc
     if isinstance(loader.batch_sampler, Batches):
         return loader.batch_sampler
     batches = Batches(loader.batch_sampler, seed, endless)
-    # torch refuses to set it after a loader was built, for workers that run would not see it.
+    # DataLoader.__setattr__ refuses to replace it, because running workers would not notice.
     object.__setattr__(loader, 'batch_sampler', batches)
     return batches
 
 
-def sampler_seed(loader: DataLoader) -> int | None:
-    """The seed by which a loader's sampler shuffles, None if it keeps none."""
-    return getattr(inner_sampler(loader), 'seed', None)
+def inner_sampler(loader: DataLoader) -> Sampler | None:
+    """The sampler that decides the order of the data."""
+    return getattr(loader.batch_sampler, 'sampler', None) or loader.sampler
 
 
 def restart_sampler(loader: DataLoader, seed: int | None) -> None:
-    """Put a loader's sampler back to its first index, shuffled by a seed."""
+    """Reset a loader's sampler to its first index, shuffled by a seed."""
     sampler = inner_sampler(loader)
     if seed is not None and hasattr(sampler, 'seed'):
         sampler.seed = seed
     if isinstance(sampler, InfiniteSampler):
         sampler.indices = sampler._indices_of_rank()
     batches = getattr(loader.batch_sampler, 'batches', None)
-    for bucket in getattr(batches, '_aspect_ratio_buckets', []):  # mmdet's, of images so far
+    for bucket in getattr(batches, '_aspect_ratio_buckets', []):  # mmdet collects images in them
         bucket.clear()
 
 
-def inner_sampler(loader: DataLoader) -> Sampler | None:
-    """The sampler that chooses the order of the data."""
-    return getattr(loader.batch_sampler, 'sampler', None) or loader.sampler
+def init_worker(then: Callable[[int], None] | None, worker: int) -> None:
+    """Initialise a loading process that SIGTERM ends only if its parent sends it.
 
-
-class KeepWorking:
-    """Initialises a worker that ends when its parent says so, and on no other SIGTERM.
-
-    SLURM and shells send the signal to all processes of a job; with its workers gone, training
-    could not finish the iteration that it is in.
+    SLURM and shells send the signal to all processes of a job. Without its workers, the training
+    could not finish the current iteration.
 
     Args:
-        then (Callable, optional): The loader's own ``worker_init_fn``. Defaults to None.
+        then (Callable, optional): The loader's own ``worker_init_fn``.
+        worker (int): The number of the worker.
     """
-
-    def __init__(self, then: Callable[[int], None] | None = None) -> None:
-        self.then = then
-
-    def __call__(self, worker: int) -> None:
-        """Initialise the worker of this number."""
-        if hasattr(signal, 'sigwaitinfo'):  # not on macOS
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-            threading.Thread(target=end_with_parent, daemon=True).start()
-        if self.then:
-            self.then(worker)
+    if hasattr(signal, 'sigwaitinfo'):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=end_with_parent, daemon=True).start()
+    if then:
+        then(worker)
 
 
 def end_with_parent() -> None:

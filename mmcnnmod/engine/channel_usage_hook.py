@@ -1,4 +1,4 @@
-"""Watching during training whether the selectors use many channels or few."""
+"""Logging how many channels the selectors use during training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class ChannelUsageHook(Hook):
     """Logs for each MoD block how many of its channels are in use (Section 5.1).
 
     In a config of any toolbox: ``custom_hooks = [dict(type='ChannelUsageHook')]``. Every
-    ``interval`` iterations the visualizer gets, for a block ``layer3.1``,
+    ``interval`` iterations, and at the end of the training, the visualizer gets, for a block
+    ``layer3.1``,
 
     - ``channel_usage/layer3.1/share``: the share of the channels that were selected at least once
       since the last log, from k / C to 1;
@@ -27,19 +28,16 @@ class ChannelUsageHook(Hook):
       channels, divided by log C; from log k / log C (the same channels for all images) to 1 (all
       channels equally often).
 
-    Both are of the images since the last log only: a selector that collapses shows, and a resumed
-    run needs no memory of the first. What is left at the end of training is logged as well.
-
-    The choices are added up on the device; only a log waits for it, and adds up over the processes.
-    That takes 0.03 ms of ResNet50-MoD's 644 ms per step (batch 32, 64x64, CPU), see
-    docs/channel_usage.md.
+    Selections are counted on the device. Only logging waits for the device, and sums the counts
+    over the processes. Counting takes 0.03 ms of the 644 ms of a step of ResNet50-MoD (batch 32,
+    64x64, CPU), see docs/channel_usage.md.
 
     Args:
-        interval (int): Iterations from log to log. Defaults to 100.
-        record_interval (int): Look at every n-th iteration only. Defaults to 1.
+        interval (int): Iterations between two logs. Defaults to 100.
+        record_interval (int): Count the selections of every n-th iteration. Defaults to 1.
 
     Raises:
-        UserError: If an interval is no positive integer, or the network has no MoD block.
+        UserError: If an interval is not a positive integer, or the network has no MoD block.
     """
 
     def __init__(self, interval: int = 100, record_interval: int = 1) -> None:
@@ -63,7 +61,7 @@ class ChannelUsageHook(Hook):
         self.counters = {name: SelectionCounter(block, device) for name, block in blocks.items()}
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        """Let the counters listen to the coming iteration, if it is one to record."""
+        """Let the counters record the coming iteration, if it is due."""
         listening = self.every_n_train_iters(runner, self.record_interval)
         for counter in self.counters.values():
             counter.listening = listening
@@ -71,22 +69,22 @@ class ChannelUsageHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
-        """Close the counters' ears, against validation, and log when it is time."""
+        """Stop recording, so that a validation is not counted, and log if due."""
         for counter in self.counters.values():
             counter.listening = False
         if self.every_n_train_iters(runner, self.interval):
             self.log(runner, runner.iter + 1)
 
     def after_train(self, runner: Runner) -> None:
-        """Log what is left and detach the counters."""
+        """Log the last counts and detach the counters."""
         self.log(runner, runner.iter)
         for counter in self.counters.values():
             counter.handle.remove()
 
     def log(self, runner: Runner, step: int) -> None:
-        """Hand the numbers of all processes to the visualizer and begin anew."""
+        """Send the numbers of all processes to the visualizer and reset the counters."""
         counts = [counter.counts for counter in self.counters.values()]
-        # All blocks at once: one reduction, one copy from the device.
+        # All blocks at once need only one reduction and one copy from the device.
         everything = torch.cat(counts)
         all_reduce(everything)
         scalars = {}
@@ -104,18 +102,18 @@ class ChannelUsageHook(Hook):
 class SelectionCounter:
     """Counts what an MoD block selects in the first forward pass after ``listening`` is set.
 
-    The first only: gradient checkpointing around a block runs it once more in the backward pass.
+    Later ones are ignored: with gradient checkpointing, the backward pass runs the block again.
 
     Args:
         block (MoDBlock): The block.
-        device (torch.device): Where to count: where the block runs.
+        device (torch.device): The device of the block.
     """
 
     def __init__(self, block: MoDBlock, device: torch.device) -> None:
         self.counts = torch.zeros(block.in_channels, dtype=torch.int64, device=device)
         self.listening = False
-        # Attached for the whole training: what `torch.compile` traced must not change. It guards
-        # `listening`, and compiles once more if that is not always the same.
+        # Attached for the whole training, because `torch.compile` traces it. It guards `listening`
+        # and compiles the block a second time when that changes.
         self.handle = block.selector.register_forward_hook(self.count)
 
     def count(self, selector: nn.Module, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:

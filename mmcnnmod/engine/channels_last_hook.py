@@ -14,11 +14,11 @@ from ..errors import UserError
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Puts a model's convolutions, and the images that its backbone gets, into channels-last order.
+    """Converts a model's weights, and the inputs of its backbone, to channels-last format.
 
-    On GPUs with tensor cores that is the faster order in half precision. In a config:
-    ``custom_hooks = [dict(type='ChannelsLastHook')]``. What is computed stays the same up to
-    rounding; checkpoints do not depend on it.
+    In half precision this is faster on GPUs with tensor cores. In a config:
+    ``custom_hooks = [dict(type='ChannelsLastHook')]``. The results stay the same up to rounding,
+    and so does the format of checkpoints.
 
     Raises:
         UserError: If the model has no ``backbone``.
@@ -27,15 +27,15 @@ class ChannelsLastHook(Hook):
     priority = 'VERY_LOW'
 
     def before_train(self, runner: Runner) -> None:
-        """Change the order, after weights and a checkpoint have been loaded."""
+        """Convert the model after its weights have been loaded."""
         self.apply(runner.model)
 
     def before_test(self, runner: Runner) -> None:
-        """The same for testing."""
+        """Convert the model after its weights have been loaded."""
         self.apply(runner.model)
 
     def apply(self, model: nn.Module) -> None:
-        """Change the order of a model's weights and of its backbone's inputs; once is enough."""
+        """Convert a model's weights and its backbone's inputs."""
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         if not hasattr(model, 'backbone'):
@@ -49,6 +49,6 @@ class ChannelsLastHook(Hook):
 
 
 def order_inputs(backbone: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The forward pre-hook of the backbone."""
+    """Convert the inputs of a backbone, as its forward pre-hook."""
     images, *others = inputs
     return images.contiguous(memory_format=torch.channels_last), *others

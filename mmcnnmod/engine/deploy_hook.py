@@ -1,4 +1,4 @@
-"""Testing the deployed network."""
+"""Testing the deployed form of a network."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class DeployHook(Hook):
     """Tests a deployed copy of the model, see :func:`mmcnnmod.switch_to_deploy`.
 
     In a config: ``custom_hooks = [dict(type='DeployHook')]``, or ``tools/test.py --deploy``. The
-    copy is made after the checkpoint has been loaded and EMAHook has put its weights in place. It
-    is the model alone, without the wrapper of several processes. The runner gets its own model back
-    when the test is over, so that EMAHook, which goes by the order of parameters, finds them all.
+    copy is made after the checkpoint has been loaded and EMAHook has swapped in its weights. It
+    does not include the wrapper for several processes. After the test, the runner gets its own
+    model back, because EMAHook swaps the weights back by the order of the parameters.
 
     Raises:
         UserError: If the model has no MoD backbone.
@@ -29,7 +29,7 @@ class DeployHook(Hook):
     priority = 'VERY_LOW'
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Put the deployed copy in the model's place."""
+        """Replace the model by a deployed copy."""
         self.model = runner.model
         while is_model_wrapper(runner.model):
             runner.model = runner.model.module
@@ -39,5 +39,5 @@ class DeployHook(Hook):
         runner.logger.info(f'testing the deployed form, with {blocks} MoD blocks')
 
     def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Put the model back."""
+        """Restore the model."""
         runner.model = self.model

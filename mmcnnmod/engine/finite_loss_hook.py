@@ -1,4 +1,4 @@
-"""The end of a training whose loss is no number any more."""
+"""Stopping a training whose loss is not finite."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..errors import UserError
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stops a training when its loss is NaN or infinite, before a checkpoint holds such weights.
+    """Stops a training when its loss is NaN or infinite, before a checkpoint is written.
 
     In a config: ``custom_hooks = [dict(type='FiniteLossHook')]``. The tools of this project add it.
 
     Args:
-        patience (int): How many such iterations in a row stop a training whose optimizer skips
-            steps with infinite gradients, as it does with a scaled loss. Any other training stops
-            at the first. Defaults to 20.
+        patience (int): After how many such iterations in a row a training with loss scaling stops,
+            in which the optimizer skips steps with infinite gradients. Other trainings stop at the
+            first. Defaults to 20.
 
     Raises:
-        UserError: Names the iteration and the parts of the loss.
+        UserError: If the training stops; names the iteration and the parts of the loss.
     """
 
     priority = 'VERY_HIGH'  # before a checkpoint is written
@@ -40,10 +40,10 @@ class FiniteLossHook(Hook):
         data_batch: object = None,
         outputs: dict | None = None,
     ) -> None:
-        """Look at the loss."""
+        """Check the loss."""
         if not outputs or 'loss' not in outputs:
             return
-        loss = outputs['loss']  # mostly a tensor, with gradients for some runners
+        loss = outputs['loss']  # usually a tensor, in some runners with gradients
         if math.isfinite(loss.detach() if isinstance(loss, Tensor) else loss):
             self.in_a_row = 0
             return

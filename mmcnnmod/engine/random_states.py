@@ -1,4 +1,4 @@
-"""The states of all random number generators of a process, and a seed for a while."""
+"""Saving, restoring and temporarily seeding all random number generators of a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def random_states() -> dict:
-    """The states of Python's, numpy's and torch's generators, CUDA's included."""
+    """The states of the generators of Python, numpy, torch and, where available, CUDA."""
     states = dict(
         python=random.getstate(), numpy=np.random.get_state(), torch=torch.get_rng_state()
     )
@@ -21,18 +21,18 @@ def random_states() -> dict:
 
 
 def set_random_states(states: dict) -> bool:
-    """Continue from what :func:`random_states` gave, in this process or an earlier one.
+    """Restore what :func:`random_states` returned, in this process or an earlier one.
 
     Args:
-        states (dict): Those of CUDA are set if there are as many devices as there were.
+        states (dict): The states. Those of CUDA are restored if the number of devices is the same.
 
     Returns:
-        bool: Whether all were set.
+        bool: Whether all were restored.
 
     Raises:
-        Exception: Of many kinds, if these are not such states.
+        Exception: Of any type, if ``states`` is malformed.
     """
-    if not 0 <= states['numpy'][2] <= 624:  # numpy would read beyond them
+    if not 0 <= states['numpy'][2] <= 624:  # numpy would read beyond its array
         raise ValueError('the position in the random numbers of numpy is wrong')
     random.setstate(states['python'])
     np.random.set_state(states['numpy'])
@@ -47,19 +47,19 @@ def set_random_states(states: dict) -> bool:
 
 @contextmanager
 def seeded(seed: Sequence[int]) -> Iterator[None]:
-    """Within it, Python's, numpy's and torch's CPU generators start from a seed.
+    """Seed the generators of Python, numpy and torch's CPU inside the context, and restore them.
 
     Args:
-        seed (Sequence[int]): Integers of which each counts; not negative.
+        seed (Sequence[int]): Integers that are not negative; each of them matters.
     """
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    before = random.getstate(), np.random.get_state()
     python, numpy, torch_seed = np.random.SeedSequence(seed).generate_state(3).tolist()
-    random.seed(python)
-    np.random.seed(numpy)
-    torch.default_generator.manual_seed(torch_seed)
     try:
-        yield
+        with torch.random.fork_rng(devices=[]):
+            random.seed(python)
+            np.random.seed(numpy)
+            torch.default_generator.manual_seed(torch_seed)
+            yield
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])
-        torch.set_rng_state(before[2])

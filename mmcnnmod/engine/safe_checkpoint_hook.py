@@ -1,12 +1,12 @@
-"""Checkpoints that are whole, and from which a training goes on as if nothing had happened."""
+"""Checkpoints that are always complete, and that resume a training bit by bit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 from mmengine.dist import all_gather_object, is_main_process, master_only
-from mmengine.fileio import BaseStorageBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -15,11 +15,12 @@ from ..checkpoints import read_checkpoint
 from ..checkpoints.publishing import write_with_hash
 from ..errors import UserError
 from ..files import atomic_write, remove_partials
+from .random_states import random_states
 from .resumption import Progress
 
 STATE = 'training_state'
-BETWEEN = 'iter_{}.pth'  # of a training by epochs
-# FlexibleRunner's strategies by which one process writes one file.
+BETWEEN = 'iter_{}.pth'  # the name of a checkpoint in the middle of an epoch
+# FlexibleRunner's strategies with which one process writes one file.
 ONE_FILE = ('SingleDeviceStrategy', 'DDPStrategy')
 
 
@@ -27,16 +28,16 @@ ONE_FILE = ('SingleDeviceStrategy', 'DDPStrategy')
 class SafeCheckpointHook(CheckpointHook):
     """mmengine's CheckpointHook, for trainings that may be killed at any moment.
 
-    A checkpoint is written beside its place, put on the disk, and then takes its name; so does
-    ``last_checkpoint``. An older one is removed after that. This holds for regular, best and
-    published checkpoints, in a local folder.
+    A checkpoint is written under a temporary name, synchronised to disk and then renamed; so is
+    ``last_checkpoint``. Only then are older checkpoints removed. This applies to regular, best and
+    published checkpoints in a local folder.
 
-    Checkpoints hold the states of all random number generators and the place in the data. A resumed
-    training ends with the same bits as one that was never interrupted. A warning says what cannot
-    be restored, see docs/interruptions.md. Checkpoints of mmengine's own hook resume as well.
+    Checkpoints contain the states of all random number generators and the position in the data. A
+    resumed training gives bitwise the same result as an uninterrupted one. A warning names what
+    cannot be restored, see docs/interruptions.md. Checkpoints of mmengine's hook resume as well.
 
     In a config: ``default_hooks = dict(checkpoint=dict(type='SafeCheckpointHook', interval=1))``,
-    with all arguments of mmengine's hook. The tools of this project put it in its place.
+    with any arguments of mmengine's hook. The tools of this project use it by default.
 
     Raises:
         UserError: If a checkpoint cannot be written.
@@ -45,19 +46,21 @@ class SafeCheckpointHook(CheckpointHook):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.progress: Progress | None = None
-        self.resumed: dict | None = None  # the state in the checkpoint that was loaded
-        self.state: dict | None = None  # the one for the checkpoint that is written
-        self.between: str | None = None  # the name of a checkpoint in the middle of an epoch
+        self.resumed: dict | None = None  # the state in the loaded checkpoint
+        self.state: dict | None = None  # the state for the checkpoint that is being written
+        self.between: str | None = None  # the last checkpoint, if in the middle of an epoch
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep what a resumed training needs, until it begins."""
+        """Keep the state of a resumed training until it begins."""
         if runner._resume:
             self.resumed = checkpoint.pop(STATE, None)
 
     def before_train(self, runner: Runner) -> None:
-        """Go on where the training stood, with a validation if one is due."""
+        """Continue a resumed training, first with the validation that it had not finished."""
         super().before_train(runner)
-        if is_local(self.out_dir) and one_process_writes_one_file(runner):
+        strategy = getattr(runner, 'strategy', None)
+        one_file = strategy is None or type(strategy).__name__ in ONE_FILE
+        if one_file and is_main_process() and is_local(self.out_dir):
             remove_partials(self.out_dir)
             runner.save_checkpoint = self.whole(runner)
         if len(set(all_gather_object((runner.epoch, runner.iter)))) > 1:
@@ -66,9 +69,9 @@ class SafeCheckpointHook(CheckpointHook):
             )
         self.progress = Progress(runner)
         if not runner._resume or not runner.iter:
-            self.progress.begin()
+            self.progress.go_to(0)  # a hook may have used some batches
             return
-        self.last_ckpt = runner._load_from  # mmengine writes it anew when it has found the best
+        self.last_ckpt = runner._load_from  # mmengine saves it again after finding the best
         lost = self.progress.resume(self.resumed)
         if self.by_epoch and self.progress.batch:
             self.between = BETWEEN.format(runner.iter)
@@ -80,47 +83,51 @@ class SafeCheckpointHook(CheckpointHook):
         self.progress.validate_if_due()
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Tell the batches which epoch they are of."""
+        """Set the epoch of the batches."""
         if self.progress.batches is not None:
             self.progress.batches.epoch = runner.epoch
 
     def after_train_iter(self, runner: Runner, batch_idx: int, *args, **kwargs) -> None:
-        """Save, if it is time."""
-        self.progress.train_batch_is_over(batch_idx)
+        """Count the batch, and save if due."""
+        self.progress.validated = False
+        if not self.progress.by_iter:  # otherwise they are counted when they are loaded
+            self.progress.batch = batch_idx + 1
         super().after_train_iter(runner, batch_idx, *args, **kwargs)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Save, if it is time."""
-        self.progress.train_epoch_is_over()
+        """Start the next epoch at its first batch, and save if due."""
+        if not self.progress.by_iter:
+            self.progress.batch = 0
+            vars(self.progress.loop).pop('run_iter', None)  # see Progress.go_to
         super().after_train_epoch(runner)
 
     def before_val(self, runner: Runner) -> None:
-        """Prepare for an interruption."""
+        """Save the random states: a validation that is interrupted is repeated."""
         if self.progress:
-            self.progress.validation_begins()
+            self.progress.before_validation = random_states()
 
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
-        """Save the best."""
+        """Save the best checkpoint."""
         if self.progress:
-            self.progress.validation_is_over()
+            self.progress.validated, self.progress.before_validation = True, None
         super().after_val_epoch(runner, metrics)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add where the training stands."""
+        """Add the progress of the training."""
         if self.state:
             checkpoint[STATE] = self.state
 
     def save_now(self, runner: Runner, done: int) -> str:
-        """Write a checkpoint before the next iteration; every process calls it.
+        """Write a checkpoint between two iterations. Every process must call this.
 
-        In the middle of an epoch it is called ``iter_{}.pth``, and is removed after the next one.
+        In the middle of an epoch its name is ``iter_{}.pth``, and the next checkpoint replaces it.
 
         Args:
-            runner (Runner): That trains.
-            done (int): Iterations.
+            runner (Runner): The runner.
+            done (int): How many iterations are done.
 
         Returns:
-            str: The file.
+            str: The path of the checkpoint.
         """
         meta = dict(epoch=runner.epoch, iter=done)
         if not self.by_epoch:
@@ -135,7 +142,7 @@ class SafeCheckpointHook(CheckpointHook):
         return self.last_ckpt
 
     def save(self, runner: Runner, name: str, meta: dict, by_epoch: bool) -> None:
-        """Write a checkpoint that can be resumed, and name it in last_checkpoint."""
+        """Write a checkpoint that can be resumed, and its path to ``last_checkpoint``."""
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         self.state = dict(epoch=meta['epoch'], iter=meta['iter'], **self.progress.state())
@@ -156,13 +163,13 @@ class SafeCheckpointHook(CheckpointHook):
                 partial.write_text(self.last_ckpt)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        """Write a checkpoint, then remove those that are too old."""
+        """Write a checkpoint, then remove those that exceed ``max_keep_ckpts``."""
         old = []
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
-            # Of a training that is killed before they are removed, they are when it is resumed.
+            # If the training is killed before the old ones are removed, the resumed one does it.
             kept = [*self.keep_ckpt_ids, step]
             runner.message_hub.update_info('keep_ckpt_ids', kept)
-            self.keep_ckpt_ids.append(step)  # it drops what is too much
+            self.keep_ckpt_ids.append(step)  # a deque, which drops the oldest
             old = [self.filename_tmpl.format(number) for number in kept[: -self.max_keep_ckpts]]
         self.save(runner, self.filename_tmpl.format(step), meta, self.by_epoch)
         if self.max_keep_ckpts > 0:
@@ -171,30 +178,36 @@ class SafeCheckpointHook(CheckpointHook):
         self.between = None
 
     def remove(self, *names: str | None) -> None:
-        """Remove checkpoints, where these are names."""
-        for name in filter(None, names):
-            if is_main_process():
+        """Remove checkpoints by their names; None is skipped."""
+        if is_main_process():
+            for name in filter(None, names):
                 remove(self.file_backend, self.file_backend.join_path(self.out_dir, name))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        """As mmengine does it, but the best one so far is removed after the new one is there.
+        """As in mmengine, but the previous best checkpoint is removed after the new one is saved.
 
-        And only if it lies in the folder of the checkpoints.
+        It is kept if it is not in the folder of the checkpoints.
         """
-        backend = self.file_backend
-        self.file_backend = later = RemovesLater(backend)
+        backend, removed = self.file_backend, []
+        self.file_backend = SimpleNamespace(
+            isfile=backend.isfile,
+            isdir=backend.isdir,
+            join_path=backend.join_path,
+            remove=removed.append,
+            rmtree=removed.append,
+        )
         try:
             super()._save_best_checkpoint(runner, metrics)
         finally:
             self.file_backend = backend
-        for path in later.paths:
-            # The checkpoint that was resumed names it, and may name anything.
+        for path in removed:
+            # The path comes from the checkpoint that was resumed, which may contain anything.
             if not is_local(path) or Path(path).resolve().parent == Path(self.out_dir).resolve():
                 remove(backend, path)
 
     @master_only
     def _publish_model(self, runner: Runner, ckpt_path: str) -> None:
-        """Write what ``published_keys`` names of a checkpoint, with a hash in its name."""
+        """Write the ``published_keys`` of a checkpoint to a file with a hash in its name."""
         if not is_local(ckpt_path):
             super()._publish_model(runner, ckpt_path)
             return
@@ -204,7 +217,7 @@ class SafeCheckpointHook(CheckpointHook):
         runner.logger.info(f'{ckpt_path} is published as {path}')
 
     def whole(self, runner: Runner) -> Callable[..., None]:
-        """The runner's ``save_checkpoint``, for files that are whole or not there."""
+        """The runner's ``save_checkpoint``, changed to write files completely or not at all."""
         save = runner.save_checkpoint
 
         def save_whole(out_dir: str, filename: str, *args, **kwargs) -> None:
@@ -222,25 +235,8 @@ class SafeCheckpointHook(CheckpointHook):
         return save_whole
 
 
-class RemovesLater:
-    """A file backend that only notes what is to be removed."""
-
-    def __init__(self, backend: BaseStorageBackend) -> None:
-        self.backend = backend
-        self.paths = []
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.backend, name)
-
-    def remove(self, path: str) -> None:
-        """Note a file."""
-        self.paths.append(path)
-
-    rmtree = remove
-
-
-def remove(backend: BaseStorageBackend, path: str) -> None:
-    """Remove a checkpoint, which may be a folder, if it is there."""
+def remove(backend: object, path: str) -> None:
+    """Remove a checkpoint, a file or a folder, if it exists."""
     if backend.isfile(path):
         backend.remove(path)
     elif backend.isdir(path):
@@ -248,11 +244,5 @@ def remove(backend: BaseStorageBackend, path: str) -> None:
 
 
 def is_local(path: str) -> bool:
-    """Whether a path is on this machine, and no URL."""
+    """Whether a path is not a URL."""
     return '://' not in str(path)
-
-
-def one_process_writes_one_file(runner: Runner) -> bool:
-    """Whether a checkpoint of a runner is one file, which this process writes."""
-    strategy = getattr(runner, 'strategy', None)
-    return is_main_process() and (strategy is None or type(strategy).__name__ in ONE_FILE)

@@ -1,6 +1,6 @@
 """Section 3 of the paper: selector, Conv-Block, fusion, block, placement.
 
-The layers know no toolbox; they need torch and ``mmcv.cnn``.
+The layers need torch and ``mmcv.cnn``, and no toolbox.
 """
 
 from .channel_selector import ChannelSelector, RandomSelector

@@ -1,4 +1,4 @@
-"""The channel selector: which k of the C channels are processed (Section 3.1, Fig. 2)."""
+"""The channel selector, which chooses the k of C channels to process (Section 3.1, Fig. 2)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .initialization import init_first_unit_nonnegative_
 
 
 def accelerator() -> str:
-    """The device type beside 'cpu' whose operations autocast may change in this process."""
+    """The device type, besides 'cpu', for which autocast may be enabled in this process."""
     found = torch.accelerator.current_accelerator() if hasattr(torch, 'accelerator') else None
     if found is None or not torch.amp.is_autocast_available(found.type):
         return 'cuda'
@@ -23,9 +23,9 @@ class ChannelSelector(nn.Module):
     """Scores every channel from its global average and picks the k best, per sample.
 
     Global average pool, a bias-free fully connected layer C -> C // r, ReLU, a second one
-    C // r -> C, sigmoid (Section 3.1). The ranking uses the logits in float32: the sigmoid is
-    monotonic but saturates, so that in bf16 the scores of 9, 10 and 11 are all 1. Under autocast
-    the two layers run in float32 as well; in a network of half precision they have its precision.
+    C // r -> C, sigmoid (Section 3.1). Channels are ranked by their logits in float32, because the
+    sigmoid saturates: in bf16, the scores of the logits 9, 10 and 11 are all 1. Under autocast the
+    two layers run in float32 as well; in a half-precision network they have its precision.
 
     Args:
         in_channels (int): C, the channels of the input.
@@ -38,7 +38,7 @@ class ChannelSelector(nn.Module):
         self.in_channels = in_channels
         self.k = k
         self.r = r
-        # A module, not x.mean(), so that MAC counters which hook modules see the pooling.
+        # A module instead of x.mean(), so that MAC counters that hook modules see the pooling.
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc1 = nn.Linear(in_channels, in_channels // r, bias=False)
         self.relu = nn.ReLU()
@@ -46,7 +46,7 @@ class ChannelSelector(nn.Module):
         self.ensure_trainable_init()
 
     def ensure_trainable_init(self) -> None:
-        """Keep the first hidden unit on, which sees the mean activity; see there."""
+        """Keep the first hidden unit active, see :func:`init_first_unit_nonnegative_`."""
         init_first_unit_nonnegative_(self.fc1)
 
     def logits(self, x: Tensor) -> Tensor:
@@ -59,10 +59,10 @@ class ChannelSelector(nn.Module):
             Tensor: float32 (float64 in a float64 network), shape (N, C).
         """
         mean = self.pool(x).flatten(1)
-        # The layers may have been replaced: quantised ones, say, have no parameters.
+        # The layers may have been replaced, for example by quantised ones without parameters.
         dtypes = [p.dtype for p in self.fc1.parameters() if p.is_floating_point()]
         mean = mean.to(dtypes[0]) if dtypes else mean
-        # The device types are not read from the map: a tracer's map has none.
+        # The device type is not taken from the map, because it has none while being traced.
         with torch.autocast('cpu', enabled=False), torch.autocast(ACCELERATOR, enabled=False):
             logits = self.fc2(self.relu(self.fc1(mean)))
         return logits if torch.float64 in dtypes else logits.float()
@@ -77,7 +77,6 @@ class ChannelSelector(nn.Module):
             tuple[Tensor, Tensor]: Channel indices, int64, and their scores in (0, 1), float32 (or
             float64), both of shape (N, k), highest score first.
         """
-        # The scores are sigmoids of the logits, in the same order.
         logits, index = self.logits(x).topk(self.k, dim=1)
         return index, logits.sigmoid()
 
@@ -89,8 +88,8 @@ class ChannelSelector(nn.Module):
 class RandomSelector(nn.Module):
     """Picks k channels at random: the control experiment "MoD50 rand." of Table 1.
 
-    Drawn anew per sample at every forward, in training and in evaluation, from torch's generator
-    (``torch.manual_seed`` repeats it). It has no parameters and gives no scores.
+    The channels are drawn for every sample in every forward pass, in training and evaluation, from
+    torch's generator (see ``torch.manual_seed``). It has no parameters and returns no scores.
 
     Args:
         in_channels (int): C, the channels of the input.

@@ -1,4 +1,4 @@
-"""One-line errors for bad options; each names the block, the option and what would do."""
+"""Checks of options. Errors have one line that names the block, the option and valid values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..errors import shown
 
 def check_choice(name: str, option: str, value: object, choices: Collection) -> None:
     """Raise a ValueError unless ``value`` is one of ``choices``."""
-    # A config may hold anything: a list has no hash, and an array's comparison is no bool.
+    # A config may contain anything: lists are not hashable, and comparing arrays gives no bool.
     if not (isinstance(value, (str, int, float)) and value in choices):
         known = ', '.join(map(str, choices))
         raise ValueError(f'{name}: unknown {option} {shown(value)}; choose from {known}')
@@ -17,7 +17,7 @@ def check_choice(name: str, option: str, value: object, choices: Collection) -> 
 
 def check_positive_int(name: str, option: str, value: object, at_most: int | None = None) -> None:
     """Raise a ValueError unless ``value`` is an integer from 1 to ``at_most``, the width."""
-    # True is an int to Python, but as a divisor it is a mistake in a config.
+    # In Python, True is an int, but here it is a mistake.
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f'{name}: {option} must be a positive integer, got {shown(value)}')
     if at_most is not None and value > at_most:

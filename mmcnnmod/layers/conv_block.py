@@ -1,13 +1,13 @@
 """The Conv-Blocks that process the k selected channels (Section 3.2).
 
-Each is its architecture's own block, k wide: no shortcut and no downsampling inside, because the
-fusion is the shortcut and the stride is always 1. The last activation stands here, before the
-multiplication with the scores: the paper ends the Conv-Block with that multiplication and passes
-the fused map on "without additional adjustments" (Sections 3 and 3.2). The paper's counts cannot
-tell it from an activation after the sum; docs/evidence.md has a comparison of the two. Inverted
-residuals and ConvNeXt blocks end without one.
+Each is the block of its architecture with k channels, without shortcut and downsampling: the fusion
+is the shortcut, and the stride is always 1. The last activation comes before the multiplication
+with the scores, because in the paper the Conv-Block ends with that multiplication and the fused map
+is passed on "without additional adjustments" (Sections 3 and 3.2). An activation after the sum
+would have the same counts; docs/evidence.md compares the two. Inverted residuals and ConvNeXt
+blocks have no last activation.
 
-Widths, dilations and ratios are positive integers; anything else is a ValueError in one line.
+Widths, dilations and ratios must be positive integers, otherwise a ValueError is raised.
 """
 
 from __future__ import annotations
@@ -161,22 +161,22 @@ def convnext_block(
 ) -> nn.Sequential:
     """A ConvNeXt block on k channels: depthwise, norm, 1x1, activation, 1x1, layer scale.
 
-    A norm over channels needs some: over one channel LayerNorm is constant, over two it leaves the
-    sign of their difference, and nothing before it can learn. So up to two channels are
-    normalised over the map as well, by a GroupNorm of one group, which has as many parameters.
-    One channel on a 1x1 map of a single image has nothing to normalise; torch refuses it.
+    Over one channel LayerNorm is constant, and over two it gives only the sign of their difference,
+    so the layers before it could not learn. Up to two channels are therefore normalised over the
+    map as well, by a GroupNorm with one group, which has as many parameters. torch refuses one
+    channel on a 1x1 map of a single image, because there is nothing to normalise.
 
     Args:
         k (int): Channels in and out.
         norm (Callable[[int], nn.Module]): Builds the norm for a width above two, in ConvNeXt a
             LayerNorm over channels.
-        kernel_size (int): Of the depthwise convolution. Defaults to 7.
+        kernel_size (int): Kernel size of the depthwise convolution. Defaults to 7.
         expansion (int): Ratio of the width between the 1x1 convolutions to k. Defaults to 4.
         activation (Callable[[], nn.Module]): Builds the activation. Defaults to ``nn.GELU``.
         response_norm (Callable[[int], nn.Module], optional): Builds ConvNeXt V2's global response
             normalisation. Defaults to None.
-        layer_scale (float, optional): Where the layer scale starts; None for none. Defaults to
-            1e-6.
+        layer_scale (float, optional): Initial value of the layer scale; None for no layer scale.
+            Defaults to 1e-6.
 
     Returns:
         nn.Sequential: Maps (N, k, H, W) to the same shape.
@@ -214,7 +214,7 @@ def conv_norm_act(
     norm_cfg: dict | None = BATCH_NORM,
     act_cfg: dict | None = RELU,
 ) -> ConvModule:
-    """Shape-preserving convolution, norm and activation whose configs fit narrow widths."""
+    """A convolution that keeps the shape, norm and activation, with configs that fit the width."""
     if in_channels // groups * kernel_size**2 == 1:
         conv_cfg = without_standardization(conv_cfg)
     return ConvModule(
@@ -232,15 +232,16 @@ def conv_norm_act(
 
 
 def without_standardization(conv_cfg: dict | None) -> dict | None:
-    """Weight standardisation divides by the deviation of a filter; of a single weight it is NaN."""
+    """Remove weight standardisation, which gives NaN for filters with a single weight."""
     standardized = conv_cfg and issubclass(layer_class(conv_cfg), (ConvWS2d, ConvAWS2d))
     return None if standardized else conv_cfg
 
 
 def fit_groups(norm_cfg: dict | None, width: int) -> dict | None:
-    """GroupNorm's groups must divide the width; two channels in each, or a 1x1 map is all zero.
+    """Fit the number of groups of a GroupNorm to a width, which they must divide.
 
-    One channel on a 1x1 map of a single image has nothing to normalise; torch refuses it.
+    Groups have at least two channels where possible, because one channel on a 1x1 map gives zero.
+    torch refuses one channel on a 1x1 map of a single image.
     """
     if norm_cfg is None or not issubclass(layer_class(norm_cfg), nn.GroupNorm):
         return norm_cfg
@@ -249,9 +250,9 @@ def fit_groups(norm_cfg: dict | None, width: int) -> dict | None:
 
 
 def layer_class(cfg: dict) -> type:
-    """The class that the type in a layer's config means: itself, or a name in mmengine's registry.
+    """The class of a layer's config, whose type is a class or a name in mmengine's registry.
 
-    What is no class, or not known, is for mmcv to tell when it builds the layer.
+    Other types give ``object``; mmcv reports them when it builds the layer.
     """
     kind = cfg['type']
     found = kind if isinstance(kind, type) else MODELS.get(kind)

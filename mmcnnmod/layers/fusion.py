@@ -1,4 +1,4 @@
-"""The fusion: processed channels back into the full map (Section 3.3, equations 1 and 2)."""
+"""The fusion of the processed channels with the full map (Section 3.3, equations 1 and 2)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Fusion(nn.Module):
         self.mode = mode
 
     def forward(self, x: Tensor, processed: Tensor, index: Tensor) -> Tensor:
-        """Fuse.
+        """Fuse the processed channels with the input.
 
         Args:
             x (Tensor): The block's input, shape (N, C, H, W). It is not changed.
@@ -40,8 +40,8 @@ class Fusion(nn.Module):
             index (Tensor): The channels that were selected, shape (N, k).
 
         Returns:
-            Tensor: Shape, dtype and memory format of ``x``. A single channel that replaces another
-            tells torch no memory format; then the result is contiguous.
+            Tensor: The fused map, with the shape, dtype and memory format of ``x``. If a single
+            channel is replaced, torch cannot tell the format, and the result is contiguous.
         """
         processed = processed.to(x.dtype)
         rest = self.in_channels - self.k
@@ -52,13 +52,13 @@ class Fusion(nn.Module):
             others, joined = x.split([rest, self.k], dim=1)
             return torch.cat([others, self.join(joined, processed)], dim=1)
         target_index = index[:, :, None, None].expand_as(processed)
-        fused = x.clone()  # which keeps the memory format, as scatter would not
+        fused = x.clone()  # keeps the memory format, unlike scatter
         if self.mode == 'replace':
             return fused.scatter_(1, target_index, processed)
         return fused.scatter_add_(1, target_index, processed)
 
     def join(self, channels: Tensor, processed: Tensor) -> Tensor:
-        """The k channels of the result that the processed ones join."""
+        """Combine k channels of the input with the processed ones."""
         return processed if self.mode == 'replace' else channels + processed
 
     def extra_repr(self) -> str:

@@ -20,32 +20,32 @@ SELECTIONS = ('topk', 'random')
 
 
 class MoDBlock(nn.Module):
-    """Processes only k = C // c channels of its input; shapes never change.
+    """Processes only k = C // c channels of its input and keeps its shape.
 
-    The selector picks k channels per sample, a Conv-Block k wide processes them, the result is
-    multiplied by their scores (which is how the selector gets gradients) and fused with the input.
+    The selector picks k channels per sample and a Conv-Block of width k processes them. The result
+    is multiplied by their scores, which gives the selector gradients, and fused with the input.
 
     Args:
         in_channels (int): C, channels of input and output.
         conv_block (Callable[[int], nn.Module]): Builds the Conv-Block for a given k; it must map
             (N, k, H, W) to the same shape.
-        c (int): Divides the width: k = C // c. The paper takes the input width of the network's
+        c (int): The divisor in k = C // c. In the paper it is the input width of the network's
             first block, 64 for ResNet (Section 3.2, Table 10). Defaults to 64.
         r (int): Reduction inside the selector. Defaults to 16 (Section 3.1).
         position (str): 'first', 'last' or 'original', see :class:`Fusion`. Defaults to 'first'.
         fusion (str): 'add' or 'replace', see :class:`Fusion`. Defaults to 'add'.
-        selection (str): 'topk' by learned scores, or 'random', which builds no selector and
-            multiplies by no scores (Table 1, "MoD50 rand."). Defaults to 'topk'.
+        selection (str): 'topk' by learned scores, or 'random' without learned selector and scores
+            (Table 1, "MoD50 rand."). Defaults to 'topk'.
         drop_path (nn.Module, optional): Stochastic depth on the processed channels; only with
             ``fusion='add'``. Defaults to None.
         with_cp (bool): Gradient checkpointing: recompute the Conv-Block in the backward pass.
             Defaults to False.
-        name (str): How error messages call this block. Defaults to 'MoD block'.
+        name (str): The name of this block in error messages. Defaults to 'MoD block'.
 
     Raises:
-        ValueError: In one line, if an option is unknown, if ``in_channels``, ``c`` or ``r`` is no
-            positive integer, if ``c`` or ``r`` leaves no channel (C // c = 0 or C // r = 0), or if
-            ``drop_path`` is no module or does not go with ``fusion``.
+        ValueError: If an option is unknown, if ``in_channels``, ``c`` or ``r`` is not a positive
+            integer, if ``c`` or ``r`` leaves no channel (C // c = 0 or C // r = 0), or if
+            ``drop_path`` is not a module or is used with ``fusion='replace'``.
     """
 
     def __init__(
@@ -92,21 +92,21 @@ class MoDBlock(nn.Module):
             )
 
     def ensure_trainable_init(self) -> None:
-        """Make sure that the block can learn; to be called after any initialisation of layers."""
+        """Make sure that every layer can learn. Call this after any initialisation of layers."""
         init_first_unit_nonnegative_(self.conv_block)
         if isinstance(self.selector, ChannelSelector):
             self.selector.ensure_trainable_init()
 
     @torch.no_grad()
     def start_near_identity(self, factor: float) -> None:
-        """Make what the block adds smaller; after any initialisation of layers.
+        """Scale down what the block adds. Call this after any initialisation of layers.
 
-        With ``fusion='replace'`` nothing is done: there a weak block would erase channels.
+        With ``fusion='replace'`` this does nothing, because it would erase channels.
 
         Args:
-            factor (float): For the weight and bias of the last norm, or of the last convolution if
-                that comes later. A layer scale, which starts at 1e-6, is set to it instead. Not 0:
-                no gradient would pass the ReLU behind a norm.
+            factor (float): Multiplies the weight and bias of the last norm, or of the last
+                convolution if that comes later. A layer scale, which starts at 1e-6, is set to it
+                instead. It must not be 0: no gradient would pass the ReLU after the norm.
         """
         if self.fusion.mode == 'add':
             kinds = (nn.Conv2d, LayerScale)
@@ -119,7 +119,7 @@ class MoDBlock(nn.Module):
                     parameter.mul_(factor)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Refine k channels of the map.
+        """Process k channels of the map.
 
         Args:
             x (Tensor): Feature map of shape (N, C, H, W). It is not changed.
@@ -128,11 +128,11 @@ class MoDBlock(nn.Module):
             Tensor: The fused map, shape (N, C, H, W).
 
         Raises:
-            AssertionError: If the map is not of that shape.
+            AssertionError: If the map has another shape.
         """
         self.check_shape(x)
         index, scores = self.selector(x)
-        # By gather, with as many rows as the map has: exact at any batch, also when it is traced.
+        # gather is exact at any batch size even when it is traced.
         chosen = x.gather(1, index[:, :, None, None].expand_as(x[:, : self.k]))
         if self.with_cp and x.requires_grad:
             processed = checkpoint(self.conv_block, chosen, use_reentrant=False)
@@ -143,8 +143,8 @@ class MoDBlock(nn.Module):
         return self.fusion(x, self.drop_path(processed), index)
 
     def check_shape(self, x: Tensor) -> None:
-        """Fail in one line that names the block; an assertion, which tracers understand."""
-        if not torch.jit.is_tracing():  # which warns of every comparison of sizes
+        """Raise an error that names the block if the shape is wrong; tracers support assertions."""
+        if not torch.jit.is_tracing():  # it warns about every comparison of sizes
             torch._assert(
                 x.shape[1:-2] == (self.in_channels,),
                 f'{self.name}: expected an input of shape (N, {self.in_channels}, H, W)',
@@ -156,7 +156,7 @@ class MoDBlock(nn.Module):
 
 
 def check_mod_options(name, c, r, position, fusion, selection, width: int | None = None) -> None:
-    """Raise a ValueError unless these are options of a block, and of one of this width."""
+    """Raise a ValueError unless these are valid options of a block with this width."""
     check_choice(name, 'position', position, POSITIONS)
     check_choice(name, 'fusion', fusion, FUSIONS)
     check_choice(name, 'selection', selection, SELECTIONS)

@@ -14,15 +14,15 @@ class Placement:
     """The placement rule.
 
     Args:
-        rule (str): 'alternate': every stage begins with a standard block and every second block is
-            MoD (Section 3.4). 'every': every block that keeps its input's shape is MoD.
-            Defaults to 'alternate'.
-        stages (Sequence[int], optional): Only in these stages, counted from 0 as in
+        rule (str): 'alternate': every stage begins with a standard block, and every second block is
+            an MoD block (Section 3.4). 'every': every block that keeps the shape of its input is
+            an MoD block. Defaults to 'alternate'.
+        stages (Sequence[int], optional): The stages with MoD blocks, counted from 0 as in
             ``out_indices``. Defaults to None, all stages.
-        num_stages (int): Stages of the network. Defaults to 4.
+        num_stages (int): The number of stages in the network. Defaults to 4.
 
     Raises:
-        ValueError: If the rule is unknown or a stage is not one of the network's.
+        ValueError: If the rule or a stage is unknown.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class Placement:
 
         Args:
             stage (int): The stage, from 0.
-            keeps_shape (Sequence[bool]): For each block whether its output has its input's shape.
+            keeps_shape (Sequence[bool]): For each block, whether it keeps the shape of its input.
 
         Returns:
             list[int]: Positions in the stage, ascending.
 
         Raises:
-            ValueError: If the stage was chosen by hand and holds no such block.
+            ValueError: If the stage is one of ``stages`` and has no such block.
         """
         if stage not in self.stages:
             return []

@@ -10,7 +10,15 @@ from torch import nn
 
 from mmcnnmod.layers import MoDBlock
 
-from ..utils.networks import BN, CASES, CONVNEXT, Family, evaluating, images, mod_blocks
+from ..utils.networks import (
+    BN,
+    CASES,
+    CONVNEXT,
+    Family,
+    assert_every_mod_parameter_learns,
+    evaluating,
+    mod_blocks,
+)
 
 
 @pytest.fixture(params=CASES)
@@ -76,20 +84,7 @@ def test_every_block_that_keeps_its_shape(family):
 
 def test_every_parameter_of_every_mod_block_learns(family):
     torch.manual_seed(0)
-    network = family.build()
-    network.init_weights()
-    network.train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
-    ids = {id(parameter) for block in mod_blocks(network) for parameter in block.parameters()}
-    names = {name: p for name, p in network.named_parameters() if id(p) in ids}
-    learnt = set()
-    for _ in range(2):
-        optimizer.zero_grad()
-        out = network(images())[-1]
-        (out * torch.randn_like(out)).mean().backward()
-        learnt |= {name for name, parameter in names.items() if parameter.grad.any()}
-        optimizer.step()
-    assert set(names) == learnt
+    assert_every_mod_parameter_learns(family.build())
 
 
 def test_frozen_stages(family):

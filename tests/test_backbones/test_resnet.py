@@ -8,7 +8,7 @@ from torch import nn
 
 from mmcnnmod.layers import MoDBlock, RandomSelector
 
-from ..utils.networks import evaluating, images, mod_blocks
+from ..utils.networks import assert_every_mod_parameter_learns, evaluating, mod_blocks
 
 # Tables 1 and 7: million parameters with a classifier for 1000 classes; blocks of Table 5.
 PAPER = {
@@ -109,33 +109,7 @@ def test_every_parameter_of_every_mod_block_learns(
     network = backbones.ResNetMoD(
         depth=depth, zero_init_residual=zero_init_residual, norm_eval=norm_eval
     )
-    network.init_weights()
-    network.train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
-    blocks = {id(parameter) for block in mod_blocks(network) for parameter in block.parameters()}
-    names = {name: p for name, p in network.named_parameters() if id(p) in blocks}
-    learnt = set()
-    for _ in range(2):
-        optimizer.zero_grad()
-        out = network(images())[-1]
-        (out * torch.randn_like(out)).mean().backward()
-        learnt |= {name for name, parameter in names.items() if parameter.grad.any()}
-        optimizer.step()
-    assert set(names) == learnt
-
-
-def test_a_checkpoint_is_not_touched_by_initialisation(backbones, tmp_path):
-    source = backbones.ResNetMoD(depth=18, **SMALL)
-    with torch.no_grad():
-        for parameter in source.parameters():
-            parameter.normal_()
-    torch.save(source.state_dict(), tmp_path / 'a.pth')
-    network = backbones.ResNetMoD(
-        depth=18, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth')), **SMALL
-    )
-    network.init_weights()
-    for name, tensor in network.state_dict().items():
-        assert torch.equal(tensor, source.state_dict()[name]), name
+    assert_every_mod_parameter_learns(network)
 
 
 def test_dense_blocks_keep_zero_init_residual(backbones):
@@ -172,14 +146,9 @@ def test_every_block_that_keeps_its_shape(backbones):
     ('options', 'words'),
     [
         ({'c': 512}, ['stage 0', 'width 256', 'c=512', '= 0']),
-        ({'c': True}, ['stage 0', 'width 256', 'c=True']),
-        ({'c': -1}, ['stage 0', 'width 256', 'c=-1']),
-        ({'c': 6.4}, ['stage 0', 'width 256', 'c=6.4']),
         ({'r': 257}, ['stage 0', 'width 256', 'c=64', 'r=257']),
-        ({'r': 0}, ['stage 0', 'width 256', 'c=64', 'r must be']),
         ({'position': 'front'}, ['stage 0', 'front', 'first, last, original']),
         ({'fusion': 'cat'}, ['stage 0', 'cat', 'add, replace']),
-        ({'selection': 'all'}, ['stage 0', 'all', 'topk, random']),
         ({'placement': 'none'}, ['none', 'alternate, every']),
         ({'mod_stages': (4,)}, ['stage 4', 'stages 0 to 3']),
         ({'depth': 49}, ['unknown depth 49', '18, 26, 34, 42, 50, 75, 86, 101, 152']),
@@ -202,15 +171,6 @@ def test_frozen_stages(backbones):
     assert all(parameter.requires_grad for parameter in network.layer3[1].parameters())
 
 
-def test_norm_eval(backbones):
-    network = backbones.ResNetMoD(depth=18, norm_eval=True, **SMALL)
-    network.train()
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert norms
-    assert not any(norm.training for norm in norms)
-    assert network.layer1[1].training
-
-
 @pytest.mark.parametrize('depth', [18, 50])
 def test_dilation_reaches_the_narrow_convolutions(backbones, depth):
     network = backbones.ResNetMoD(
@@ -225,21 +185,6 @@ def test_dilation_reaches_the_narrow_convolutions(backbones, depth):
     assert evaluating(network)(torch.rand(1, 3, 32, 32))[0].shape[-2:] == (4, 4)
 
 
-def test_with_cp_changes_no_gradient(backbones):
-    gradients = []
-    for with_cp in (False, True):
-        torch.manual_seed(0)
-        network = backbones.ResNetMoD(
-            depth=50, with_cp=with_cp, zero_init_residual=False, norm_eval=False, **SMALL
-        )
-        assert all(block.with_cp is with_cp for block in mod_blocks(network))
-        torch.manual_seed(1)
-        network(torch.rand(2, 3, 32, 32))[-1].square().sum().backward()
-        gradients.append([p.grad for p in network.parameters()])
-    for plain, recomputed in zip(*gradients, strict=True):
-        torch.testing.assert_close(plain, recomputed)
-
-
 def test_norm_and_conv_configs(backbones):
     network = backbones.ResNetMoD(
         depth=50,
@@ -252,19 +197,3 @@ def test_norm_and_conv_configs(backbones):
     assert all(type(m.conv).__name__ == 'ConvWS2d' for m in network.layer4[1].conv_block)
     assert isinstance(network.layer1[1].conv_block[0].norm, nn.GroupNorm)
     assert torch.isfinite(network(torch.rand(1, 3, 32, 32))[-1]).all()
-
-
-@pytest.mark.smoke
-def test_one_graph_and_channels_last(backbones):
-    torch.manual_seed(0)
-    network = evaluating(backbones.ResNetMoD(depth=26, **SMALL))
-    x = torch.rand(2, 3, 32, 32)
-    with torch.no_grad():
-        expected = network(x)[-1]
-        torch._dynamo.reset()
-        compiled = torch.compile(network, fullgraph=True, backend='aot_eager')
-        torch.testing.assert_close(compiled(x)[-1], expected)
-        last = network.to(memory_format=torch.channels_last)
-        torch.testing.assert_close(
-            last(x.to(memory_format=torch.channels_last))[-1], expected, rtol=1e-4, atol=1e-4
-        )

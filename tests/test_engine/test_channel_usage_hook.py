@@ -6,21 +6,20 @@ import textwrap
 
 import pytest
 import torch
-from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from torch.utils.data import DataLoader
 
 from mmcnnmod.analysis import mod_blocks
 from mmcnnmod.engine import ChannelUsageHook
 from mmcnnmod.engine.channel_usage_hook import SelectionCounter
 from mmcnnmod.errors import UserError
-from mmcnnmod.layers import MoDBlock, basic_block
 from mmcnnmod.toolboxes import MINIMUM_VERSIONS
 
-C, K = 8, 2
+from ..utils.training import CHANNELS as C
+from ..utils.training import TwoBlocks, bright_batches, brightest_block
+
 HOOK = 'ChannelUsageHook'
 
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -32,50 +31,10 @@ def _keep_scope(monkeypatch):
     monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
 
 
-class Brightest(nn.Module):
-    """Stands in for a selector: takes the k channels with the largest mean."""
-
-    def __init__(self):
-        super().__init__()
-        self.forwards = 0
-
-    def forward(self, x):
-        self.forwards += 1
-        top, index = x.mean((2, 3)).topk(K)
-        return index, top.sigmoid()
-
-
-def make_block(with_cp=False):
-    block = MoDBlock(C, basic_block, c=C // K, r=1, with_cp=with_cp)
-    block.selector = Brightest()
-    return block
-
-
-class Tiny(BaseModel):
-    """Two MoD blocks that see the images as they are: the batch decides what is selected."""
-
-    def __init__(self, with_cp=False):
-        super().__init__()
-        self.backbone = nn.ModuleDict({'one': make_block(with_cp), 'two': make_block(with_cp)})
-
-    def forward(self, inputs, data_samples=None, mode='tensor'):
-        inputs = inputs.requires_grad_()  # or gradient checkpointing does nothing
-        sums = [block(inputs).sum() for block in self.backbone.values()]
-        return dict(loss=sum(sums)) if mode == 'loss' else [0]
-
-
-def batches(*bright):
-    """One batch of one image for each pair of bright channels."""
-    images = [torch.zeros(C, 4, 4) for _ in bright]
-    for image, channels in zip(images, bright, strict=True):
-        image[list(channels)] = torch.rand(K, 4, 4) + 1
-    return DataLoader([dict(inputs=image) for image in images], batch_size=1)
-
-
 def train(work_dir, loader, iters, hook=None, model=None, **options):
     """Train; gives what the hook left in scalars.json."""
     runner = Runner(
-        model=model or Tiny(),
+        model=model or TwoBlocks(),
         work_dir=str(work_dir),
         train_dataloader=loader,
         train_cfg=dict(by_epoch=False, max_iters=iters, val_interval=1),
@@ -100,7 +59,9 @@ def shares(scalars):
 def test_a_config_of_any_toolbox_can_name_it(tmp_path, scope):
     if scope:
         pytest.importorskip(scope)
-    scalars = train(tmp_path, batches((0, 1), (0, 2)), 2, dict(interval=2), default_scope=scope)
+    scalars = train(
+        tmp_path, bright_batches((0, 1), (0, 2)), 2, dict(interval=2), default_scope=scope
+    )
     assert len(scalars) == 1
     assert scalars[0].pop('step') == 2
     # Out of 4 selections channel 0 has 2, the channels 1 and 2 have 1 each: 1.5 bit.
@@ -113,51 +74,53 @@ def test_a_config_of_any_toolbox_can_name_it(tmp_path, scope):
 
 
 def test_each_log_is_about_the_images_since_the_last(tmp_path):
-    loader = batches((0, 1), (2, 3), (4, 5), (4, 5), (6, 7))
+    loader = bright_batches((0, 1), (2, 3), (4, 5), (4, 5), (6, 7))
     scalars = train(tmp_path, loader, 5, dict(interval=2))
     assert shares(scalars) == {2: 4 / C, 4: 2 / C, 5: 2 / C}  # 5: what is left at the end
 
 
 def test_only_the_iterations_to_record(tmp_path):
-    loader = batches((0, 1), (2, 3), (4, 5), (6, 7))
+    loader = bright_batches((0, 1), (2, 3), (4, 5), (6, 7))
     scalars = train(tmp_path, loader, 4, dict(interval=4, record_interval=2))
     assert shares(scalars) == {4: 4 / C}
 
 
 def test_validation_is_not_counted(tmp_path):
     validation = dict(
-        val_dataloader=batches((4, 5), (6, 7)),
+        val_dataloader=bright_batches((4, 5), (6, 7)),
         val_cfg=dict(),
         val_evaluator=dict(type='DumpResults', out_file_path=str(tmp_path / 'results.pkl')),
     )
-    model = Tiny()
-    scalars = train(tmp_path, batches((0, 1), (0, 1)), 2, dict(interval=2), model, **validation)
+    model = TwoBlocks()
+    scalars = train(
+        tmp_path, bright_batches((0, 1), (0, 1)), 2, dict(interval=2), model, **validation
+    )
     assert shares(scalars) == {2: 2 / C}
     assert model.backbone['one'].selector.forwards == 2 + 2 * 2
 
 
 def test_resumed_training_logs_its_own_images(tmp_path):
-    loader = batches((0, 1), (2, 3), (4, 5), (6, 7))
+    loader = bright_batches((0, 1), (2, 3), (4, 5), (6, 7))
     assert shares(train(tmp_path / 'first', loader, 2, dict(interval=3))) == {2: 4 / C}
     resumed = train(
-        tmp_path / 'second', batches((0, 1), (0, 1)), 4, dict(interval=3),
+        tmp_path / 'second', bright_batches((0, 1), (0, 1)), 4, dict(interval=3),
         resume=True, load_from=str(tmp_path / 'first' / 'iter_2.pth'),
     )  # fmt: skip
     assert shares(resumed) == {3: 2 / C, 4: 2 / C}
 
 
 def test_nothing_stays_attached(tmp_path):
-    model = Tiny()
-    train(tmp_path, batches((0, 1)), 1, model=model)
+    model = TwoBlocks()
+    train(tmp_path, bright_batches((0, 1)), 1, model=model)
     assert not any(block.selector._forward_hooks for block in mod_blocks(model).values())
 
 
 @pytest.mark.parametrize('with_cp', [False, True])
 @pytest.mark.parametrize('around', [False, True])
 def test_gradient_checkpointing_and_autocast(with_cp, around):
-    block = make_block(with_cp)
+    block = brightest_block(with_cp)
     counter = SelectionCounter(block, torch.device('cpu'))
-    images = next(iter(batches((3, 6))))['inputs'].requires_grad_()
+    images = next(iter(bright_batches((3, 6))))['inputs'].requires_grad_()
     for listening in (True, False):
         counter.listening = listening
         with torch.autocast('cpu', torch.bfloat16):
@@ -169,7 +132,7 @@ def test_gradient_checkpointing_and_autocast(with_cp, around):
 
 def test_compiled_training(tmp_path):
     """As mmengine's `compile` option does it; the backend only traces."""
-    loader = batches((0, 1), (2, 3), (4, 5), (6, 7))
+    loader = bright_batches((0, 1), (2, 3), (4, 5), (6, 7))
     compiled = dict(compile=dict(backend='aot_eager'))
     scalars = train(tmp_path, loader, 4, dict(interval=2, record_interval=2), cfg=compiled)
     assert shares(scalars) == {2: 2 / C, 4: 2 / C}
@@ -182,18 +145,18 @@ TWO_PROCESSES = """
     from mmengine.model import MMDistributedDataParallel
     from mmengine.optim import OptimWrapper
     from mmcnnmod.engine import ChannelUsageHook
-    from tests.test_engine.test_channel_usage_hook import Tiny, batches
+    from tests.utils.training import TwoBlocks, bright_batches
 
     rank = int(sys.argv[2])
     torch.distributed.init_process_group('gloo', 'file://' + sys.argv[1], rank=rank, world_size=2)
-    model = MMDistributedDataParallel(Tiny(), device_ids=None)
+    model = MMDistributedDataParallel(TwoBlocks(), device_ids=None)
     visualizer = SimpleNamespace(add_scalars=lambda scalars, step: print(step, scalars))
     runner = SimpleNamespace(model=model, visualizer=visualizer, iter=0)
     hook = ChannelUsageHook(interval=1)
     hook.before_train(runner)
     hook.before_train_iter(runner, 0)
     optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
-    model.train_step(next(iter(batches([(0, 1), (0, 5)][rank]))), optimizer)
+    model.train_step(next(iter(bright_batches([(0, 1), (0, 5)][rank]))), optimizer)
     hook.after_train_iter(runner, 0)
     torch.distributed.barrier()
 """
@@ -214,10 +177,10 @@ def test_two_processes_add_up(run_python, tmp_path):
 
 
 def test_a_network_without_mod_blocks(tmp_path):
-    model = Tiny()
+    model = TwoBlocks()
     model.backbone = nn.ModuleDict({'one': nn.Conv2d(C, C, 1)})
     with pytest.raises(UserError, match='no MoD block; take the hook out'):
-        train(tmp_path, batches((0, 1)), 1, model=model)
+        train(tmp_path, bright_batches((0, 1)), 1, model=model)
 
 
 @pytest.mark.parametrize('options', [dict(interval=0), dict(record_interval=1.5)])

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
 from mmengine.registry import MODEL_WRAPPERS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
@@ -11,19 +10,11 @@ from torch.utils.data import DataLoader
 from mmcnnmod.errors import UserError
 from mmcnnmod.ops import DeployedMoDBlock
 
+from ..utils.training import BackboneModel
+
 SMALL = dict(depth=18, base_channels=16, stem_channels=16, c=4)
 
 pytestmark = pytest.mark.filterwarnings('ignore')
-
-
-class Model(BaseModel):
-    def __init__(self, backbone):
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, inputs, data_samples=None, mode='tensor'):
-        out = self.backbone(inputs)[-1]
-        return dict(loss=out.square().mean()) if mode == 'loss' else [*out]
 
 
 def make_runner(model, work_dir, name, **options):
@@ -56,7 +47,7 @@ def seen(monkeypatch):
         found.append((deployed, images, out))
         return [None]
 
-    monkeypatch.setattr(Model, 'test_step', test_step)
+    monkeypatch.setattr(BackboneModel, 'test_step', test_step)
     return found
 
 
@@ -71,14 +62,14 @@ class Halve(Hook):
 def test_the_averaged_weights_are_deployed_and_the_model_is_given_back(backbones, tmp_path, seen):
     ema = dict(type='EMAHook', momentum=0.5)
     torch.manual_seed(0)
-    trained = Model(backbones.ResNetMoD(**SMALL, norm_eval=False))
+    trained = BackboneModel(backbones.ResNetMoD(**SMALL, norm_eval=False))
     make_runner(trained, tmp_path, 'train', custom_hooks=[ema]).train()
     checkpoint = str(tmp_path / 'iter_4.pth')
     averaged = torch.load(checkpoint, weights_only=False)['state_dict']
 
     for name, hooks in (('plain', []), ('deployed', [dict(type='DeployHook')])):
         torch.manual_seed(1)
-        model = Model(backbones.ResNetMoD(**SMALL, norm_eval=False))
+        model = BackboneModel(backbones.ResNetMoD(**SMALL, norm_eval=False))
         runner = make_runner(
             model, tmp_path, name, custom_hooks=[ema, Halve(), *hooks], load_from=checkpoint
         )
@@ -106,7 +97,7 @@ class Wrapper(torch.nn.Module):
 
 
 def test_the_model_is_taken_out_of_its_wrapper(backbones, tmp_path, seen):
-    model = Model(backbones.ResNetMoD(**SMALL))
+    model = BackboneModel(backbones.ResNetMoD(**SMALL))
     runner = make_runner(model, tmp_path, 'wrapped', custom_hooks=[dict(type='DeployHook')])
     wrapper = runner.model = Wrapper(model)
     runner.test()
@@ -116,7 +107,7 @@ def test_the_model_is_taken_out_of_its_wrapper(backbones, tmp_path, seen):
 
 
 def test_a_model_without_mod_backbone_is_refused_in_one_line(tmp_path, seen):
-    model = Model(torch.nn.Conv2d(3, 3, 1))
+    model = BackboneModel(torch.nn.Conv2d(3, 3, 1))
     runner = make_runner(model, tmp_path, 'dense', custom_hooks=[dict(type='DeployHook')])
-    with pytest.raises(UserError, match=r'^Model has no MoD backbone [^\n]*$'):
+    with pytest.raises(UserError, match=r'^BackboneModel has no MoD backbone [^\n]*$'):
         runner.test()

@@ -9,8 +9,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmcnnmod.engine import ReestimateNormsHook
-from mmcnnmod.engine.norm_statistics import reestimate_norms
+from mmcnnmod.engine.reestimate_norms_hook import reestimate_norms
 from mmcnnmod.errors import UserError
+
+from ..utils.training import BackboneModel
 
 SMALL = dict(depth=18, base_channels=16, stem_channels=16)
 
@@ -56,20 +58,11 @@ def test_statistics_are_those_of_the_batches_frozen_or_not(backbones):
     assert trainable == {name: p.requires_grad for name, p in network.named_parameters()}
 
 
-class Model(BaseModel):
-    def __init__(self, backbone):
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, inputs, data_samples=None, mode='tensor'):
-        return dict(loss=self.backbone(inputs)[-1].mean())
-
-
 def train(network, work_dir, seed, epochs=1, loading=None, loop=None, **options):
     torch.manual_seed(seed)
     images = [dict(inputs=torch.rand(3, 32, 32)) for _ in range(8)]
     Runner(
-        model=Model(network),
+        model=BackboneModel(network),
         work_dir=str(work_dir),
         train_dataloader=DataLoader(images, batch_size=4, **(loading(images) if loading else {})),
         train_cfg=loop or dict(by_epoch=True, max_epochs=epochs),

@@ -1,8 +1,5 @@
-"""Checkpoints that are whole, and trainings that end as if they had not been interrupted."""
+"""Checkpoints are always complete, and old ones are removed."""
 
-import gc
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -15,174 +12,7 @@ from mmcnnmod.engine import safe_checkpoint_hook
 from mmcnnmod.errors import UserError
 
 from ..utils.mmengine_run import assert_same
-from ..utils.training import make_runner
-
-RESULT = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'training_state')
-
-
-class StopAt(Hook):
-    """Ends a training as a crash does, after the checkpoint of an iteration."""
-
-    priority = 'LOWEST'
-
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def after_train_iter(self, runner, *_, **__):
-        if runner.iter + 1 == self.iteration:
-            raise KeyboardInterrupt
-
-
-class SignalAt(StopAt):
-    """Sends SIGTERM to this process."""
-
-    priority = 'NORMAL'
-
-    def after_train_iter(self, runner, *_, **__):
-        if runner.iter + 1 == self.iteration:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-class SignalInValidation(StopAt):
-    priority = 'NORMAL'
-
-    def after_val_iter(self, runner, batch_idx, *_, **__):
-        if runner.iter == self.iteration and batch_idx == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def after_train_iter(self, *_, **__):
-        pass
-
-
-@pytest.fixture(autouse=True)
-def sync_at_once(monkeypatch):
-    """A busy disk takes seconds."""
-    monkeypatch.setattr(os, 'fsync', lambda descriptor: None)
-
-
-@pytest.fixture(autouse=True)
-def signals():
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-def last(work_dir):
-    return Path((work_dir / 'last_checkpoint').read_text())
-
-
-def result(work_dir):
-    content = read_checkpoint(last(work_dir))
-    return {key: content[key] for key in RESULT if key in content}
-
-
-def interrupted(work_dir, iteration, **options):
-    hooks = [StopAt(iteration), *options.pop('hooks', [])]
-    with pytest.raises(KeyboardInterrupt):
-        make_runner(work_dir, hooks=hooks, **options).train()
-
-
-EACH_ITERATION = dict(by_epoch=False, interval=1)
-
-
-@pytest.mark.parametrize(
-    'options',
-    [
-        dict(by_epoch=False),
-        dict(by_epoch=False, sampler='InfiniteSampler'),
-        dict(checkpoint=EACH_ITERATION),
-        dict(checkpoint=EACH_ITERATION, ema=True, amp=True),
-        dict(checkpoint=dict(by_epoch=False, interval=1, save_best='acc'), ema=True),
-        dict(by_epoch=False, checkpoint=dict(save_best='acc')),
-        dict(by_epoch=False, checkpoint=dict(save_best='acc', rule='less')),
-        dict(checkpoint=dict(**EACH_ITERATION, save_best='acc', rule='less')),
-        dict(by_epoch=False, val=False),
-    ],
-    ids=lambda options: '-'.join(map(str, options)),
-)
-@pytest.mark.parametrize('iteration', [1, 4, 6, 8, 'the last'])
-def test_the_end_is_the_same(tmp_path, options, iteration):
-    if iteration == 'the last':  # before its validation
-        iteration = 10 if options.get('by_epoch') is False else 12
-    resume_and_compare(tmp_path, options, iteration)
-
-
-@pytest.mark.parametrize(
-    'options',
-    [
-        dict(by_epoch=False, sampler='InfiniteSampler', ema=True, amp=True),
-        dict(checkpoint=EACH_ITERATION, ema=True),
-    ],
-    ids=lambda options: '-'.join(map(str, options)),
-)
-def test_the_end_is_the_same_with_workers(tmp_path, options, monkeypatch):
-    # torch waits that long for each worker of a loader that is collected as garbage.
-    monkeypatch.setattr(torch.utils.data._utils, 'MP_STATUS_CHECK_INTERVAL', 0.1)
-    resume_and_compare(tmp_path, dict(options, workers=2), 6)
-    gc.collect()
-
-
-def resume_and_compare(tmp_path, options, iteration):
-    make_runner(tmp_path / 'whole', **options).train()
-    interrupted(tmp_path / 'cut', iteration, **options)
-    found = last(tmp_path / 'cut')
-    assert read_checkpoint(found)['meta']['iter'] == iteration
-    make_runner(tmp_path / 'cut', resume=str(found), **options).train()
-    assert_same(result(tmp_path / 'whole'), result(tmp_path / 'cut'))
-
-
-def test_the_end_is_the_same_by_epochs(tmp_path):
-    make_runner(tmp_path / 'whole').train()
-    interrupted(tmp_path / 'cut', 6)  # in the second epoch of three
-    make_runner(tmp_path / 'cut', resume=str(last(tmp_path / 'cut'))).train()
-    assert_same(result(tmp_path / 'whole'), result(tmp_path / 'cut'))
-
-
-def test_the_seed_of_a_config_without_one_is_kept(tmp_path):
-    """mmengine chooses one; the order of the data must go on with it."""
-    options = dict(by_epoch=False, sampler='InfiniteSampler')
-    make_runner(tmp_path / 'whole', seed=3, **options).train()
-    interrupted(tmp_path / 'cut', 6, seed=3, **options)
-    make_runner(tmp_path / 'cut', seed=None, resume=str(last(tmp_path / 'cut')), **options).train()
-    assert_same(result(tmp_path / 'whole'), result(tmp_path / 'cut'))
-
-
-def test_workers_do_not_change_what_is_learnt(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.utils.data._utils, 'MP_STATUS_CHECK_INTERVAL', 0.1)
-    for workers in (0, 2):
-        make_runner(tmp_path / f'{workers}', workers=workers).train()
-    gc.collect()
-    assert_same(result(tmp_path / '0'), result(tmp_path / '2'))
-
-
-def test_each_epoch_has_other_random_numbers(tmp_path):
-    class Look(Hook):
-        batches = []
-
-        def before_train_iter(self, runner, batch_idx, data_batch):
-            self.batches.append(data_batch['inputs'][:, 1])
-
-    make_runner(tmp_path, hooks=[Look()], val=False).train()
-    numbers = torch.cat(Look.batches).tolist()
-    assert len(set(numbers)) == len(numbers) == 3 * 11
-
-
-@pytest.mark.parametrize(('options', 'asked'), [
-    (dict(), 3), (dict(by_epoch=False), 3),  # after iterations 4, 8 and 10
-])  # fmt: skip
-def test_the_validation_after_a_checkpoint_is_made_up_for(tmp_path, options, asked):
-    """Killed after a checkpoint and before the validation that comes next."""
-    counts = []
-
-    class Stop(Hook):
-        def before_val(self, runner):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        make_runner(tmp_path, hooks=[Stop()], **options).train()
-    assert read_checkpoint(last(tmp_path))['meta']['iter'] == 4
-    make_runner(tmp_path, resume=str(last(tmp_path)), asked=counts, **options).train()
-    assert len(counts) == asked
+from ..utils.training import interrupted, last, make_runner, result, resumed
 
 
 @pytest.mark.parametrize('checkpoint', [
@@ -190,7 +20,7 @@ def test_the_validation_after_a_checkpoint_is_made_up_for(tmp_path, options, ask
 ])  # fmt: skip
 @pytest.mark.parametrize('moment', ['before', 'after'])
 def test_killed_while_writing(tmp_path, monkeypatch, checkpoint, moment):
-    """At any moment there is a whole checkpoint, and nothing else under a checkpoint's name."""
+    """Files with the name of a checkpoint are always complete."""
     options = dict(by_epoch=False, checkpoint=checkpoint)
     make_runner(tmp_path / 'whole', **options).train()
     rename, count = Path.replace, 0
@@ -222,7 +52,7 @@ def test_killed_while_writing(tmp_path, monkeypatch, checkpoint, moment):
             continue
         if (work_dir / 'last_checkpoint').exists():
             assert last(work_dir).exists()
-            make_runner(work_dir, resume=str(last(work_dir)), **options).train()
+            resumed(work_dir, **options).train()
             assert_same(result(tmp_path / 'whole'), result(work_dir))
             regular = list(work_dir.glob('iter_*.pth'))
             assert len(regular) == checkpoint['max_keep_ckpts']
@@ -258,78 +88,6 @@ def test_a_disk_that_is_full(tmp_path, monkeypatch):
     assert not list(tmp_path.glob('.partial-*'))
 
 
-def test_checkpoints_of_mmengines_hook_resume(tmp_path, caplog):
-    plain = dict(by_epoch=False, sampler='InfiniteSampler', checkpoint=dict(type='CheckpointHook'))
-    make_runner(tmp_path / 'whole', by_epoch=False, sampler='InfiniteSampler').train()
-    interrupted(tmp_path, 6, **plain)
-    runner = make_runner(
-        tmp_path, by_epoch=False, sampler='InfiniteSampler', resume=str(last(tmp_path))
-    )
-    lines = warnings_of(runner)
-    runner.train()
-    assert runner.iter == 10
-    whole, cut = (result(path)['state_dict'] for path in (tmp_path / 'whole', tmp_path))
-    assert not torch.equal(whole['layers.0.weight'], cut['layers.0.weight'])  # as the line says
-    assert len(lines) == 1
-    assert 'not restored: random states, which the checkpoint does not hold' in lines[0]
-
-
-def test_what_is_in_memory_only_is_said(tmp_path):
-    options = dict(by_epoch=False, wrapper=dict(accumulative_counts=4))
-    options['hooks'] = [dict(type='EarlyStoppingHook', monitor='acc')]
-    interrupted(tmp_path, 6, **options)
-    runner = make_runner(tmp_path, resume=str(last(tmp_path)), **options)
-    lines = warnings_of(runner)
-    runner.train()
-    assert 'the gradients of 2 iterations that were accumulated; what EarlyStopping' in lines[0]
-
-
-def warnings_of(runner):
-    lines = []
-    runner.logger.warning = lines.append
-    return lines
-
-
-@pytest.mark.parametrize('options', [
-    dict(by_epoch=False), dict(), dict(ema=True), dict(by_epoch=False, ema=True)
-])  # fmt: skip
-@pytest.mark.parametrize('when', [SignalAt, SignalInValidation])
-def test_sigterm(tmp_path, options, when):
-    """A checkpoint is written at once, be it in the middle of an epoch or of a validation."""
-    stop = dict(type='TerminationHook')
-    # Seldom, so that there would be none.
-    options = dict(checkpoint=dict(interval=100), **options)
-    make_runner(tmp_path / 'whole', **options).train()
-    iteration = 6 if when is SignalAt else 8
-    runner = make_runner(tmp_path / 'cut', hooks=[stop, when(iteration)], **options)
-    lines = warnings_of(runner)
-    with pytest.raises(SystemExit) as end:
-        runner.train()
-    assert end.value.code == 143
-    found = last(tmp_path / 'cut')
-    assert f'after iteration {iteration}: checkpoint {found} is written' in lines[-1]
-    make_runner(tmp_path / 'cut', hooks=[stop], resume=str(found), **options).train()
-    assert_same(result(tmp_path / 'whole'), result(tmp_path / 'cut'))
-    regular = 'iter_10.pth' if options.get('by_epoch') is False else 'epoch_3.pth'
-    assert last(tmp_path / 'cut').name == regular
-
-
-def test_a_checkpoint_in_the_middle_of_an_epoch_goes_when_the_next_is_there(tmp_path):
-    options = dict(checkpoint=dict(max_keep_ckpts=1))
-    names = []
-    for iteration in (5, 7, None):  # the second of three epochs has 5 to 8
-        hooks = [dict(type='TerminationHook'), *([SignalAt(iteration)] if iteration else [])]
-        resume = str(last(tmp_path)) if names else None
-        runner = make_runner(tmp_path, hooks=hooks, resume=resume, **options)
-        if iteration:
-            with pytest.raises(SystemExit):
-                runner.train()
-        else:
-            runner.train()
-        names.append(sorted(path.name for path in tmp_path.glob('*.pth')))
-    assert names == [['epoch_1.pth', 'iter_5.pth'], ['epoch_1.pth', 'iter_7.pth'], ['epoch_3.pth']]
-
-
 def test_processes_that_found_different_checkpoints(tmp_path, monkeypatch):
     """Two hosts, and the second one's work dir is older."""
     monkeypatch.setattr(
@@ -340,39 +98,8 @@ def test_processes_that_found_different_checkpoints(tmp_path, monkeypatch):
     assert not list(tmp_path.glob('*.pth'))
 
 
-def test_data_of_less_than_a_batch(tmp_path):
-    """mmengine's own loop goes round without an end."""
-    runner = make_runner(tmp_path, by_epoch=False, drop_last=True, batch_size=12, val=False)
-    with pytest.raises(UserError, match='make no batch: take a smaller batch_size'):
-        runner.train()
-
-
-@pytest.mark.parametrize('by_epoch', [True, False])
-def test_sigterm_in_a_validation_that_is_made_up_for(tmp_path, by_epoch):
-    """It comes before any other step of a resumed training."""
-
-    class Kill(Hook):
-        def before_val(self, runner):
-            raise KeyboardInterrupt
-
-    options = dict(by_epoch=by_epoch)
-    stop = dict(type='TerminationHook')
-    make_runner(tmp_path / 'whole', **options).train()
-    with pytest.raises(KeyboardInterrupt):
-        make_runner(tmp_path / 'cut', hooks=[Kill()], **options).train()
-    runner = make_runner(
-        tmp_path / 'cut', resume=str(last(tmp_path / 'cut')), hooks=[stop, SignalInValidation(4)],
-        **options,
-    )  # fmt: skip
-    with pytest.raises(SystemExit) as end:
-        runner.train()
-    assert end.value.code == 143
-    make_runner(tmp_path / 'cut', resume=str(last(tmp_path / 'cut')), **options).train()
-    assert_same(result(tmp_path / 'whole'), result(tmp_path / 'cut'))
-
-
 def test_the_best_checkpoint_of_another_folder_stays(tmp_path):
-    """A checkpoint of a stranger may name anything as the best one so far."""
+    """A checkpoint may name any path as the best one so far."""
     thesis = tmp_path / 'best_thesis'
     thesis.mkdir()
     options = dict(checkpoint=dict(save_best='acc', rule='less'))
@@ -386,72 +113,8 @@ def test_the_best_checkpoint_of_another_folder_stays(tmp_path):
     assert list((tmp_path / 'run').glob('best_*.pth'))
 
 
-@pytest.mark.parametrize('position', [10**9, 625, -5, 'nothing', None])
-def test_random_states_that_are_none(tmp_path, position):
-    """numpy would take any number, and read outside of its memory."""
-    interrupted(tmp_path, 6, by_epoch=False)
-    content = torch.load(last(tmp_path), weights_only=False)
-    (states,) = content['training_state']['random']
-    kind, keys, _, *rest = states['numpy']
-    states['numpy'] = (kind, keys, position, *rest)
-    torch.save(content, last(tmp_path))
-    with pytest.raises(UserError, match=r'iter_6\.pth: its training_state cannot be restored'):
-        make_runner(tmp_path, by_epoch=False, resume=str(last(tmp_path))).train()
-
-
-def test_the_order_of_a_sampler_that_cannot_be_put_back_is_said(tmp_path):
-    """torch's own shuffling draws the order from a generator whose state is gone by then."""
-    options = dict(checkpoint=EACH_ITERATION, loader=dict(shuffle=True))
-    interrupted(tmp_path, 6, **options)
-    runner = make_runner(tmp_path, resume=str(last(tmp_path)), **options)
-    lines = warnings_of(runner)
-    runner.train()
-    assert 'the order in which RandomSampler draws' in lines[0]
-
-
 def test_what_a_killed_write_has_left_is_removed(tmp_path):
     interrupted(tmp_path, 6, by_epoch=False)
     (tmp_path / '.partial-iter_7.pth').write_bytes(b'half')
-    make_runner(tmp_path, by_epoch=False, resume=str(last(tmp_path))).train()
+    resumed(tmp_path, by_epoch=False).train()
     assert not list(tmp_path.glob('.partial-*'))
-
-
-def test_what_a_training_forks_ends_by_sigterm(tmp_path):
-    """Such as the pool that scores detections."""
-
-    class Fork(Hook):
-        def after_train_iter(self, *_, **__):
-            read, write = os.pipe()
-            child = os.fork()
-            if not child:
-                os.write(write, b'.')
-                signal.pause()
-                os._exit(0)
-            os.read(read, 1)  # what is sent before it has been forked is lost
-            os.kill(child, signal.SIGTERM)
-            codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-
-    codes = []
-    make_runner(tmp_path, by_epoch=False, hooks=[dict(type='TerminationHook'), Fork()]).train()
-    assert codes == [-signal.SIGTERM] * 10
-
-
-def test_sigterm_needs_the_hook(tmp_path):
-    hooks = [dict(type='TerminationHook')]
-    with pytest.raises(UserError, match=r'needs .*SafeCheckpointHook'):
-        make_runner(tmp_path, hooks=hooks, checkpoint=dict(type='CheckpointHook')).train()
-
-
-@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
-def test_a_loss_that_is_no_number(tmp_path, bad):
-    class Spoil(Hook):
-        priority = 'HIGHEST'
-
-        def after_train_iter(self, runner, batch_idx, data_batch, outputs):
-            if runner.iter == 5:
-                outputs['loss'] = torch.tensor(bad)
-
-    options = dict(by_epoch=False, hooks=[dict(type='FiniteLossHook'), Spoil()])
-    with pytest.raises(UserError, match=rf'not finite in iteration 6 \(loss {bad}\): try a lower'):
-        make_runner(tmp_path, **options).train()
-    assert last(tmp_path).name == 'iter_5.pth'

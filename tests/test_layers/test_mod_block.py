@@ -1,11 +1,7 @@
 """The MoD block against the reference, and under everything that training does to a module."""
 
-from functools import partial
-
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from mmcv.cnn import ConvWS2d
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -44,25 +40,6 @@ def check_against_the_reference(block):
     torch.testing.assert_close(actual, expected)
     for grad, expected_grad in zip(grads, expected_grads, strict=True):
         torch.testing.assert_close(grad, expected_grad)
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    n=st.integers(0, 3),
-    width=st.integers(16, 70),
-    c=st.integers(1, 16),
-    height=st.integers(1, 7),
-    spread=st.integers(1, 7),
-    dilation=st.integers(1, 3),
-)
-def test_any_shape_in_eval_mode(n, width, c, height, spread, dilation):
-    block = make_block(width, partial(bottleneck, dilation=dilation), c=c).eval()
-    x = torch.rand(n, width, height, spread)
-    out = block(x)
-    assert out.shape == x.shape
-    k = width // c
-    assert torch.equal(out[:, k:], x[:, k:])
-    assert (out[:, :k] >= x[:, :k]).all()  # a ReLU's output times a score is what was added
 
 
 def test_input_is_left_alone():
@@ -120,9 +97,12 @@ def test_channels_last_is_kept(options):
         {'position': 'original'},
         {'selection': 'random'},
         {'fusion': 'replace', 'position': 'last'},
+        {'with_cp': True},
     ],
 )
 def test_compiles_as_one_graph(options):
+    if 'with_cp' in options and TORCH < (2, 4):
+        pytest.skip('torch 2.1 cannot compile a checkpointed BatchNorm')
     torch._dynamo.reset()
     block = make_block(**options)
     compiled = torch.compile(block, fullgraph=True, backend='aot_eager')
@@ -132,15 +112,6 @@ def test_compiles_as_one_graph(options):
     if 'selection' not in options:
         block.eval()
         torch.testing.assert_close(compiled(x), block(x))
-
-
-@pytest.mark.skipif(TORCH < (2, 4), reason='torch 2.1 cannot compile a checkpointed BatchNorm')
-def test_checkpointing_compiles():
-    torch._dynamo.reset()
-    compiled = torch.compile(make_block(with_cp=True), fullgraph=True, backend='aot_eager')
-    x = torch.rand(2, 32, 4, 4, requires_grad=True)
-    compiled(x).sum().backward()
-    assert x.grad is not None
 
 
 @pytest.mark.parametrize('selection', ['topk', 'random'])
@@ -189,10 +160,7 @@ def test_random_selection_is_redrawn_per_sample_and_repeatable(training):
     [
         ({'c': 33}, ['33', 'width 32', '= 0']),
         ({'c': 0}, ['c must be a positive integer']),
-        ({'c': -4}, ['c must be a positive integer', '-4']),
         ({'c': True}, ['c must be a positive integer', 'True']),
-        ({'c': 4.0}, ['c must be a positive integer', '4.0']),
-        ({'c': '4'}, ['c must be a positive integer']),
         ({'r': 33}, ['r=33', 'width 32', 'c=4']),
         ({'r': False}, ['r must be a positive integer']),
         ({'position': 'middle'}, ['middle', 'first, last, original']),

@@ -11,9 +11,15 @@ from mmcnnmod.toolboxes import is_absent
 
 CONVNEXT = dict(depths=[2, 2, 3, 2], channels=[16, 32, 64, 128])
 BN = dict(type='BN')
+BOTTLENECKS = dict(
+    depth=50, base_channels=16, stem_channels=16, zero_init_residual=False, norm_eval=False
+)
 # Toolbox, class and settings that keep it small.
 CASES = {
     'resnet': ('mmpretrain', 'ResNetMoD', dict(depth=18, base_channels=16, stem_channels=16)),
+    # Bottlenecks, in the other toolboxes.
+    'resnet-mmseg': ('mmseg', 'ResNetMoD', BOTTLENECKS),
+    'resnet-mmdet': ('mmdet', 'ResNetMoD', BOTTLENECKS),
     'resnet-cifar': (
         'mmpretrain', 'ResNetMoD_CIFAR', dict(depth=18, base_channels=16, stem_channels=16)
     ),
@@ -61,3 +67,20 @@ def mod_blocks(network):
 def images(size=64):
     """Four of different colours, as a data set has them, so that no channel is off in all."""
     return 0.3 * (torch.randn(4, 3, size, size) + torch.randn(4, 3, 1, 1))
+
+
+def assert_every_mod_parameter_learns(network):
+    """Every parameter of every MoD block has a gradient in at least one of the first two steps."""
+    network.init_weights()
+    network.train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    ids = {id(parameter) for block in mod_blocks(network) for parameter in block.parameters()}
+    names = {name: p for name, p in network.named_parameters() if id(p) in ids}
+    learnt = set()
+    for _ in range(2):
+        optimizer.zero_grad()
+        out = network(images())[-1]
+        (out * torch.randn_like(out)).mean().backward()
+        learnt |= {name for name, parameter in names.items() if parameter.grad.any()}
+        optimizer.step()
+    assert set(names) == learnt

@@ -1,8 +1,8 @@
-"""Python with the toolboxes imported: a program is a fork of it and starts at once.
+"""A server with the toolboxes imported, which runs programs in forks that start at once.
 
-Each line of its input says what to run and where; it answers with the exit code. When a program
-starts this interpreter again, as launchers do, that is a fork as well. Nothing of this project is
-imported: what a program needs of it, it still has to import.
+Each line of its input describes a program; it answers with the exit code. When a program starts
+the interpreter again, as launchers do, that is a fork as well. Nothing of this project is imported
+in advance, so programs import the current state.
 """
 
 import atexit
@@ -23,7 +23,7 @@ SECONDS = 600
 
 
 class ForkingPopen(subprocess.Popen):
-    """A process of this interpreter is a fork; any other program is started as ever."""
+    """Starts processes of this interpreter as forks, and other programs as usual."""
 
     def __init__(self, args, *more, env=None, pass_fds=(), forget=(), **options):
         if not isinstance(args, str) and args[0] == sys.executable:
@@ -32,14 +32,14 @@ class ForkingPopen(subprocess.Popen):
 
 
 def become(arguments, env, keep_open, forget):
-    """Do in a fork what the interpreter does with its arguments, and end."""
+    """In a fork, do what the interpreter does with these arguments, and exit."""
     code = 1
     try:
         begin = 3
         for kept in sorted(keep_open):
             os.closerange(begin, kept)
             begin = kept + 1
-        # Among them is the pipe by which Popen notices that the program runs.
+        # This includes the pipe that tells Popen that the program has started.
         os.closerange(begin, os.sysconf('SC_OPEN_MAX'))
         if env is not None:
             os.environ.clear()
@@ -91,18 +91,18 @@ def run(arguments):
 
 
 def read_indexes_once(packages=()):
-    """Keep what mmengine would read for every config that builds on one of a toolbox's own.
+    """Cache the model indexes that mmengine reads for every config based on a toolbox's config.
 
-    That is the toolbox's whole model index, half a second each time.
+    Reading one takes half a second.
 
     Args:
-        packages: The toolboxes whose index is read now.
+        packages: Toolboxes whose index is read at once.
     """
     from mmengine.config import utils
 
     utils.load = cache(utils.load)
     for package in packages:
-        with suppress(Exception):  # there is no config without a name
+        with suppress(Exception):  # the index is read, then the empty name is not found
             utils._get_cfg_metainfo(os.path.dirname(find_spec(package).origin), '')
 
 
@@ -129,7 +129,7 @@ if __name__ == '__main__':
     sys.path.pop(0)
     with redirect_stdout(sys.stderr):
         for name in STACK:
-            # What is missing or broken is for the program to tell.
+            # The program reports what is missing or broken.
             with suppress(Exception):
                 importlib.import_module(name)
         with suppress(Exception):
