@@ -10,6 +10,7 @@ from ..checkpoints import read_checkpoint
 from ..checkpoints.publishing import published, read_metrics, write_with_hash
 from ..toolboxes import MINIMUM_VERSIONS
 from ..version import __version__
+from .arguments import add_reading
 from .errors import one_line_errors
 
 
@@ -49,14 +50,7 @@ def publish_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='publish the weights themselves where EMAHook kept a moving average of them',
     )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='read a checkpoint that is refused because it could run any code on this machine',
-    )
-    parser.add_argument(
-        '--debug', action='store_true', help='show the traceback of an error as well'
-    )
+    add_reading(parser)
     return parser
 
 

@@ -23,7 +23,7 @@ from ..datasets import CheckedLoading
 from ..errors import UserError
 from . import preflight
 from .arguments import visualize_parser
-from .config import load_config
+from .config import innermost_datasets, load_config, require_keys
 from .errors import building_from, one_line_errors
 from .model import load_trained_model
 
@@ -40,12 +40,13 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         pictures = find_pictures(args.pictures)
         cfg = load_config(args)
-        cfg.optim_wrapper = None  # mixed precision in training is no reason to refuse a CPU here
+        require_keys(cfg, args.config, 'drawing', 'model', 'test_dataloader', 'visualizer')
+        take_files(cfg)
         preflight.check_device(cfg, args.device)
         preflight.check_work_dir(cfg)
         preflight.check_file(args.checkpoint)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            pipeline = file_pipeline(cfg)
+            pipeline = build_pipeline(cfg)
             model = load_trained_model(cfg, args)
             if args.deploy:
                 switch_to_deploy(model)
@@ -80,22 +81,28 @@ def find_pictures(paths: list[str]) -> list[Path]:
     return found
 
 
-def file_pipeline(cfg: Config) -> Compose:
-    """The test pipeline for files that have no annotations."""
-    dataset = next(preflight.innermost_datasets(cfg.test_dataloader))
+def take_files(cfg: Config) -> None:
+    """Change the config's test pipeline for files that have no annotations."""
+    dataset = next(innermost_datasets(cfg.test_dataloader))
     steps = [step for step in dataset['pipeline'] if 'Annotations' not in type_name(step)]
     if not any('LoadImage' in type_name(step) for step in steps):
         # A data set of arrays holds RGB images (CIFAR-10); files are read as BGR.
         steps.insert(0, dict(type='LoadImageFromFile'))
         cfg.data_preprocessor.to_rgb = True
+    dataset['pipeline'] = steps
+
+
+def build_pipeline(cfg: Config) -> Compose:
+    """The test pipeline, which names a file that it cannot read."""
+    dataset = next(innermost_datasets(cfg.test_dataloader))
     with building_from(f'config {cfg.filename}'):
-        transforms = [TRANSFORMS.build(step) for step in steps]
-    return Compose([CheckedLoading(transforms[0]), *transforms[1:]])
+        first, *others = [TRANSFORMS.build(step) for step in dataset['pipeline']]
+    return Compose([CheckedLoading(first), *others])
 
 
 def dataset_meta(cfg: Config, checkpoint: str) -> dict:
     """Names and colours of the classes: the checkpoint's, or else the data set's."""
-    dataset = next(preflight.innermost_datasets(cfg.test_dataloader))
+    dataset = next(innermost_datasets(cfg.test_dataloader))
     with DATASETS.switch_scope_and_registry(None) as registry:
         own = getattr(registry.get(dataset['type']), 'METAINFO', {})
     trained = read_checkpoint(checkpoint).get('meta', {}).get('dataset_meta') or {}

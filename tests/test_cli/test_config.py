@@ -8,7 +8,8 @@ from mmengine.config import Config
 
 from mmcnnmod.cli import config as edits
 from mmcnnmod.cli.arguments import train_parser
-from mmcnnmod.cli.preflight import data_paths, innermost_datasets
+from mmcnnmod.cli.config import innermost_datasets
+from mmcnnmod.cli.preflight import data_paths
 from mmcnnmod.cli.train import use_mixed_precision
 from mmcnnmod.errors import UserError
 
