@@ -9,6 +9,28 @@ from mmengine.config import DictAction
 
 from ..errors import cause
 
+# Options of several programs.
+SHARED = {
+    '--data-root': dict(
+        metavar='DIR', help="where the data set is, in place of the config's data_root"
+    ),
+    '--deploy': dict(
+        action='store_true',
+        help='run the deployed form of the MoD backbone: folded batch norms, and on a CPU one '
+        'operator for each MoD block',
+    ),
+    '--device': dict(
+        choices=['auto', 'cpu', 'cuda'],
+        default='auto',
+        help='auto takes the GPU if there is one; cuda refuses to run without',
+    ),
+    '--trust-checkpoint': dict(
+        action='store_true',
+        help='read checkpoints that are refused because they could run any code on this machine',
+    ),
+    '--debug': dict(action='store_true', help='show the traceback of an error, too'),
+}
+
 
 def train_parser() -> argparse.ArgumentParser:
     """Options of tools/train.py."""
@@ -66,7 +88,7 @@ def test_parser() -> argparse.ArgumentParser:
     parser.add_argument('--interval', type=int, default=1, help='draw every n-th sample')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds to show each window')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
-    add_deploy(parser)
+    add_shared(parser, '--deploy')
     return parser
 
 
@@ -76,7 +98,7 @@ def channel_usage_parser() -> argparse.ArgumentParser:
         'Count how often an MoD block selects each of its channels, per class and over all; write '
         'a CSV and a picture like Fig. 4 of the paper.'
     )
-    add_data_root(parser, '--data')
+    parser.add_argument('--data', '--data-root', dest='data_root', **SHARED['--data-root'])
     parser.add_argument(
         '--split', choices=['train', 'val', 'test'], default='val', help='default val'
     )
@@ -99,8 +121,14 @@ def channel_usage_parser() -> argparse.ArgumentParser:
         help="images drawn of each of the data set's classes; default 50, as in the paper",
     )
     parser.add_argument('--seed', type=int, default=0, help='for drawing the images; default 0')
-    add_out_dir(parser, 'folder of the CSV and the picture; default work_dirs/CONFIG')
-    add_device(parser)
+    parser.add_argument(
+        '--out-dir',
+        '--work-dir',
+        dest='work_dir',
+        metavar='DIR',
+        help='folder of the CSV and the picture; default work_dirs/CONFIG',
+    )
+    add_shared(parser, '--device')
     add_cfg_options(parser)
     return parser
 
@@ -109,14 +137,18 @@ def visualize_parser() -> argparse.ArgumentParser:
     """Options of tools/visualize.py."""
     parser = config_parser('Predict for pictures and draw the classes, label maps or boxes.')
     parser.add_argument('pictures', nargs='+', metavar='PICTURE', help='image files or folders')
-    add_out_dir(
-        parser, 'folder for the pictures; default work_dirs/visualize', 'work_dirs/visualize'
+    parser.add_argument(
+        '--out-dir',
+        '--work-dir',
+        dest='work_dir',
+        metavar='DIR',
+        default='work_dirs/visualize',
+        help='folder for the pictures; default work_dirs/visualize',
     )
     parser.add_argument(
         '--score-thr', type=float, default=0.3, help='detectors: lowest score drawn; default 0.3'
     )
-    add_deploy(parser)
-    add_device(parser)
+    add_shared(parser, '--deploy', '--device')
     add_cfg_options(parser)
     return parser
 
@@ -156,9 +188,8 @@ def config_parser(description: str, checkpoint: bool = True) -> argparse.Argumen
 def add_common(parser: argparse.ArgumentParser) -> None:
     """The options of every program that runs a data set through a network."""
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and scores')
-    add_data_root(parser)
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
-    add_device(parser)
+    add_shared(parser, '--data-root', '--device')
     parser.add_argument(
         '--no-pin-memory', action='store_true', help='do not pin memory in the data loaders'
     )
@@ -168,41 +199,10 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def add_data_root(parser: argparse.ArgumentParser, *aliases: str) -> None:
-    """--data-root."""
-    parser.add_argument(
-        '--data-root',
-        *aliases,
-        metavar='DIR',
-        help="where the data set is, in place of the config's data_root",
-    )
-
-
-def add_out_dir(parser: argparse.ArgumentParser, text: str, default: str | None = None) -> None:
-    """--out-dir, which is the config's work dir."""
-    parser.add_argument(
-        '--out-dir', '--work-dir', dest='work_dir', metavar='DIR', default=default, help=text
-    )
-
-
-def add_deploy(parser: argparse.ArgumentParser) -> None:
-    """--deploy."""
-    parser.add_argument(
-        '--deploy',
-        action='store_true',
-        help='run the deployed form of the MoD backbone: folded batch norms, and on a CPU one '
-        'operator for each MoD block',
-    )
-
-
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """--device."""
-    parser.add_argument(
-        '--device',
-        choices=['auto', 'cpu', 'cuda'],
-        default='auto',
-        help='auto takes the GPU if there is one; cuda refuses to run without',
-    )
+def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add some of the options in ``SHARED``."""
+    for name in names:
+        parser.add_argument(name, **SHARED[name])
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
@@ -222,14 +222,4 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         help='give a dense config MoD backbones that start from its dense weights; with another '
         'depth or MoD options if you like: --mod depth=75 c=32',
     )
-    add_reading(parser)
-
-
-def add_reading(parser: argparse.ArgumentParser) -> None:
-    """The options of every tool that reads a checkpoint."""
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='read checkpoints that are refused because they could run any code on this machine',
-    )
-    parser.add_argument('--debug', action='store_true', help='show the traceback of an error, too')
+    add_shared(parser, '--trust-checkpoint', '--debug')

@@ -1,4 +1,4 @@
-"""tools/model_converters/dense_to_mod.py: dense weights become a checkpoint of an MoD model."""
+"""tools/model_converters/dense_to_mod.py: turn dense weights into an MoD checkpoint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..config_types import PRETRAINED, type_name
 from ..engine.norm_statistics import BATCHES, reestimate_norms
 from ..errors import UserError
 from . import preflight
-from .arguments import add_cfg_options, add_data_root, config_parser
+from .arguments import add_cfg_options, add_shared, config_parser
 from .config import load_config, map_tree, require_keys
 from .errors import building_from, one_line_errors
 from .model import build_model
@@ -33,11 +33,7 @@ LOADING = (*PRETRAINED, 'DensePretrained')
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Convert as the command line says.
-
-    Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
-    """
+    """Convert as the command line, or ``argv``, says."""
     args = dense_to_mod_parser().parse_args(argv)
     with one_line_errors(args.debug, args.config):
         check_out(args.out)
@@ -98,7 +94,7 @@ def dense_to_mod_parser() -> argparse.ArgumentParser:
         f'training data; default: {BATCHES}. With 0 they stay those of the dense network, which do '
         'not fit',
     )
-    add_data_root(parser)
+    add_shared(parser, '--data-root')
     parser.add_argument('--seed', type=int, default=0, help='for initialising the MoD blocks')
     add_cfg_options(parser)
     parser.set_defaults(no_pin_memory=True, no_persistent_workers=True)
@@ -106,7 +102,7 @@ def dense_to_mod_parser() -> argparse.ArgumentParser:
 
 
 def check_out(out: str) -> None:
-    """Fail early where nothing can be written."""
+    """Raise an error if the file cannot be written."""
     if not os.access(Path(out).absolute().parent, os.W_OK):
         raise UserError(f'{out} cannot be written: its folder is not there or not writable')
     if Path(out).is_dir():
@@ -144,7 +140,7 @@ def calibrate(model: nn.Module, cfg: Config, args: argparse.Namespace) -> str:
 
 
 def without_weights(node):
-    """A node of a config without what loads checkpoints."""
+    """A node of a config without the settings that load checkpoints."""
     if not isinstance(node, dict):
         return node
     if node.get('pretrained'):

@@ -20,7 +20,7 @@ DEFAULT_CLASSES = 5
 
 
 def choose_split(cfg: Config, split: str) -> None:
-    """Make a split the test data; training images go through the pipeline of testing.
+    """Make a split the test data; training images get the test pipeline.
 
     Args:
         cfg (Config): Changed in place.
@@ -52,8 +52,7 @@ class LabelledData:
     def __init__(self, cfg: Config, config: str) -> None:
         self.options = cfg.test_dataloader
         with building_from(f'config {config}'):
-            # Wrappers would repeat images.
-            self.datasets = unwrap_dataset(DATASETS.build(self.options.dataset))
+            self.datasets = unwrap_dataset(DATASETS.build(self.options.dataset))  # each image once
         self.classes = self.datasets[0].metainfo.get('classes')
         if not self.classes:
             raise UserError(
@@ -88,10 +87,10 @@ def choose_classes(
     """The classes to show.
 
     Args:
-        wanted (Sequence[str], optional): Numbers, names, or one of the words between the commas of
-            a name ('pug' for ImageNet's 'pug, pug-dog'). None takes five, spread over the list.
+        wanted (Sequence[str], optional): Numbers, names, or one of a name's parts between commas
+            ('pug' for ImageNet's 'pug, pug-dog'). None takes five, spread over the list.
         names (Sequence[str]): The names of all classes.
-        occurring (Sequence[int]): The classes that there are images of.
+        occurring (Sequence[int]): The classes with images.
 
     Returns:
         list[int]: Their numbers, each once.
@@ -106,9 +105,8 @@ def choose_classes(
         step = (len(occurring) - 1) / max(shown - 1, 1)
         return [occurring[round(i * step)] for i in range(shown)]
     classes = list(dict.fromkeys(find_class(name, names) for name in wanted))
-    for i in classes:
-        if i not in occurring:
-            raise UserError(f'--classes: {names[i]} occurs in none of these images; leave it out')
+    if missing := [names[i] for i in classes if i not in occurring]:
+        raise UserError(f'--classes: {missing[0]} occurs in none of these images; leave it out')
     return classes
 
 

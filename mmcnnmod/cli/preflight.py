@@ -29,7 +29,7 @@ from ..errors import UserError
 from .config import innermost_datasets
 from .errors import NO_IMAGES
 
-# Data sets that fetch themselves into their root.
+# Data sets that are downloaded into their root.
 DOWNLOADING = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
 
 
@@ -100,7 +100,7 @@ def check_labels(dataset: Dataset, model: nn.Module) -> None:
     inner = unwrap_dataset(dataset)
     if len(dataset) == 0:
         raise UserError(f'{describe(inner[0])}: {NO_IMAGES}')
-    # What an annotation file lists counts: ImageNet has more names than a part of it has labels.
+    # An annotation file is decisive: a part of ImageNet has more names of classes than labels.
     labels = [listed_labels(part) for part in inner]
     classes = None if any(labels) else count_classes(dataset)
     for path, head in heads(model):
@@ -190,8 +190,8 @@ def check_weights(model: nn.Module, content: dict, checkpoint: str, complete: bo
     Raises:
         UserError: With the counts and what the file holds.
     """
-    state_dict = weights_of(content, checkpoint, keys=['state_dict'])  # mmengine knows no other
-    # Testing on several GPUs with augmentation, there are two wrappers.
+    state_dict = weights_of(content, checkpoint, keys=['state_dict'])  # mmengine reads no other
+    # There are two wrappers in testing on several GPUs with augmentation.
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     match = match_state_dicts(model.state_dict(), state_dict)
@@ -210,7 +210,7 @@ def check_weights(model: nn.Module, content: dict, checkpoint: str, complete: bo
 
 
 def remedy(model: nn.Module, state_dict: dict, complete: bool) -> str:
-    """What to do about a checkpoint that does not fit."""
+    """What the user can do about a checkpoint that does not fit."""
     if not complete and not any(name.startswith('backbone.') for name in state_dict):
         return 'if it is of a backbone alone, start the backbone from it with --pretrained'
     config = 'give the config that it was trained with'
@@ -228,7 +228,7 @@ def check_resumable(content: dict, checkpoint: str) -> None:
         )
     if is_trusting():
         return
-    # mmengine reads it as a Python file. Its own checkpoints have none: they call theirs "cfg".
+    # mmengine reads it as a Python file. Checkpoints of trainings have "cfg" instead.
     if 'config' in content.get('meta', {}):
         raise UserError(
             f'checkpoint {checkpoint} is refused: resuming would run the text in its meta.config, '
@@ -244,11 +244,11 @@ def check_resumable(content: dict, checkpoint: str) -> None:
 
 
 def loads_completely(model: nn.Module, state_dict: dict) -> bool:
-    """Whether a model takes all it needs from a state dict; some convert older names and shapes."""
+    """Whether a model can load all it needs; some convert older names and shapes."""
     before = deepcopy(model.state_dict())
     try:
         missing = model.load_state_dict(dict(state_dict), strict=False).missing_keys
-    except RuntimeError:  # torch's word for another shape
+    except RuntimeError:  # another shape
         return False
     finally:
         model.load_state_dict(before)

@@ -32,18 +32,14 @@ DET_META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'fli
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Test as the command line says.
-
-    Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
-    """
+    """Test as the command line, or ``argv``, says."""
     args = parse(test_parser(), argv)
     restart_on_cpu(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         notes = []
         cfg = testing_config(args, notes.append)
         check(cfg, args)
-        runner = build_runner(under_another_name(cfg), args.config, 'test_loop')
+        runner = build_runner(cfg, args.config, 'test_loop')
         for note in notes:
             runner.logger.warning(note)
         runner.register_hook(preflight.CheckpointHook(args.checkpoint, complete=True))
@@ -62,7 +58,7 @@ def testing_config(args: argparse.Namespace, log: Callable[[str], None]) -> Conf
     require_keys(cfg, args.config, 'testing', *NEEDED)
     apply_options(cfg, args)
     fit_to_devices(cfg, log)
-    return cfg
+    return under_another_name(cfg)
 
 
 def under_another_name(cfg: Config) -> Config:

@@ -32,11 +32,7 @@ BACKBONE = re.compile(r'(.*?\.)?backbone\.')
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train as the command line says.
-
-    Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
-    """
+    """Train as the command line, or ``argv``, says."""
     args = parse(train_parser(), argv)
     restart_on_cpu(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):

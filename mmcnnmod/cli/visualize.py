@@ -1,4 +1,4 @@
-"""tools/visualize.py: pictures in, pictures with predictions out, for the three tasks."""
+"""tools/visualize.py: draw predictions into pictures, for the three tasks."""
 
 from __future__ import annotations
 
@@ -31,11 +31,7 @@ SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Predict and draw as the command line says.
-
-    Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
-    """
+    """Predict and draw as the command line, or ``argv``, says."""
     args = visualize_parser().parse_args(argv)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         pictures = find_pictures(args.pictures)
@@ -62,10 +58,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def find_pictures(paths: list[str]) -> list[Path]:
-    """The files that are named and those in the folders that are named.
+    """The pictures among files and in folders.
 
     Raises:
-        UserError: If one is not there, is no picture, or a folder holds none.
+        UserError: If a file does not exist or is no picture, or a folder has none.
     """
     found = []
     for path in map(Path, paths):
@@ -76,7 +72,7 @@ def find_pictures(paths: list[str]) -> list[Path]:
     for path in found:
         try:
             Image.open(path).close()
-        except OSError as problem:  # what Pillow does not know is one, too
+        except OSError as problem:  # Pillow's for other files, too
             raise UserError(f'{path} is not there or is no picture; give another') from problem
     return found
 
@@ -117,11 +113,11 @@ def predict(model: nn.Module, pipeline: Compose, picture: Path) -> BaseDataEleme
 
 
 def drawing(cfg: Config, meta: dict, score_thr: float) -> Callable:
-    """A function (RGB image, prediction, file to write) that draws as the toolbox does."""
+    """A function (RGB image, prediction, out_file) that draws as the toolbox does."""
     visualizer = VISUALIZERS.build(dict(type=cfg.visualizer.type, name='visualize'))
     visualizer.dataset_meta = meta
     if cfg.default_scope == 'mmpretrain':
-        # Below some size its text does not fit.
+        # The text does not fit into small images.
         return lambda image, prediction, out_file: visualizer.visualize_cls(
             image,
             prediction,
@@ -138,6 +134,6 @@ def drawing(cfg: Config, meta: dict, score_thr: float) -> Callable:
 
 
 def unused_name(folder: Path, stem: str) -> str:
-    """A name for a picture: those of earlier runs, and of other folders, stay."""
+    """A name that no picture of an earlier run or of another folder has."""
     names = (f'{stem}.png', *(f'{stem}-{i}.png' for i in range(2, 10**6)))
     return str(next(folder / name for name in names if not (folder / name).exists()))
