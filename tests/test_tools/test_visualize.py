@@ -19,7 +19,7 @@ CONFIGS = {
     'mmseg': 'fcn_r18-mod_camvid',
     'mmdet': 'faster-rcnn_r18-mod_fpn_bccd',
 }
-# The score of one class is set high, everywhere.
+# One class gets a high score everywhere.
 FAVOURED_CLASS = 1
 FAVOURED = {'mmpretrain': 'head.fc', 'mmseg': 'decode_head.conv_seg', 'mmdet': None}
 
