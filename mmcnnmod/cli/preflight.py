@@ -145,10 +145,8 @@ def check_file(checkpoint: str | None) -> None:
 
 
 def check_readable(checkpoint: str) -> None:
-    """Raise an error if a checkpoint cannot be read."""
-    if Path(checkpoint).is_dir():  # DeepSpeed's
-        return
-    if '://' not in checkpoint:  # one process downloads it, once they know each other
+    """Raise an error if a local checkpoint cannot be read, unless it is DeepSpeed's folder."""
+    if '://' not in checkpoint and not Path(checkpoint).is_dir():
         weights_of(read_checkpoint(checkpoint), checkpoint, keys=['state_dict'])
 
 
@@ -166,9 +164,7 @@ class CheckpointHook(Hook):
     priority = 'LOWEST'  # after hooks that convert names
 
     def __init__(self, checkpoint: str, complete: bool, resume: bool = False) -> None:
-        self.checkpoint = checkpoint
-        self.complete = complete
-        self.resume = resume
+        self.checkpoint, self.complete, self.resume = checkpoint, complete, resume
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Check the weights in it and, if it is resumed, what else mmengine takes from it."""
@@ -199,9 +195,7 @@ def check_weights(model: nn.Module, content: dict, checkpoint: str, complete: bo
         return
     if not complete:
         match = judge(model, state_dict)
-        if not match.foreign:
-            return
-    if loads_completely(model, state_dict):
+    if (not complete and not match.foreign) or loads_completely(model, state_dict):
         return
     raise UserError(
         f'checkpoint {checkpoint} does not fit this model: {match}; it holds '

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from itertools import chain, count
 from pathlib import Path
 
 import mmcv
@@ -49,11 +50,8 @@ def main(argv: list[str] | None = None) -> None:
             draw = drawing(cfg, dataset_meta(cfg, args.checkpoint), args.score_thr)
             for picture in track(pictures, 'Drawing'):
                 out_file = unused_name(Path(cfg.work_dir), picture.stem)
-                draw(
-                    mmcv.imread(str(picture), channel_order='rgb'),
-                    predict(model, pipeline, picture),
-                    out_file,
-                )
+                image = mmcv.imread(str(picture), channel_order='rgb')
+                draw(image, predict(model, pipeline, picture), out_file)
                 print(f'written: {out_file}')
 
 
@@ -135,5 +133,5 @@ def drawing(cfg: Config, meta: dict, score_thr: float) -> Callable:
 
 def unused_name(folder: Path, stem: str) -> str:
     """A name that no picture of an earlier run or of another folder has."""
-    names = (f'{stem}.png', *(f'{stem}-{i}.png' for i in range(2, 10**6)))
+    names = chain([f'{stem}.png'], (f'{stem}-{i}.png' for i in count(2)))
     return str(next(folder / name for name in names if not (folder / name).exists()))
