@@ -1,11 +1,11 @@
-"""What stands under ``type`` in a config: a name, or in new-style configs a class or function."""
+"""The ``type`` of nodes in a config: a name or, in new-style configs, a class or function."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
 
-# mmengine's initialiser from a checkpoint: its name in the registry, and that of its class.
+# mmengine's initialiser from a checkpoint: its names in the registry and as a class.
 PRETRAINED = ('Pretrained', 'PretrainedInit')
 
 
@@ -16,17 +16,17 @@ def type_name(node: Mapping) -> str:
 
 
 def type_str(node: Mapping) -> str:
-    """A node's type as a text: a name as it stands there, a class with its module."""
+    """A node's type as a string: a name unchanged, a class with its module."""
     kind = node.get('type')
     return f'{kind.__module__}.{kind.__qualname__}' if is_object(kind) else str(kind)
 
 
 def name_types(node: object) -> None:
-    """Put names in place of the classes and functions that stand under ``type`` in a config.
+    """Replace the classes and functions under ``type`` in a config by names.
 
-    Names can be compared, changed, written into a file and read again. mmengine writes names of its
-    own, of which some cannot be read: the module of 'mmdet.models.losses.smooth_l1_loss.L1Loss' is
-    hidden by a function of the same name, and mmcv's operators are known by their last name only.
+    Names can be compared, changed, written to a file and read again. Some names that mmengine
+    writes cannot be read: the module of 'mmdet.models.losses.smooth_l1_loss.L1Loss' is hidden by a
+    function of the same name, and mmcv's operators are known by their last name only.
 
     Args:
         node (object): A config or a part of one; changed in place.

@@ -110,7 +110,7 @@ def test_names_replace_objects_everywhere():
     name_types(cfg)
     assert cfg.a.type == 'torch.nn.modules.activation.ReLU'
     assert cfg.b[0].c[0]['type'] == 'torch.nn.modules.batchnorm.BatchNorm2d'
-    # What is no type may have to stay what it is: mmengine takes a function or a dict here.
+    # Other values stay: mmengine accepts a function or a dict here.
     assert cfg.collate_fn is pseudo_collate
     assert (cfg.b[1], cfg.d, cfg.e) == (1, 'text', None)
 

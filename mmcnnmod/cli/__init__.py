@@ -1,11 +1,11 @@
-"""What the programs in tools/ do: read a config, apply the options, check first, then run."""
+"""The programs in tools/: read a config, apply the options, check everything, then run."""
 
 import sys
 from importlib import import_module
 
 
 def launch(program: str) -> None:
-    """Run ``main`` of a module of this package; a missing or broken package gets one line.
+    """Run ``main`` of a module of this package; report a missing or broken package in one line.
 
     Args:
         program (str): The module's name, such as 'train'.

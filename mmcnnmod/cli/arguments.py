@@ -1,4 +1,4 @@
-"""The options of the programs in tools/: the union of the three toolboxes' own, and a few."""
+"""The options of the programs in tools/: those of the toolboxes' own tools, and a few more."""
 
 from __future__ import annotations
 
@@ -9,26 +9,52 @@ from mmengine.config import DictAction
 
 from ..errors import cause
 
+# Options of several programs.
+SHARED = {
+    '--data-root': dict(
+        metavar='DIR', help="where the data set is, in place of the config's data_root"
+    ),
+    '--deploy': dict(
+        action='store_true',
+        help='run the deployed form of the MoD backbone: folded batch norms, and on a CPU one '
+        'operator for each MoD block',
+    ),
+    '--device': dict(
+        choices=['auto', 'cpu', 'cuda'],
+        default='auto',
+        help='auto takes the GPU if there is one; cuda refuses to run without',
+    ),
+    '--trust-checkpoint': dict(
+        action='store_true',
+        help='read checkpoints that are refused because they could run any code on this machine',
+    ),
+    '--debug': dict(action='store_true', help='show the traceback of an error, too'),
+}
+
 
 def train_parser() -> argparse.ArgumentParser:
     """Options of tools/train.py."""
-    parser = argparse.ArgumentParser(
-        description='Train a classifier, segmentor or detector (the config says which).'
+    parser = config_parser(
+        'Train a classifier, segmentor or detector (the config says which).', checkpoint=False
     )
-    parser.add_argument('config', help='config file, one of ours or of a toolbox')
+    add_train(parser)
+    return parser
+
+
+def add_train(parser: argparse.ArgumentParser) -> None:
+    """The options of tools/train.py."""
     add_common(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint, or without a value from the newest in the work dir',
+        help='resume from this checkpoint, or without a value from the newest in the work dir',
     )
     parser.add_argument(
         '--pretrained',
         metavar='CHECKPOINT',
-        help='start the backbone from the weights in this checkpoint, of a backbone or a whole '
-        'model',
+        help='start the backbone from this checkpoint, of a backbone or of a whole model',
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -43,37 +69,14 @@ def train_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='start the data loading processes anew in every epoch',
     )
-    return parser
-
-
-def seeds_parser() -> argparse.ArgumentParser:
-    """Options of tools/train_seeds.py: those of tools/train.py, and a few."""
-    parser = train_parser()
-    parser.description = 'Train a config with several seeds, test each, print mean and deviation.'
-    parser.add_argument(
-        '--seeds',
-        nargs='+',
-        type=int,
-        default=[0, 1, 2, 3, 4],
-        metavar='SEED',
-        help='values of randomness.seed; by default 0 1 2 3 4',
-    )
-    parser.add_argument('--gpus', type=int, metavar='N', help='train each seed on N GPUs')
-    parser.add_argument('--tta', action='store_true', help='test with test-time augmentation')
-    return parser
 
 
 def test_parser() -> argparse.ArgumentParser:
     """Options of tools/test.py."""
-    parser = argparse.ArgumentParser(
-        description='Score a trained checkpoint (the config says for which task).'
-    )
-    parser.add_argument('config', help='config file, one of ours or of a toolbox')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser = config_parser('Score a trained checkpoint (the config says for which task).')
     add_common(parser)
     parser.add_argument(
-        '--out',
-        help='save the predictions: a .pkl file (mmpretrain, mmdet) or a folder (mmseg)',
+        '--out', help='save the predictions: a .pkl file (mmpretrain, mmdet) or a folder (mmseg)'
     )
     parser.add_argument(
         '--out-item',
@@ -82,30 +85,20 @@ def test_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument('--show-dir', help='save pictures of the predictions in this folder')
-    parser.add_argument('--interval', type=int, default=1, help='picture every n-th sample')
-    parser.add_argument(
-        '--wait-time', type=float, default=2, help='seconds for which a window stays'
-    )
+    parser.add_argument('--interval', type=int, default=1, help='draw every n-th sample')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds to show each window')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
-    _add_deploy(parser)
+    add_shared(parser, '--deploy')
     return parser
 
 
 def channel_usage_parser() -> argparse.ArgumentParser:
     """Options of tools/analysis_tools/channel_usage.py."""
-    parser = argparse.ArgumentParser(
-        description='Count how often an MoD block selects each of its channels, per class and '
-        'over all; write a CSV and a picture like Fig. 4 of the paper.'
+    parser = config_parser(
+        'Count how often an MoD block selects each of its channels, per class and over all; write '
+        'a CSV and a picture like Fig. 4 of the paper.'
     )
-    parser.add_argument('config', help='config file, one of ours or of a toolbox')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument(
-        '--data',
-        '--data-root',
-        dest='data_root',
-        metavar='DIR',
-        help="where the data set lies, in place of the config's data_root",
-    )
+    parser.add_argument('--data', '--data-root', dest='data_root', **SHARED['--data-root'])
     parser.add_argument(
         '--split', choices=['train', 'val', 'test'], default='val', help='default val'
     )
@@ -127,7 +120,7 @@ def channel_usage_parser() -> argparse.ArgumentParser:
         metavar='N',
         help="images drawn of each of the data set's classes; default 50, as in the paper",
     )
-    parser.add_argument('--seed', type=int, default=0, help='of that drawing; default 0')
+    parser.add_argument('--seed', type=int, default=0, help='for drawing the images; default 0')
     parser.add_argument(
         '--out-dir',
         '--work-dir',
@@ -135,19 +128,14 @@ def channel_usage_parser() -> argparse.ArgumentParser:
         metavar='DIR',
         help='folder of the CSV and the picture; default work_dirs/CONFIG',
     )
-    _add_device(parser)
+    add_shared(parser, '--device')
     add_cfg_options(parser)
-    parser.set_defaults(launcher='none', no_pin_memory=False)
     return parser
 
 
 def visualize_parser() -> argparse.ArgumentParser:
     """Options of tools/visualize.py."""
-    parser = argparse.ArgumentParser(
-        description='Predict for pictures and draw the classes, label maps or boxes into them.'
-    )
-    parser.add_argument('config', help='config file, one of ours or of a toolbox')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser = config_parser('Predict for pictures and draw the classes, label maps or boxes.')
     parser.add_argument('pictures', nargs='+', metavar='PICTURE', help='image files or folders')
     parser.add_argument(
         '--out-dir',
@@ -160,22 +148,20 @@ def visualize_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--score-thr', type=float, default=0.3, help='detectors: lowest score drawn; default 0.3'
     )
-    _add_deploy(parser)
-    _add_device(parser)
+    add_shared(parser, '--deploy', '--device')
     add_cfg_options(parser)
-    parser.set_defaults(launcher='none', no_pin_memory=False, data_root=None)
     return parser
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse, and hand the local rank on to mmengine the way the toolboxes do."""
+    """Parse, and pass the local rank on to mmengine as the toolboxes' tools do."""
     args = parser.parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
 
 class Pairs(DictAction):
-    """KEY=VALUE pairs, with a word of its own for anything else, such as CONFIG standing here."""
+    """KEY=VALUE pairs, with a clear error for anything else, such as a CONFIG that follows."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         """Parse the values of the option."""
@@ -189,16 +175,21 @@ class Pairs(DictAction):
             parser.error(f'{option_string}: {cause(problem)}')
 
 
+def config_parser(description: str, checkpoint: bool = True) -> argparse.ArgumentParser:
+    """A parser for CONFIG [CHECKPOINT], with the values that ``load_config`` reads in any case."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('config', help='config file, one of ours or of a toolbox')
+    if checkpoint:
+        parser.add_argument('checkpoint', help='checkpoint file')
+    parser.set_defaults(launcher='none', no_pin_memory=False, data_root=None, work_dir=None)
+    return parser
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
     """The options of every program that runs a data set through a network."""
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and scores')
-    parser.add_argument(
-        '--data-root',
-        metavar='DIR',
-        help="where the data set lies, in place of the config's data_root",
-    )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
-    _add_device(parser)
+    add_shared(parser, '--data-root', '--device')
     parser.add_argument(
         '--no-pin-memory', action='store_true', help='do not pin memory in the data loaders'
     )
@@ -208,22 +199,10 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def _add_deploy(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--deploy',
-        action='store_true',
-        help='run the deployed form of the MoD backbone: folded norms, on a CPU one operator for '
-        'each MoD block',
-    )
-
-
-def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--device',
-        choices=['auto', 'cpu', 'cuda'],
-        default='auto',
-        help='auto takes the GPU if there is one; cuda refuses to run without',
-    )
+def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add some of the options in ``SHARED``."""
+    for name in names:
+        parser.add_argument(name, **SHARED[name])
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
@@ -243,11 +222,4 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         help='give a dense config MoD backbones that start from its dense weights; with another '
         'depth or MoD options if you like: --mod depth=75 c=32',
     )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='read checkpoints that are refused because they could run any code on this machine',
-    )
-    parser.add_argument(
-        '--debug', action='store_true', help='show the traceback of an error as well'
-    )
+    add_shared(parser, '--trust-checkpoint', '--debug')

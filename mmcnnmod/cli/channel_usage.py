@@ -25,10 +25,9 @@ from ..errors import UserError
 from ..layers import MoDBlock, RandomSelector
 from . import preflight
 from .arguments import channel_usage_parser
-from .class_choice import choose_classes
 from .config import load_config
 from .errors import one_line_errors
-from .labelled_data import LabelledData, choose_split
+from .labelled_data import LabelledData, choose_classes, choose_split
 from .model import load_trained_model
 
 ALL = 'all classes'

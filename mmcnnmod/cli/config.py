@@ -1,10 +1,10 @@
-"""Reading a config and applying the options that training and testing share."""
+"""Reading a config and making the changes to it that several programs need."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 
 from ..config_types import name_types, type_name
 from ..errors import UserError, cause, shown
-from ..swap import add_custom_import, scope_of, swap_with
+from ..swap import add_custom_import, iter_dicts, scope_of, swap_with
 from ..toolboxes import require
 from .errors import building_from
 
@@ -21,28 +21,21 @@ SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 OLD_KEYS = ('data', 'optimizer', 'optimizer_config', 'lr_config', 'runner', 'total_epochs')
 MIGRATION = 'https://mmdetection.readthedocs.io/en/latest/migration/config_migration.html'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-# What the tools read of a config before they build anything, each by the kind that it has to be.
+# The types of the settings that the tools read before anything is built.
+# fmt: off
 KINDS = {
     dict: (
-        'model',
-        'data_preprocessor',
-        'custom_imports',
-        'env_cfg',
-        'train_cfg',
-        'test_cfg',
-        'optim_wrapper',
-        'default_hooks',
-        'strategy',
-        'auto_scale_lr',
-        *LOADERS,
+        *LOADERS, 'model', 'data_preprocessor', 'custom_imports', 'env_cfg', 'train_cfg',
+        'test_cfg', 'optim_wrapper', 'default_hooks', 'strategy', 'auto_scale_lr',
     ),
     (list, tuple): ('custom_hooks',),
     str: ('default_scope', 'data_root', 'load_from', 'work_dir'),
 }
+# fmt: on
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Read the config and apply what tools/train.py and tools/test.py have in common.
+    """Read the config and apply the options that the programs have in common.
 
     Args:
         args (argparse.Namespace): Parsed options, see :mod:`mmcnnmod.cli.arguments`.
@@ -51,7 +44,7 @@ def load_config(args: argparse.Namespace) -> Config:
         Config: With ``work_dir``, ``launcher`` and ``default_scope`` set.
 
     Raises:
-        UserError: If it cannot be read or names a toolbox that is not there.
+        UserError: If it cannot be read or names a toolbox that is not installed.
     """
     cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
@@ -67,7 +60,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def say_once(line: str) -> None:
-    """Print a line, if this is the first process of those that a launcher started."""
+    """Print a line, if this is the first of the processes that a launcher started."""
     if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0':
         print(line)
 
@@ -76,13 +69,18 @@ def read_config(path: str, options: dict | None = None) -> Config:
     """Read a config and apply ``--cfg-options``.
 
     Raises:
-        UserError: If it cannot be read or names a toolbox that is not there.
+        UserError: If it cannot be read or names a toolbox that is not installed.
     """
     if not Path(path).is_file():
         raise UserError(f'config {path} is not there')
     with building_from(f'config {path}'):
         cfg = parse_config(path, options)
-    refuse_old_layout(cfg, path)
+    old = [key for key in OLD_KEYS if key in cfg]
+    if 'data' in old and not any(cfg.get(name) for name in LOADERS):
+        raise UserError(
+            f'config {path} has the layout of mmdetection 2.x, mmsegmentation 0.x or mmcls '
+            f'({", ".join(old)}); migrate it, see {MIGRATION}'
+        )
     if cfg.get('default_scope') is None:
         raise UserError(f'config {path} has no default_scope; set mmpretrain, mmseg or mmdet')
     require(cfg.default_scope)
@@ -92,16 +90,19 @@ def read_config(path: str, options: dict | None = None) -> Config:
 def parse_config(path: str | Path, options: dict | None = None) -> Config:
     """Read any config; a new-style one gets names for its classes, and a ``default_scope``.
 
-    As names they can be changed and written like any other.
+    With names, it can be changed and written like any other.
     """
     cfg = Config.fromfile(path)
     try:
         cfg.merge_from_dict(options or {})
-    # A key goes through what is no dict, and mmengine does not say which.
-    except Exception as problem:
+    except Exception as problem:  # mmengine does not say which key goes through a value
         keys = ', '.join(options)
         raise UserError(f'--cfg-options {shown(keys)}: {cause(problem)}') from problem
-    check_kinds(cfg)
+    for kind, keys in KINDS.items():
+        for key in keys:
+            if cfg.get(key) is not None and not isinstance(cfg[key], kind):
+                name = kind.__name__ if isinstance(kind, type) else kind[0].__name__
+                raise UserError(f'{key} must be a {name}, got {shown(cfg[key])}')
     name_types(cfg)
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     if scope := scope_of(cfg):
@@ -109,30 +110,24 @@ def parse_config(path: str | Path, options: dict | None = None) -> Config:
     return cfg
 
 
-def check_kinds(cfg: Config) -> None:
-    """Fail for a config in which a setting that the tools read is of another kind."""
-    for kind, keys in KINDS.items():
-        for key in keys:
-            if cfg.get(key) is not None and not isinstance(cfg[key], kind):
-                name = kind.__name__ if isinstance(kind, type) else kind[0].__name__
-                raise UserError(f'{key} must be a {name}, got {shown(cfg[key])}')
-
-
-def refuse_old_layout(cfg: Config, path: str) -> None:
-    """Fail for a config of the toolboxes' earlier generation: their loaders are all in ``data``."""
-    old = [key for key in OLD_KEYS if key in cfg]
-    if 'data' in old and not any(cfg.get(name) for name in LOADERS):
-        raise UserError(
-            f'config {path} has the layout of mmdetection 2.x, mmsegmentation 0.x or mmcls '
-            f'({", ".join(old)}); migrate it, see {MIGRATION}'
-        )
-
-
 def require_keys(cfg: Config, path: str, purpose: str, *keys: str) -> None:
-    """Fail for a config that lacks what a program reads."""
+    """Raise a :class:`UserError` for a config that lacks a setting which a program reads."""
     for key in keys:
         if cfg.get(key) is None:
             raise UserError(f'config {path} has no {key}, which {purpose} needs')
+
+
+def innermost_datasets(node) -> Iterator[dict]:
+    """The data sets in a loader's config, inside any wrappers (RepeatDataset, ConcatDataset)."""
+    if isinstance(node, (list, tuple)):
+        for item in node:
+            yield from innermost_datasets(item)
+    elif isinstance(node, dict):
+        if 'dataset' in node or 'datasets' in node:
+            yield from innermost_datasets(node.get('dataset'))
+            yield from innermost_datasets(node.get('datasets'))
+        else:
+            yield node
 
 
 def set_data_root(cfg: Config, root: str) -> None:
@@ -145,8 +140,9 @@ def set_data_root(cfg: Config, root: str) -> None:
     Raises:
         UserError: If the config names none, or several.
     """
-    values = find_values([cfg.get(name) for name in LOADERS], 'data_root')
-    roots = {value.rstrip('/') for value in values if value}
+    loaders = {name: cfg.get(name) for name in LOADERS}
+    values = [node.get('data_root') for _, node, _ in iter_dicts(loaders, '')]
+    roots = {value.rstrip('/') for value in values if value and isinstance(value, str)}
     if len(roots) != 1 and not cfg.get('data_root'):
         named = ', '.join(sorted(roots)) or 'none'
         raise UserError(
@@ -156,7 +152,7 @@ def set_data_root(cfg: Config, root: str) -> None:
     new = f'{root.rstrip("/")}/'
 
     def replace(node):
-        if is_text(node) and f'{node}/'.startswith(f'{old}/'):
+        if isinstance(node, str) and f'{node}/'.startswith(f'{old}/'):
             return new + node[len(old) :].lstrip('/')
         return node
 
@@ -185,8 +181,28 @@ def set_loader_defaults(cfg: Config, args: argparse.Namespace) -> None:
             cfg[name].persistent_workers = False
 
 
+def fit_to_devices(cfg: Config, log: Callable[[str], None]) -> None:
+    """Make the last changes to a config: SyncBN, and the wrapper of models on CPUs.
+
+    Args:
+        cfg (Config): Changed in place.
+        log (Callable[[str], None]): Gets a line if SyncBN is reverted.
+    """
+    if reverted := revert_sync_bn(cfg):
+        log(reverted)
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+        wrapper = cfg.get('model_wrapper_cfg') or dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
+        cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}  # mmengine would choose GPUs
+        if type_name(cfg.get('strategy') or {}) == 'DDPStrategy':  # FlexibleRunner's
+            cfg.strategy.setdefault('model_wrapper', cfg.model_wrapper_cfg)
+
+
 def revert_sync_bn(cfg: Config) -> str | None:
-    """Make SyncBN plain BN where it cannot work: on one device, and on CPU.
+    """Replace SyncBN by BN where it cannot work: on one device, and on CPU.
 
     Args:
         cfg (Config): Changed in place.
@@ -219,18 +235,3 @@ def map_tree(node, change: Callable):
         node = type(node)(map_tree(value, change) for value in node)
     changed = change(node)
     return ConfigDict(changed) if isinstance(changed, dict) else changed
-
-
-def find_values(node, key: str) -> set[str]:
-    """All texts that stand under ``key`` anywhere in nested dicts and lists."""
-    if isinstance(node, dict):
-        here = {node[key]} if is_text(node.get(key)) else set()
-        return here.union(*(find_values(value, key) for value in node.values()))
-    if isinstance(node, (list, tuple)):
-        return set().union(*(find_values(value, key) for value in node))
-    return set()
-
-
-def is_text(node) -> bool:
-    """Whether a node is a text."""
-    return isinstance(node, str)

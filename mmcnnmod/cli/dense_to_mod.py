@@ -1,4 +1,4 @@
-"""tools/model_converters/dense_to_mod.py: dense weights become a checkpoint of an MoD model."""
+"""tools/model_converters/dense_to_mod.py: turn dense weights into an MoD checkpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from rich.progress import track
 from torch import nn
@@ -28,57 +28,55 @@ from ..config_types import PRETRAINED, type_name
 from ..engine.reestimate_norms_hook import BATCHES, reestimate_norms
 from ..errors import UserError
 from ..files import atomic_write
-from ..swap import swap_with
 from . import preflight
-from .arguments import add_cfg_options
-from .config import map_tree, read_config, require_keys, set_data_root, set_loader_defaults
+from .arguments import add_cfg_options, add_shared, config_parser
+from .config import load_config, map_tree, require_keys
 from .errors import building_from, one_line_errors
+from .model import build_model
 
 LOADING = (*PRETRAINED, 'DensePretrained')
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Convert as the command line says.
-
-    Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
-    """
+    """Convert as the command line, or ``argv``, says."""
     args = dense_to_mod_parser().parse_args(argv)
     with one_line_errors(args.debug, args.config):
         check_out(args.out)
         content = read_checkpoint(args.checkpoint, trusted=args.trust_checkpoint)
         weights = weights_of(content, args.checkpoint)
-        cfg = read_config(args.config, args.cfg_options)
-        if args.mod is not None:
-            swap_with(cfg, args.mod)
+        cfg = load_config(args)
+        meta = dict(cfg=cfg.pretty_text, started_from=Path(args.checkpoint).name)
+        # The names of the classes, which mmseg and mmdet show.
+        if 'dataset_meta' in (old := content.get('meta') or {}):
+            meta['dataset_meta'] = old['dataset_meta']
+        cfg.model = map_tree(cfg.model, without_weights)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            model = build_model(cfg, args)
-            lines = start(model, weights, args)
+            model = build_initialised(cfg, args)
+            try:
+                lines = start_model_from_dense(
+                    model, weights, args.prefix, mapping=args.mapping, strength=args.strength
+                )
+            except UserError as problem:
+                raise UserError(f'checkpoint {args.checkpoint}: {problem}') from problem
             if args.calibrate:
                 lines.append(calibrate(model, cfg, args))
-        meta = dict(cfg=cfg.pretty_text, started_from=Path(args.checkpoint).name)
-        # The names of the classes, by which mmseg and mmdet label what they find.
-        old_meta = content.get('meta') or {}
-        meta.update({key: old_meta[key] for key in ('dataset_meta',) if key in old_meta})
-        write(dict(state_dict=model.state_dict(), meta=meta), args.out)
+        with atomic_write(args.out) as partial:
+            torch.save(dict(state_dict=model.state_dict(), meta=meta), partial)
     print('\n'.join([*lines, args.out]))
 
 
 def dense_to_mod_parser() -> argparse.ArgumentParser:
     """Options of tools/model_converters/dense_to_mod.py."""
-    parser = argparse.ArgumentParser(
-        description='Turn dense weights into a checkpoint of an MoD model: the standard blocks of '
-        'its backbone and all its other parts get them, its MoD blocks start near identity.'
-    )
-    parser.add_argument('config', help='config of the MoD model, or of the dense one with --mod')
-    parser.add_argument(
-        'checkpoint',
-        help='of a dense backbone of the same family, or of a whole model that has one',
+    parser = config_parser(
+        'Turn dense weights into a checkpoint of an MoD model: the standard blocks of its backbone '
+        'and all its other parts get them, its MoD blocks start near identity. CONFIG is of the '
+        'MoD model, or of the dense one with --mod; CHECKPOINT is of a dense backbone of the same '
+        'family, or of a whole model that has one.'
     )
     parser.add_argument('out', help='the checkpoint of the whole MoD model to be written')
     parser.add_argument(
         '--prefix',
-        help="what stands before the dense backbone's names; found out if there is only one",
+        help="prefix of the dense backbone's names; by default the only one that there is",
     )
     parser.add_argument(
         '--mapping',
@@ -101,52 +99,37 @@ def dense_to_mod_parser() -> argparse.ArgumentParser:
         f'training data; default: {BATCHES}. With 0 they stay those of the dense network, which do '
         'not fit',
     )
-    parser.add_argument('--data-root', metavar='DIR', help='where those data are')
-    parser.add_argument('--seed', type=int, default=0, help='for what is drawn: the MoD blocks')
+    add_shared(parser, '--data-root')
+    parser.add_argument('--seed', type=int, default=0, help='for initialising the MoD blocks')
     add_cfg_options(parser)
+    parser.set_defaults(no_pin_memory=True, no_persistent_workers=True)
     return parser
 
 
 def check_out(out: str) -> None:
-    """Fail early where nothing can be written."""
+    """Raise an error if the file cannot be written."""
     if not os.access(Path(out).absolute().parent, os.W_OK):
         raise UserError(f'{out} cannot be written: its folder is not there or not writable')
     if Path(out).is_dir():
         raise UserError(f'{out} is a folder; name a file, such as {out.rstrip("/")}/mod.pth')
 
 
-def build_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
-    """Build and initialise a config's model, without the weights that it would load."""
-    model = map_tree(cfg.model, without_weights)
-    if cfg.get('data_preprocessor'):
-        model.setdefault('data_preprocessor', cfg.data_preprocessor)
+def build_initialised(cfg: Config, args: argparse.Namespace) -> nn.Module:
+    """Build and initialise a config's model."""
     torch.manual_seed(args.seed)
     # At its usual level it lists how each parameter was initialised.
     MMLogger.get_instance('mmengine', log_level='WARNING')
+    model = build_model(cfg, args.config)
     with building_from(f'config {args.config}', cfg):
-        network = MODELS.build(model)
-        network.init_weights()
-    return network
-
-
-def start(model: nn.Module, weights: dict, args: argparse.Namespace) -> list[str]:
-    """Give the model the dense weights; says what was done."""
-    try:
-        return start_model_from_dense(
-            model, weights, args.prefix, mapping=args.mapping, strength=args.strength
-        )
-    except UserError as problem:
-        raise UserError(f'checkpoint {args.checkpoint}: {problem}') from problem
+        model.init_weights()
+    return model
 
 
 def calibrate(model: nn.Module, cfg: Config, args: argparse.Namespace) -> str:
-    """Let the backbones' norms see training data; says what was done."""
+    """Estimate the statistics of the backbones' norms from training data; says what was done."""
     backbones = mod_backbones(model).values()
     if not any(isinstance(part, _BatchNorm) for network in backbones for part in network.modules()):
         return 'no batch norms in the backbone, whose statistics would have to be estimated'
-    if args.data_root:
-        set_data_root(cfg, args.data_root)
-    set_loader_defaults(cfg, argparse.Namespace(no_pin_memory=True, no_persistent_workers=True))
     try:
         require_keys(cfg, args.config, "estimating the norms' statistics", 'train_dataloader')
         preflight.check_data(cfg, ('train_dataloader',))
@@ -162,7 +145,7 @@ def calibrate(model: nn.Module, cfg: Config, args: argparse.Namespace) -> str:
 
 
 def without_weights(node):
-    """A node of a config without what loads checkpoints."""
+    """A node of a config without the settings that load checkpoints."""
     if not isinstance(node, dict):
         return node
     if node.get('pretrained'):
@@ -173,9 +156,3 @@ def without_weights(node):
     elif isinstance(init_cfg, (list, tuple)):
         node['init_cfg'] = [cfg for cfg in init_cfg if type_name(cfg) not in LOADING]
     return node
-
-
-def write(content: dict, out: str) -> None:
-    """Write a checkpoint; a file that is there is a whole one."""
-    with atomic_write(out) as partial:
-        torch.save(content, partial)

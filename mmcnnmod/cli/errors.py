@@ -1,4 +1,4 @@
-"""From an exception to one line that names the thing and the remedy."""
+"""Errors as one line that names the thing and the remedy."""
 
 from __future__ import annotations
 
@@ -19,16 +19,14 @@ from ..errors import UserError, one_line
 from ..swap import iter_dicts
 
 CHANNELS = re.compile(r'to have (\d+) channels, but got (\d+) channels')
-# numpy's words for a data set with nothing in it.
+# numpy's error for a data set without images.
 EMPTY = 'need at least one array to concatenate'
 NO_IMAGES = (
     'the data set finds no image to use; look at its ann_file, data_prefix, suffixes, classes and '
     'filter_cfg'
 )
 FEATURES = re.compile(r'mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)')
-
-
-# What gloo and NCCL say of it.
+# How gloo and NCCL report that another process has ended.
 LOST_PROCESS = re.compile(
     r'Connection (closed|reset) by peer|Broken pipe|ncclRemoteError|ncclSystemError|'
     r'Socket Timeout|collective operation timeout'
@@ -41,8 +39,8 @@ def one_line_errors(debug: bool | None = None, config: str = '') -> Iterator[Non
 
     Args:
         debug (bool, optional): Show the traceback before that line. Defaults to None, for programs
-            without such an option: what is not foreseen keeps its traceback.
-        config (str): The config's file, which is named with what is not foreseen. Defaults to ''.
+            without such an option: unexpected errors keep their traceback.
+        config (str): The config's file, named in unexpected errors. Defaults to ''.
     """
     try:
         yield
@@ -52,21 +50,25 @@ def one_line_errors(debug: bool | None = None, config: str = '') -> Iterator[Non
             raise
         if debug:
             traceback.print_exc()
-        print(f'error: {one_line(line or describe(problem, config))}', file=sys.stderr, flush=True)
+        if line is None:
+            text, place = message_of(problem), place_of(problem)
+            line = f'{config and f"config {config}: "}{text.removesuffix(place)}{place}'
+            line += '; --debug shows the traceback'
+        print(f'error: {one_line(line)}', file=sys.stderr, flush=True)
         sys.exit(1)
 
 
 @contextmanager
 def building_from(what: str, cfg: Config | None = None) -> Iterator[None]:
-    """Turn whatever a wrong config raises while ``what`` is built into a :class:`UserError`.
+    """Turn any error of a wrong config while ``what`` is built into a :class:`UserError`.
 
     Args:
         what (str): Such as 'config fcn.py'.
-        cfg (Config, optional): Where the key at fault is looked for. Defaults to None.
+        cfg (Config, optional): Searched for the key at fault. Defaults to None.
     """
     try:
         yield
-    except (Exception, SystemExit) as problem:  # a config is a program, which may say exit()
+    except (Exception, SystemExit) as problem:  # a config is a program, which may call exit()
         key = find_key(problem, cfg) if cfg else ''
         text, file = message_of(problem), find_data_file(problem)
         if EMPTY in text:
@@ -77,7 +79,7 @@ def building_from(what: str, cfg: Config | None = None) -> Iterator[None]:
 
 
 def find_key(problem: BaseException, cfg: Config) -> str:
-    """The one place in a config of what could not be built, such as 'model.backbone: '."""
+    """The key of what could not be built, such as 'model.backbone: '; '' if it is not unique."""
     frames = [frame for frame, _ in traceback.walk_tb(problem.__traceback__)]
     nodes = [f.f_locals.get('cfg') for f in frames if f.f_code is build_from_cfg.__code__]
     with suppress(Exception):  # values that cannot be compared, such as arrays
@@ -91,11 +93,11 @@ def find_key(problem: BaseException, cfg: Config) -> str:
 
 
 def find_data_file(problem: Exception) -> str:
-    """The annotations that a data set was reading when an exception was raised; '' if none."""
+    """The annotation file that a data set was reading when an exception was raised, or ''."""
     places = [frame.f_locals for frame, _ in traceback.walk_tb(problem.__traceback__)]
     while places and not isinstance(places[0].get('self'), Dataset):
         del places[0]
-    # What is being read now, of the innermost function first, but not the image that it tells of.
+    # The innermost function's variables first; images are not at fault.
     named = [
         value
         for variables in reversed(places)
@@ -109,20 +111,11 @@ def find_data_file(problem: Exception) -> str:
     return ''
 
 
-def describe(problem: Exception, config: str) -> str:
-    """One line for an error that was not foreseen: what, where, and how to see more."""
-    what = f'config {config}: ' if config else ''
-    text = message_of(problem)
-    if not text.endswith(place_of(problem)):
-        text += place_of(problem)
-    return f'{what}{text}; --debug shows the traceback'
-
-
 def explain(problem: Exception) -> str | None:
-    """One line for a foreseen error, None for any other."""
+    """One line for an expected error, None for any other."""
     text = str(problem)
     if isinstance(problem, UserError):
-        # A data loading process hands its error on as a text that ends with the original line.
+        # From a data loading process it comes as a text that ends with the original line.
         return text.rsplit('UserError: ', 1)[-1].strip().splitlines()[0]
     for pattern, got, expected in ((CHANNELS, 2, 1), (FEATURES, 1, 2)):
         if match := pattern.search(text):
@@ -147,8 +140,8 @@ def explain(problem: Exception) -> str | None:
 
 
 def message_of(problem: BaseException) -> str:
-    """The message without line breaks; if that is no sentence, also what it is and where."""
-    # A KeyError puts quotes around its message.
+    """The message in one line; with the kind and place of the error if it is a single word."""
+    # str(KeyError) has quotes around the message.
     raw = problem.args[0] if isinstance(problem, KeyError) and problem.args else problem
     text = one_line(raw)
     if ' ' in text:

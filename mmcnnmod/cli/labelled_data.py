@@ -1,8 +1,9 @@
-"""The data of a split, and which classes occur in its images."""
+"""The data of a split, the classes in its images, and which of them an analysis shows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
@@ -12,12 +13,14 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from ..datasets import class_reader, name_unreadable_files, unwrap_dataset
 from ..errors import UserError
+from .config import innermost_datasets
 from .errors import building_from
-from .preflight import innermost_datasets
+
+DEFAULT_CLASSES = 5
 
 
 def choose_split(cfg: Config, split: str) -> None:
-    """Make a split the test data; training images go through the pipeline of testing.
+    """Make a split the test data; training images get the test pipeline.
 
     Args:
         cfg (Config): Changed in place.
@@ -49,8 +52,7 @@ class LabelledData:
     def __init__(self, cfg: Config, config: str) -> None:
         self.options = cfg.test_dataloader
         with building_from(f'config {config}'):
-            # Wrappers would repeat images.
-            self.datasets = unwrap_dataset(DATASETS.build(self.options.dataset))
+            self.datasets = unwrap_dataset(DATASETS.build(self.options.dataset))  # each image once
         self.classes = self.datasets[0].metainfo.get('classes')
         if not self.classes:
             raise UserError(
@@ -77,3 +79,50 @@ class LabelledData:
             num_workers=self.options.get('num_workers', 0),
             collate_fn=pseudo_collate,
         )
+
+
+def choose_classes(
+    wanted: Sequence[str] | None, names: Sequence[str], occurring: Sequence[int]
+) -> list[int]:
+    """The classes to show.
+
+    Args:
+        wanted (Sequence[str], optional): Numbers, names, or one of a name's parts between commas
+            ('pug' for ImageNet's 'pug, pug-dog'). None takes five, spread over the list.
+        names (Sequence[str]): The names of all classes.
+        occurring (Sequence[int]): The classes with images.
+
+    Returns:
+        list[int]: Their numbers, each once.
+
+    Raises:
+        UserError: If a class is unknown or not unique, or there is no image of it.
+    """
+    if not occurring:
+        raise UserError('no class occurs in these images; choose another --split')
+    if wanted is None:
+        shown = min(DEFAULT_CLASSES, len(occurring))
+        step = (len(occurring) - 1) / max(shown - 1, 1)
+        return [occurring[round(i * step)] for i in range(shown)]
+    classes = list(dict.fromkeys(find_class(name, names) for name in wanted))
+    if missing := [names[i] for i in classes if i not in occurring]:
+        raise UserError(f'--classes: {missing[0]} occurs in none of these images; leave it out')
+    return classes
+
+
+def find_class(wanted: str, names: Sequence[str]) -> int:
+    """The number of the class with a number or name."""
+    if wanted.isdecimal() and int(wanted) < len(names):
+        return int(wanted)
+    words = [{word.strip().lower() for word in (name, *name.split(','))} for name in names]
+    found = [i for i, known in enumerate(words) if wanted.lower() in known]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        numbers = ', '.join(map(str, found))
+        raise UserError(f'--classes: several classes are called {wanted}; give a number, {numbers}')
+    known = sorted(set().union(*words))
+    near = [word for word in known if wanted.lower() in word][:10]
+    near = near or get_close_matches(wanted.lower(), known, cutoff=0.5)
+    hint = f'did you mean {", ".join(near)}?' if near else f'there are {", ".join(names[:10])} ...'
+    raise UserError(f'--classes: {wanted} is no class of this data; {hint}')

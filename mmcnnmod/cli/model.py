@@ -1,4 +1,4 @@
-"""A trained model for the tools that look at one."""
+"""Building a model without a runner."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ def build_model(cfg: Config, config: str) -> nn.Module:
     """Build the model of a config on the CPU, with the weights that its constructor leaves.
 
     Args:
-        cfg (Config): In whose default scope this is called; SyncBN in it is reverted.
+        cfg (Config): In whose default scope this is called. It is not changed; SyncBN is built as
+            BN where it cannot work.
         config (str): How errors call it.
 
     Returns:
         nn.Module: In evaluation mode.
     """
     require_keys(cfg, config, 'building it', 'model')
+    cfg = Config({key: cfg.get(key) for key in ('model', 'data_preprocessor', 'launcher')})
     revert_sync_bn(cfg)
-    if cfg.get('data_preprocessor'):
+    if cfg.data_preprocessor:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     with building_from(f'config {config}', cfg):
         return MODELS.build(cfg.model).eval()
@@ -37,7 +39,7 @@ def load_trained_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
     """Build the model of a config with the weights of a checkpoint.
 
     Args:
-        cfg (Config): In whose default scope this is called; SyncBN in it is reverted.
+        cfg (Config): See :func:`build_model`.
         args (argparse.Namespace): With ``config``, ``checkpoint`` and ``device``.
 
     Returns:

@@ -1,9 +1,8 @@
-"""What can be known before a run starts, so that it does not fail after an hour."""
+"""Checks before a run starts, so that it does not fail after an hour."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
+from torch.utils.data import Dataset
 
 from ..checkpoints import (
     describe_contents,
@@ -23,14 +23,18 @@ from ..checkpoints import (
     weights_of,
 )
 from ..config_types import type_name
+from ..datasets import unwrap_dataset
+from ..datasets.labels import count_classes, heads
 from ..errors import UserError
+from .config import innermost_datasets
+from .errors import NO_IMAGES
 
-# Data sets that fetch themselves into their root.
+# Data sets that are downloaded into their root.
 DOWNLOADING = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
 
 
 def check_device(cfg: Config, device: str, training: bool = False) -> None:
-    """Fail where CUDA is asked for and torch sees none; testing needs no optimiser."""
+    """Raise an error where CUDA is needed and torch sees none; testing needs no optimiser."""
     if torch.cuda.is_available():
         return
     remedy = 'torch sees no GPU here (driver, CUDA_VISIBLE_DEVICES, or a CPU build of torch?)'
@@ -51,7 +55,7 @@ def check_device(cfg: Config, device: str, training: bool = False) -> None:
 
 
 def check_work_dir(cfg: Config) -> None:
-    """Fail if nothing can be written into the work dir."""
+    """Raise an error if nothing can be written into the work dir."""
     try:
         Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=cfg.work_dir):
@@ -64,7 +68,7 @@ def check_work_dir(cfg: Config) -> None:
 
 
 def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
-    """Fail if the files that the data sets name are not there."""
+    """Raise an error if the files that the data sets name do not exist."""
     for loader in loaders:
         for dataset in innermost_datasets(cfg.get(loader)):
             for path in data_paths(dataset):
@@ -73,19 +77,6 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
                         f'{loader}: {path} is not there; put the data set under '
                         f'{dataset["data_root"]} or say where it is with --data-root DIR'
                     )
-
-
-def innermost_datasets(node) -> Iterator[dict]:
-    """The data sets in a loader's config, inside any wrappers (RepeatDataset, ConcatDataset)."""
-    if isinstance(node, (list, tuple)):
-        for item in node:
-            yield from innermost_datasets(item)
-    elif isinstance(node, dict):
-        if 'dataset' in node or 'datasets' in node:
-            yield from innermost_datasets(node.get('dataset'))
-            yield from innermost_datasets(node.get('datasets'))
-        else:
-            yield node
 
 
 def data_paths(dataset: dict) -> list[Path]:
@@ -99,37 +90,81 @@ def data_paths(dataset: dict) -> list[Path]:
     return [Path(root), *(Path(root, part) for part in parts if isinstance(part, str) and part)]
 
 
+def check_labels(dataset: Dataset, model: nn.Module) -> None:
+    """Raise an error if a data set has no image, or a label that the network's head does not have.
+
+    Args:
+        dataset (Dataset): A loader's data set, of mmengine's kind.
+        model (nn.Module): The network that gets its images.
+    """
+    inner = unwrap_dataset(dataset)
+    if len(dataset) == 0:
+        raise UserError(f'{describe(inner[0])}: {NO_IMAGES}')
+    # An annotation file is decisive: a part of ImageNet has more names of classes than labels.
+    labels = [listed_labels(part) for part in inner]
+    classes = None if any(labels) else count_classes(dataset)
+    for path, head in heads(model):
+        last = head.num_classes - 1
+        if classes is not None and classes > head.num_classes:
+            raise UserError(
+                f'{describe(inner[0])} has {classes} classes and model.{path}.num_classes is '
+                f'{head.num_classes}; set it to {classes}, or take classes out of the data set'
+            )
+        for part, listed in zip(inner, labels, strict=True):
+            wrong = [label for label in listed if not 0 <= label <= last]
+            if wrong:
+                raise UserError(
+                    f'{describe(part)} has the label {wrong[0]} and model.{path}.num_classes is '
+                    f'{head.num_classes}, for labels from 0 to {last}; correct one of them'
+                )
+
+
+def listed_labels(dataset: Dataset) -> set[int]:
+    """The labels in a classifier's annotation file; without one, labels are folders' positions."""
+    if not (hasattr(dataset, 'get_gt_labels') and getattr(dataset, 'ann_file', '')):
+        return set()
+    try:
+        return {int(label) for i in range(len(dataset)) for label in dataset.get_cat_ids(i)}
+    except KeyError:  # without labels
+        return set()
+
+
+def describe(dataset: Dataset) -> str:
+    """What a data set is and where it is, such as 'the CustomDataset of data/train'."""
+    prefix = getattr(dataset, 'data_prefix', None) or {}
+    folders = [prefix] if isinstance(prefix, str) else list(prefix.values())
+    known = (getattr(dataset, 'ann_file', ''), *folders, getattr(dataset, 'data_root', ''))
+    where = next((f' of {each}' for each in known if each), '')
+    return f'the {type(dataset).__name__}{where}'
+
+
 def check_file(checkpoint: str | None) -> None:
-    """Fail if a checkpoint, unless it is a URL, is not there."""
+    """Raise an error if a checkpoint, unless it is a URL, is not there."""
     if checkpoint and '://' not in checkpoint and not Path(checkpoint).is_file():
         raise UserError(f'checkpoint {checkpoint} is not there')
 
 
 def check_readable(checkpoint: str) -> None:
-    """Fail if a checkpoint cannot be read."""
-    if Path(checkpoint).is_dir():  # DeepSpeed's
-        return
-    if '://' not in checkpoint:  # one process downloads it, once they know each other
+    """Raise an error if a local checkpoint cannot be read, unless it is DeepSpeed's folder."""
+    if '://' not in checkpoint and not Path(checkpoint).is_dir():
         weights_of(read_checkpoint(checkpoint), checkpoint, keys=['state_dict'])
 
 
 class CheckpointHook(Hook):
-    """Refuses a checkpoint that does not belong to the model; mmengine itself would only warn.
+    """Raises an error for a checkpoint of another model; mmengine itself would only warn.
 
-    It is asked after the file was read and before anything is loaded, by every kind of runner.
+    Every kind of runner calls it after the file is read and before anything is loaded.
 
     Args:
         checkpoint (str): How errors call it.
         complete (bool): See :func:`check_weights`.
-        resume (bool): Whether training is to go on from it. Defaults to False.
+        resume (bool): Whether training resumes from it. Defaults to False.
     """
 
-    priority = 'LOWEST'  # after hooks that convert names, and still before anything is loaded
+    priority = 'LOWEST'  # after hooks that convert names
 
     def __init__(self, checkpoint: str, complete: bool, resume: bool = False) -> None:
-        self.checkpoint = checkpoint
-        self.complete = complete
-        self.resume = resume
+        self.checkpoint, self.complete, self.resume = checkpoint, complete, resume
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Check the weights in it and, if it is resumed, what else mmengine takes from it."""
@@ -139,7 +174,7 @@ class CheckpointHook(Hook):
 
 
 def check_weights(model: nn.Module, content: dict, checkpoint: str, complete: bool) -> None:
-    """Fail if a checkpoint does not belong to a model.
+    """Raise an error if a checkpoint does not belong to a model.
 
     Args:
         model (nn.Module): The runner's model; it is not changed.
@@ -151,8 +186,8 @@ def check_weights(model: nn.Module, content: dict, checkpoint: str, complete: bo
     Raises:
         UserError: With the counts and what the file holds.
     """
-    state_dict = weights_of(content, checkpoint, keys=['state_dict'])  # mmengine knows no other
-    # Testing on several GPUs with augmentation, there are two wrappers.
+    state_dict = weights_of(content, checkpoint, keys=['state_dict'])  # mmengine reads no other
+    # There are two wrappers in testing on several GPUs with augmentation.
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     match = match_state_dicts(model.state_dict(), state_dict)
@@ -160,9 +195,7 @@ def check_weights(model: nn.Module, content: dict, checkpoint: str, complete: bo
         return
     if not complete:
         match = judge(model, state_dict)
-        if not match.foreign:
-            return
-    if loads_completely(model, state_dict):
+    if (not complete and not match.foreign) or loads_completely(model, state_dict):
         return
     raise UserError(
         f'checkpoint {checkpoint} does not fit this model: {match}; it holds '
@@ -171,7 +204,7 @@ def check_weights(model: nn.Module, content: dict, checkpoint: str, complete: bo
 
 
 def remedy(model: nn.Module, state_dict: dict, complete: bool) -> str:
-    """What to do about a checkpoint that does not fit."""
+    """What the user can do about a checkpoint that does not fit."""
     if not complete and not any(name.startswith('backbone.') for name in state_dict):
         return 'if it is of a backbone alone, start the backbone from it with --pretrained'
     config = 'give the config that it was trained with'
@@ -181,7 +214,7 @@ def remedy(model: nn.Module, state_dict: dict, complete: bool) -> str:
 
 
 def check_resumable(content: dict, checkpoint: str) -> None:
-    """Fail if a checkpoint has no state to go on from, or a text that resuming runs."""
+    """Raise an error if a checkpoint cannot be resumed, or has a text that resuming would run."""
     if 'message_hub' not in content:
         raise UserError(
             f'checkpoint {checkpoint} holds weights and no state of a training to resume; start '
@@ -189,7 +222,7 @@ def check_resumable(content: dict, checkpoint: str) -> None:
         )
     if is_trusting():
         return
-    # mmengine reads it as a Python file. Its own checkpoints have none: they call theirs "cfg".
+    # mmengine reads it as a Python file. Checkpoints of trainings have "cfg" instead.
     if 'config' in content.get('meta', {}):
         raise UserError(
             f'checkpoint {checkpoint} is refused: resuming would run the text in its meta.config, '
@@ -205,11 +238,11 @@ def check_resumable(content: dict, checkpoint: str) -> None:
 
 
 def loads_completely(model: nn.Module, state_dict: dict) -> bool:
-    """Whether a model takes all it needs from a state dict; some convert older names and shapes."""
+    """Whether a model can load all it needs; some convert older names and shapes."""
     before = deepcopy(model.state_dict())
     try:
         missing = model.load_state_dict(dict(state_dict), strict=False).missing_keys
-    except RuntimeError:  # torch's word for another shape
+    except RuntimeError:  # another shape
         return False
     finally:
         model.load_state_dict(before)

@@ -1,4 +1,4 @@
-"""tools/model_converters/publish_model.py: make a trained checkpoint one to give away."""
+"""tools/model_converters/publish_model.py: prepare a trained checkpoint for publication."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from ..checkpoints import read_checkpoint
 from ..checkpoints.publishing import published, read_metrics, write_with_hash
 from ..toolboxes import MINIMUM_VERSIONS
 from ..version import __version__
+from .arguments import add_shared
 from .errors import one_line_errors
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Publish as the command line says.
-
-    Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
-    """
+    """Publish as the command line, or ``argv``, says."""
     args = publish_parser().parse_args(argv)
     with one_line_errors(args.debug):
         metrics = read_metrics(args.metrics) if args.metrics else None
@@ -33,35 +30,28 @@ def main(argv: list[str] | None = None) -> None:
 def publish_parser() -> argparse.ArgumentParser:
     """Options of tools/model_converters/publish_model.py."""
     parser = argparse.ArgumentParser(
-        description='Strip a checkpoint to its weights and a record of where they come from; the '
-        'start of its SHA-256 goes into its name.'
+        description='Reduce a checkpoint to its weights and a record of their origin; the start of '
+        'its SHA-256 goes into its name.'
     )
     parser.add_argument('checkpoint', help='checkpoint of a training')
     parser.add_argument('out', help='NAME.pth or NAME.safetensors; becomes NAME-HASH.pth')
     parser.add_argument(
         '--metrics',
         metavar='FILE',
-        help='JSON file with the scores, as tools/test.py leaves it in its work dir; by default '
-        'those in the checkpoint, which it has if it was saved as the best one',
+        help='JSON file with the scores, which tools/test.py writes in its work dir; by default '
+        'those in the checkpoint, if it was saved as the best one',
     )
     parser.add_argument(
         '--no-ema',
         action='store_true',
         help='publish the weights themselves where EMAHook kept a moving average of them',
     )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='read a checkpoint that is refused because it could run any code on this machine',
-    )
-    parser.add_argument(
-        '--debug', action='store_true', help='show the traceback of an error as well'
-    )
+    add_shared(parser, '--trust-checkpoint', '--debug')
     return parser
 
 
 def package_versions(config: str) -> dict[str, str]:
-    """The versions of the packages that are installed here, those that the config needs."""
+    """The installed versions of the packages that the config needs."""
     names = ['torch', 'mmcv', 'mmengine', default_scope(config)]
     versions = {'mmcnnmod': __version__}
     for name in filter(None, names):
@@ -73,13 +63,13 @@ def package_versions(config: str) -> dict[str, str]:
 
 
 def default_scope(config: str) -> str | None:
-    """The toolbox that a config's text names; it is not run, for it could be any code."""
+    """The toolbox that a config's text names; the text is not run, as it could be any code."""
     named = re.search(r'^default_scope = [\'"](\w+)[\'"]$', config, re.MULTILINE)
     return named[1] if named and named[1] in MINIMUM_VERSIONS else None
 
 
 def report(meta: dict) -> None:
-    """Print what goes along with the weights, and what is not known."""
+    """Print the record that is saved with the weights, and what is missing."""
     epoch, iteration = (meta.get(name, 'unknown') for name in ('epoch', 'iter'))
     which = 'the moving average' if meta['average_of_weights'] else 'the weights themselves'
     print(f'epoch {epoch}, iteration {iteration}, {which}')

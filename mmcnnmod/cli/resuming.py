@@ -1,9 +1,9 @@
-"""Which checkpoint a training goes on from."""
+"""Which checkpoint a training is resumed from."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -11,29 +11,19 @@ from mmengine.config import Config
 from ..checkpoints import read_checkpoint
 from ..errors import UserError
 
-NAME = re.compile(r'(epoch|iter)_(\d+)\.pth')
+NAME = re.compile(r'(epoch|iter)_\d+\.pth')
 
 
 def newest_whole(cfg: Config, say: Callable[[str], None]) -> str | None:
-    """The checkpoint that ``--resume`` without a file goes on from.
+    """The checkpoint that ``--resume`` without a file resumes from; None if there are none.
 
-    That is the one in ``last_checkpoint``, or a later one if training was killed between the two.
-
-    Args:
-        cfg (Config): Of the training.
-        say (Callable[[str], None]): Gets a line for each newer file that is passed over.
-
-    Returns:
-        str | None: None if there are no checkpoints.
-
-    Raises:
-        UserError: If there are some and none can be read.
+    It is the one in ``last_checkpoint``, or a later one if training was killed before that file was
+    written. ``say`` and errors are those of :func:`newest_readable`.
     """
-    named = last_checkpoint(cfg.work_dir)
-    if named and ('://' in named or Path(named).is_dir()):  # a store's, or DeepSpeed's folder
+    named, folder = last_checkpoint(cfg.work_dir), Path(cfg.work_dir)
+    if named and ('://' in named or Path(named).is_dir()):  # an object store, or DeepSpeed's folder
         return named
     hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
-    folder = Path(cfg.work_dir)
     if hook.get('out_dir'):
         folder = Path(hook['out_dir'], folder.name)
     found = [path.resolve() for path in checkpoints(folder, hook.get('filename_tmpl'))]
@@ -47,7 +37,7 @@ def newest_whole(cfg: Config, say: Callable[[str], None]) -> str | None:
 
 
 def last_checkpoint(work_dir: str | Path) -> str:
-    """What mmengine's file ``last_checkpoint`` names, '' if there is none."""
+    """The path in mmengine's file ``last_checkpoint``; '' if there is none."""
     file = Path(work_dir, 'last_checkpoint')
     return file.read_text(errors='replace').strip() if file.is_file() else ''
 
@@ -55,7 +45,7 @@ def last_checkpoint(work_dir: str | Path) -> str:
 def newest_readable(
     paths: Sequence[Path], say: Callable[[str], None] = lambda line: None
 ) -> Path | None:
-    """The first checkpoint that can be read; others' tools leave half a file when they are killed.
+    """The first checkpoint that can be read; a killed mmengine leaves half of a file.
 
     Args:
         paths (Sequence[Path]): Checkpoints, newest first.
@@ -86,27 +76,21 @@ def newest_readable(
 def checkpoints(folder: Path, template: str | None = None) -> list[Path]:
     """The regular checkpoints in a folder, newest first.
 
+    They are sorted by steps; by their times where both epochs and iterations are counted.
+
     Args:
         folder (Path): A work dir.
         template (str, optional): Names that the config gives them, such as 'step_{}.pth'. Defaults
             to None.
     """
-    patterns = [NAME]
-    if template:
-        patterns.append(re.compile(re.escape(template).replace(r'\{\}', r'\d+')))
-    names = folder.glob('*')
-    return by_age(p for p in names if any(pattern.fullmatch(p.name) for pattern in patterns))
-
-
-def by_age(paths: Iterable[Path]) -> list[Path]:
-    """Checkpoints, newest first: by their steps; by their times where steps are of two kinds."""
-    paths = list(paths)
+    own = re.escape(template or '').replace(r'\{\}', r'\d+')
+    paths = [p for p in folder.glob('*') if NAME.fullmatch(p.name) or re.fullmatch(own, p.name)]
     kinds = {re.sub(r'\d+', '', path.name) for path in paths}
     return sorted(paths, key=step_of if len(kinds) == 1 else time_of, reverse=True)
 
 
 def step_of(checkpoint: Path) -> int:
-    """The epoch or iteration after which a regular checkpoint was written, which ends its name."""
+    """The epoch or iteration after which a checkpoint was written; its name ends with it."""
     digits = re.findall(r'\d+', checkpoint.stem)
     return int(digits[-1]) if digits else 0
 

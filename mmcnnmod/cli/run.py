@@ -1,4 +1,4 @@
-"""The steps that training and testing have in common."""
+"""Building and running the runner, for training and testing."""
 
 from __future__ import annotations
 
@@ -16,23 +16,18 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from ..config_types import type_name
 from ..datasets import name_unreadable_files
 from ..errors import UserError
-from .config import revert_sync_bn
-from .data import check_labels
 from .errors import building_from
+from .preflight import check_labels
 from .resuming import last_checkpoint
 
-# What the system says of a disk that is full, or has turned read-only.
+# The errors of a disk that is full or has become read-only.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def restart_on_cpu(args: argparse.Namespace) -> None:
-    """Start the program anew without GPUs if ``--device cpu`` asks for it.
-
-    mmengine chooses its device when it is imported, so it is too late to do so afterwards.
-    """
+    """Restart the program without GPUs for ``--device cpu``: mmengine has chosen its device."""
     if args.device == 'cpu' and torch.cuda.is_available():
         os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
         os.execv(sys.executable, [sys.executable, *sys.argv])
@@ -42,7 +37,7 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
     """Build the runner and its loops with their data sets; errors in the config become one line.
 
     Args:
-        cfg (Config): The config, with all options applied.
+        cfg (Config): The config, after all changes.
         config (str): How errors call it.
         *loops (str): Which loops to build: 'train_loop', 'val_loop', 'test_loop'.
 
@@ -54,46 +49,38 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
 
         setup_cache_size_limit_of_dynamo()
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
-        init_cpu_process_group(cfg)
-    sync_bn = revert_sync_bn(cfg)
+        # mmengine keeps this group; it would itself choose a GPU for each process.
+        torch.distributed.init_process_group(cfg.env_cfg.dist_cfg.backend)
     with building_from(f'config {config}', cfg):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        check_loading(runner)
+        build_dataloader = runner.build_dataloader
+
+        def build_checked(*args, **kwargs):
+            loader = build_dataloader(*args, **kwargs)
+            check_labels(loader.dataset, runner.model)
+            name_unreadable_files(loader.dataset, runner.model)
+            return loader
+
+        # Before the loops are built: that of training starts its data loading processes at once,
+        # with copies of the data set.
+        runner.build_dataloader = build_checked
         for loop in loops:
             getattr(runner, loop)
-    if sync_bn:
-        runner.logger.warning(sync_bn)
     return runner
-
-
-def check_loading(runner: Runner) -> None:
-    """Let the data sets that a runner builds name the files that they cannot read.
-
-    In time: a training loop starts its loading processes, with copies of the data set, at once.
-    """
-    build = runner.build_dataloader
-
-    def build_checked(*args, **kwargs):
-        loader = build(*args, **kwargs)
-        check_labels(loader.dataset, runner.model)
-        name_unreadable_files(loader.dataset, runner.model)
-        return loader
-
-    runner.build_dataloader = build_checked
 
 
 @contextmanager
 def run_in(work_dir: str, runner: Runner) -> Iterator[None]:
-    """End a run in one line when its work dir cannot be written any more, be it a line of the log.
+    """End a run with one line when its work dir can no longer be written, not even by the log.
 
     Args:
         work_dir (str): Of the run.
-        runner (Runner): Its log stops the run from now on where Python's would print a traceback
-            for each line and go on.
+        runner (Runner): Its log raises errors from now on; Python's logging would print a traceback
+            for each line and continue.
     """
     for handler in runner.logger.handlers:
         if isinstance(handler, logging.FileHandler):
-            handler.handleError = stop_on_os_error
+            handler.handleError = raise_os_error
     try:
         yield
     except OSError as problem:
@@ -107,7 +94,7 @@ def run_in(work_dir: str, runner: Runner) -> Iterator[None]:
 
 
 def can_write(folder: str) -> bool:
-    """Whether there is room in a folder for a few lines, and the right to write them."""
+    """Whether a folder has room for a few lines, and they may be written."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1 << 16))
@@ -116,30 +103,14 @@ def can_write(folder: str) -> bool:
     return True
 
 
-def stop_on_os_error(record: logging.LogRecord) -> None:
-    """Raise what the system said when a line of a log was written."""
+def raise_os_error(record: logging.LogRecord) -> None:
+    """Raise again the system's error at writing a line of a log."""
     if isinstance(sys.exc_info()[1], OSError):
         raise
 
 
-def init_cpu_process_group(cfg: Config) -> None:
-    """Set up several processes without GPUs, where mmengine would choose a GPU for each.
-
-    It keeps a process group that is there, and a wrapper that is told to use no device.
-    """
-    torch.distributed.init_process_group(cfg.env_cfg.dist_cfg.backend)
-    wrapper = cfg.get('model_wrapper_cfg') or dict(
-        type='MMDistributedDataParallel',
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-    )
-    cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
-    if type_name(cfg.get('strategy') or {}) == 'DDPStrategy':  # FlexibleRunner's
-        cfg.strategy.setdefault('model_wrapper', cfg.model_wrapper_cfg)
-
-
 def destroy_cpu_process_group() -> None:
-    """Leave the group together: gloo aborts a process whose peer has already gone."""
+    """Leave the group together: gloo aborts a process whose peer has already left."""
     if torch.distributed.is_initialized() and not torch.cuda.is_available():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()

@@ -20,7 +20,7 @@ from rich.console import Console
 from ..checkpoints import atomic_write, read_checkpoint, safe_loading
 from ..errors import UserError
 from . import preflight, train
-from .arguments import parse, seeds_parser
+from .arguments import parse, train_parser
 from .config import LOADERS, load_config
 from .errors import one_line_errors
 from .programs import RunFailed, end_child_when_terminated, run_program
@@ -53,6 +53,23 @@ def main(argv: list[str] | None = None) -> None:
     console.print(f'written to {record.path}', soft_wrap=True)
     if failures:
         sys.exit(1)
+
+
+def seeds_parser() -> argparse.ArgumentParser:
+    """Options of tools/train_seeds.py: those of tools/train.py, and a few."""
+    parser = train_parser()
+    parser.description = 'Train a config with several seeds, test each, print mean and deviation.'
+    parser.add_argument(
+        '--seeds',
+        nargs='+',
+        type=int,
+        default=[0, 1, 2, 3, 4],
+        metavar='SEED',
+        help='values of randomness.seed; by default 0 1 2 3 4',
+    )
+    parser.add_argument('--gpus', type=int, metavar='N', help='train each seed on N GPUs')
+    parser.add_argument('--tta', action='store_true', help='test with test-time augmentation')
+    return parser
 
 
 def resolve(args: argparse.Namespace) -> Config:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
 import mmengine
 from mmengine.config import Config, ConfigDict
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 from mmengine.registry import HOOKS, METRICS, Registry
-from mmengine.runner import Runner
 
 from ..checkpoints import atomic_write, safe_loading
 from ..config_types import type_name
 from ..errors import UserError
 from . import preflight
 from .arguments import parse, test_parser
-from .config import load_config, require_keys
+from .config import fit_to_devices, innermost_datasets, load_config, require_keys
 from .errors import one_line_errors
 from .run import build_runner, destroy_cpu_process_group, restart_on_cpu
 
@@ -32,36 +32,44 @@ DET_META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'fli
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Test as the command line says.
-
-    Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
-    """
+    """Test as the command line, or ``argv``, says."""
     args = parse(test_parser(), argv)
     restart_on_cpu(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
-        cfg = load_config(args)
-        require_keys(cfg, args.config, 'testing', *NEEDED)
-        apply_options(cfg, args)
+        notes = []
+        cfg = testing_config(args, notes.append)
         check(cfg, args)
-        runner = build_runner(under_another_name(cfg), args.config, 'test_loop')
+        runner = build_runner(cfg, args.config, 'test_loop')
+        for note in notes:
+            runner.logger.warning(note)
         runner.register_hook(preflight.CheckpointHook(args.checkpoint, complete=True))
-        save_predictions(runner, cfg, args)
+        if args.out and args.out_item != 'metrics' and not writes_itself(cfg):
+            runner.test_evaluator.metrics.append(dump_class(cfg)(out_file_path=args.out))
         metrics = runner.test()
-        if args.out_item == 'metrics':
-            save_metrics(metrics, args.out)
+        if args.out_item == 'metrics' and is_main_process():
+            with atomic_write(args.out) as partial:
+                mmengine.dump(metrics, str(partial))
         destroy_cpu_process_group()
 
 
+def testing_config(args: argparse.Namespace, log: Callable[[str], None]) -> Config:
+    """Read the config and make all changes to it; ``log`` gets a line if SyncBN is reverted."""
+    cfg = load_config(args)
+    require_keys(cfg, args.config, 'testing', *NEEDED)
+    apply_options(cfg, args)
+    fit_to_devices(cfg, log)
+    return under_another_name(cfg)
+
+
 def under_another_name(cfg: Config) -> Config:
-    """The config, so that mmengine does not write it over the one that training has left."""
+    """The config, renamed so that mmengine does not overwrite the one that training left."""
     path = Path(cfg.filename)
     name = str(path.with_name(f'test_{path.name}'))
     return Config(cfg.to_dict(), cfg_text=cfg.text, filename=name)
 
 
 def check(cfg: Config, args: argparse.Namespace) -> None:
-    """Everything that can be known to go wrong before a model is built."""
+    """Raise an error for whatever can be known to fail before a model is built."""
     if args.out_item and not args.out:
         raise UserError('--out-item says what --out saves: give --out FILE as well')
     as_pickle = args.out and args.out_item != 'metrics' and not writes_itself(cfg)
@@ -107,7 +115,7 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def arguments(registry: Registry, node: ConfigDict, cfg: Config) -> list[str]:
-    """What the class of a config's node takes, its bases' arguments included."""
+    """The arguments of a config node's class and of its bases."""
     with registry.switch_scope_and_registry(cfg.default_scope) as scoped:
         cls = scoped.get(node['type'])
     bases = cls.__mro__ if inspect.isclass(cls) else ()
@@ -115,53 +123,43 @@ def arguments(registry: Registry, node: ConfigDict, cfg: Config) -> list[str]:
 
 
 def writes_itself(cfg: Config) -> bool:
-    """Whether the metric writes predictions, as mmseg's does, into a folder of label maps."""
+    """Whether the metric itself saves predictions, as mmseg's does in a folder of label maps."""
     metric = cfg.get('test_evaluator')
     return isinstance(metric, dict) and 'output_dir' in arguments(METRICS, metric, cfg)
 
 
 def augment(cfg: Config) -> None:
     """Test-time augmentation by the config's ``tta_model``, or by flipping."""
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
+    datasets = list(innermost_datasets(cfg.test_dataloader))
     if 'tta_model' not in cfg:
         if cfg.default_scope not in ('mmpretrain', 'mmdet'):
             raise UserError('--tta: the config has no tta_model and tta_pipeline; add them')
         cfg.tta_model = default_tta_model(cfg.default_scope)
     if 'tta_pipeline' not in cfg:
-        *steps, pack = deepcopy(dataset.pipeline)
+        *steps, pack = deepcopy(datasets[0].pipeline)
         if cfg.default_scope == 'mmdet':
             pack = dict(type='PackDetInputs', meta_keys=(*DET_META, 'flip_direction'))
         cfg.tta_pipeline = [*steps, dict(type='TestTimeAug', transforms=[FLIPS, [pack]])]
-    dataset.pipeline = cfg.tta_pipeline
+    for dataset in datasets:
+        dataset.pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
 
 def default_tta_model(scope: str) -> dict:
-    """What mmpretrain and mmdetection merge flipped predictions with."""
+    """What merges flipped predictions in mmpretrain and mmdetection."""
     if scope == 'mmpretrain':
         return dict(type='AverageClsScoreTTA')
     nms = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
     return dict(type='DetTTAModel', tta_cfg=nms)
 
 
-def save_predictions(runner: Runner, cfg: Config, args: argparse.Namespace) -> None:
-    """Let the evaluator save predictions, unless the metric does so itself."""
-    if not args.out or args.out_item == 'metrics' or writes_itself(cfg):
-        return
+def dump_class(cfg: Config) -> type[DumpResults]:
+    """The metric that saves predictions in a pickle file."""
     if cfg.default_scope == 'mmdet':
-        from mmdet.evaluation import DumpDetResults as Dump
-    else:
-        Dump = DumpResults
-    runner.test_evaluator.metrics.append(Dump(out_file_path=args.out))
+        from mmdet.evaluation import DumpDetResults
 
-
-@master_only
-def save_metrics(metrics: dict, out: str) -> None:
-    """Write the scores; a file that is there is a whole one."""
-    with atomic_write(out) as partial:
-        mmengine.dump(metrics, str(partial))
+        return DumpDetResults
+    return DumpResults
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 
 from mmengine.config import Config, ConfigDict
 
@@ -21,7 +22,7 @@ from ..errors import UserError, shown
 from ..swap import takes_warm_start
 from . import preflight
 from .arguments import parse, train_parser
-from .config import load_config, require_keys, say_once
+from .config import fit_to_devices, load_config, require_keys, say_once
 from .errors import one_line_errors
 from .resuming import newest_whole
 from .run import build_runner, destroy_cpu_process_group, restart_on_cpu, run_in
@@ -31,17 +32,16 @@ BACKBONE = re.compile(r'(.*?\.)?backbone\.')
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train as the command line says.
-
-    Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
-    """
+    """Train as the command line, or ``argv``, says."""
     args = parse(train_parser(), argv)
     restart_on_cpu(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
-        cfg = training_config(args)
+        notes = []
+        cfg = training_config(args, notes.append)
         check(cfg, args)
         runner = build_runner(cfg, args.config, 'train_loop', 'val_loop')
+        for note in notes:
+            runner.logger.warning(note)
         if start := cfg.get('load_from'):
             resume = cfg.get('resume', False)
             runner.register_hook(preflight.CheckpointHook(start, complete=resume, resume=resume))
@@ -50,16 +50,25 @@ def main(argv: list[str] | None = None) -> None:
         destroy_cpu_process_group()
 
 
-def training_config(args: argparse.Namespace) -> Config:
-    """The config with all options applied."""
+def training_config(args: argparse.Namespace, log: Callable[[str], None] = say_once) -> Config:
+    """Read the config and make all changes to it, in an order that makes them right.
+
+    Args:
+        args (argparse.Namespace): The options.
+        log (Callable[[str], None]): Gets a line if SyncBN is reverted. Defaults to printing it.
+
+    Returns:
+        Config: What the runner is built from.
+    """
     cfg = load_config(args)
     require_keys(cfg, args.config, 'training', *NEEDED)
     apply_options(cfg, args)
+    fit_to_devices(cfg, log)
     return cfg
 
 
 def check(cfg: Config, args: argparse.Namespace) -> None:
-    """Everything that can be known to go wrong before a model is built."""
+    """Raise an error for whatever can be known to fail before a model is built."""
     preflight.check_device(cfg, args.device, training=True)
     preflight.check_work_dir(cfg)
     if start := cfg.get('load_from'):
@@ -68,7 +77,7 @@ def check(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def apply_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Apply the options that only training has."""
+    """Apply the options that only training has, and add the hooks that lose nothing."""
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
@@ -85,13 +94,13 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.resume, cfg.load_from = True, args.resume
     if args.pretrained:
         start_backbone_from(cfg, args.pretrained)
-    lose_nothing(cfg)
+    add_safety_hooks(cfg)
 
 
-def lose_nothing(cfg: Config) -> None:
+def add_safety_hooks(cfg: Config) -> None:
     """Add the hooks that keep what was trained, whatever ends the training."""
     hooks = cfg.setdefault('default_hooks', ConfigDict())
-    # What mmengine does for a config that says nothing of it.
+    # As mmengine does for a config without one.
     checkpoint = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))
     if not isinstance(checkpoint, (dict, type(None))):
         raise UserError(f'default_hooks.checkpoint must be a dict, got {shown(checkpoint)}')
@@ -119,7 +128,7 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
     """Let the backbone start from a checkpoint of a backbone or of a whole model."""
     if 'backbone' not in cfg.model:
         raise UserError('--pretrained is for model.backbone, which this config does not have')
-    # As they stand there: a dense backbone's own initialiser wants the 'module.' of wrappers, too.
+    # Unchanged: a dense backbone's own initialiser needs the 'module.' of wrappers in its prefix.
     names = list(raw_weights_of(read_checkpoint(checkpoint), checkpoint))
     init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
     if takes_warm_start(cfg, 'model.backbone') and not has_mod_blocks(names):
@@ -132,7 +141,7 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
 
 
 def backbone_prefix(names: list[str], checkpoint: str) -> str:
-    """What stands before a backbone's names in a checkpoint."""
+    """The prefix of a backbone's names in a checkpoint."""
     backbones = sorted({m[0] for m in map(BACKBONE.match, names) if m})
     found = [prefix for _, prefix in networks_in(names)]
     if backbones:  # a head may have names as in a VGG

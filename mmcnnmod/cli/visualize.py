@@ -1,9 +1,10 @@
-"""tools/visualize.py: pictures in, pictures with predictions out, for the three tasks."""
+"""tools/visualize.py: draw predictions into pictures, for the three tasks."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from itertools import chain, count
 from pathlib import Path
 
 import mmcv
@@ -23,7 +24,7 @@ from ..datasets import CheckedLoading
 from ..errors import UserError
 from . import preflight
 from .arguments import visualize_parser
-from .config import load_config
+from .config import innermost_datasets, load_config, require_keys
 from .errors import building_from, one_line_errors
 from .model import load_trained_model
 
@@ -31,40 +32,34 @@ SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Predict and draw as the command line says.
-
-    Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
-    """
+    """Predict and draw as the command line, or ``argv``, says."""
     args = visualize_parser().parse_args(argv)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         pictures = find_pictures(args.pictures)
         cfg = load_config(args)
-        cfg.optim_wrapper = None  # mixed precision in training is no reason to refuse a CPU here
+        require_keys(cfg, args.config, 'drawing', 'model', 'test_dataloader', 'visualizer')
+        take_files(cfg)
         preflight.check_device(cfg, args.device)
         preflight.check_work_dir(cfg)
         preflight.check_file(args.checkpoint)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            pipeline = file_pipeline(cfg)
+            pipeline = build_pipeline(cfg)
             model = load_trained_model(cfg, args)
             if args.deploy:
                 switch_to_deploy(model)
             draw = drawing(cfg, dataset_meta(cfg, args.checkpoint), args.score_thr)
             for picture in track(pictures, 'Drawing'):
                 out_file = unused_name(Path(cfg.work_dir), picture.stem)
-                draw(
-                    mmcv.imread(str(picture), channel_order='rgb'),
-                    predict(model, pipeline, picture),
-                    out_file,
-                )
+                image = mmcv.imread(str(picture), channel_order='rgb')
+                draw(image, predict(model, pipeline, picture), out_file)
                 print(f'written: {out_file}')
 
 
 def find_pictures(paths: list[str]) -> list[Path]:
-    """The files that are named and those in the folders that are named.
+    """The pictures among files and in folders.
 
     Raises:
-        UserError: If one is not there, is no picture, or a folder holds none.
+        UserError: If a file does not exist or is no picture, or a folder has none.
     """
     found = []
     for path in map(Path, paths):
@@ -75,27 +70,33 @@ def find_pictures(paths: list[str]) -> list[Path]:
     for path in found:
         try:
             Image.open(path).close()
-        except OSError as problem:  # what Pillow does not know is one, too
+        except OSError as problem:  # Pillow's for other files, too
             raise UserError(f'{path} is not there or is no picture; give another') from problem
     return found
 
 
-def file_pipeline(cfg: Config) -> Compose:
-    """The test pipeline for files that have no annotations."""
-    dataset = next(preflight.innermost_datasets(cfg.test_dataloader))
+def take_files(cfg: Config) -> None:
+    """Change the config's test pipeline for files that have no annotations."""
+    dataset = next(innermost_datasets(cfg.test_dataloader))
     steps = [step for step in dataset['pipeline'] if 'Annotations' not in type_name(step)]
     if not any('LoadImage' in type_name(step) for step in steps):
         # A data set of arrays holds RGB images (CIFAR-10); files are read as BGR.
         steps.insert(0, dict(type='LoadImageFromFile'))
         cfg.data_preprocessor.to_rgb = True
+    dataset['pipeline'] = steps
+
+
+def build_pipeline(cfg: Config) -> Compose:
+    """The test pipeline, which names a file that it cannot read."""
+    dataset = next(innermost_datasets(cfg.test_dataloader))
     with building_from(f'config {cfg.filename}'):
-        transforms = [TRANSFORMS.build(step) for step in steps]
-    return Compose([CheckedLoading(transforms[0]), *transforms[1:]])
+        first, *others = [TRANSFORMS.build(step) for step in dataset['pipeline']]
+    return Compose([CheckedLoading(first), *others])
 
 
 def dataset_meta(cfg: Config, checkpoint: str) -> dict:
     """Names and colours of the classes: the checkpoint's, or else the data set's."""
-    dataset = next(preflight.innermost_datasets(cfg.test_dataloader))
+    dataset = next(innermost_datasets(cfg.test_dataloader))
     with DATASETS.switch_scope_and_registry(None) as registry:
         own = getattr(registry.get(dataset['type']), 'METAINFO', {})
     trained = read_checkpoint(checkpoint).get('meta', {}).get('dataset_meta') or {}
@@ -110,11 +111,11 @@ def predict(model: nn.Module, pipeline: Compose, picture: Path) -> BaseDataEleme
 
 
 def drawing(cfg: Config, meta: dict, score_thr: float) -> Callable:
-    """A function (RGB image, prediction, file to write) that draws as the toolbox does."""
+    """A function (RGB image, prediction, out_file) that draws as the toolbox does."""
     visualizer = VISUALIZERS.build(dict(type=cfg.visualizer.type, name='visualize'))
     visualizer.dataset_meta = meta
     if cfg.default_scope == 'mmpretrain':
-        # Below some size its text does not fit.
+        # The text does not fit into small images.
         return lambda image, prediction, out_file: visualizer.visualize_cls(
             image,
             prediction,
@@ -131,6 +132,6 @@ def drawing(cfg: Config, meta: dict, score_thr: float) -> Callable:
 
 
 def unused_name(folder: Path, stem: str) -> str:
-    """A name for a picture: those of earlier runs, and of other folders, stay."""
-    names = (f'{stem}.png', *(f'{stem}-{i}.png' for i in range(2, 10**6)))
+    """A name that no picture of an earlier run or of another folder has."""
+    names = chain([f'{stem}.png'], (f'{stem}-{i}.png' for i in count(2)))
     return str(next(folder / name for name in names if not (folder / name).exists()))

@@ -8,7 +8,8 @@ from mmengine.config import Config
 
 from mmcnnmod.cli import config as edits
 from mmcnnmod.cli.arguments import train_parser
-from mmcnnmod.cli.preflight import data_paths, innermost_datasets
+from mmcnnmod.cli.config import innermost_datasets
+from mmcnnmod.cli.preflight import data_paths
 from mmcnnmod.cli.train import use_mixed_precision
 from mmcnnmod.errors import UserError
 
@@ -48,7 +49,7 @@ def test_data_root_reaches_data_sets_and_evaluators():
     assert dataset.pipeline[1].scale == (1333, 800)
 
 
-def test_data_root_takes_no_name_that_only_begins_alike():
+def test_data_root_leaves_longer_names_alone():
     cfg = coco('data/coco')
     cfg.val_evaluator[0].ann_file = 'data/coco_panoptic/val.json'
     edits.set_data_root(cfg, '/set')
@@ -95,14 +96,14 @@ def test_one_root_in_two_spellings():
     ('given', 'names'),
     [(None, []), (dict(imports='a.b'), ['a.b']), (dict(imports=['a', 'mmcnnmod']), ['a'])],
 )
-def test_the_package_joins_the_custom_imports(given, names):
+def test_the_package_is_added_to_the_custom_imports(given, names):
     cfg = coco()
     cfg.custom_imports = given
     edits.add_custom_import(cfg)
     assert sorted(cfg.custom_imports.imports) == sorted([*names, 'mmcnnmod'])
 
 
-def test_new_style_configs_become_names(tmp_path):
+def test_types_of_new_style_configs_become_names(tmp_path):
     """Classes as types: they can be edited, and the dumped copy is a config again."""
     path = tmp_path / 'new_style.py'
     path.write_text(
@@ -148,7 +149,7 @@ def test_paths_that_a_config_needs():
     assert data_paths(dict(type='CIFAR10', data_root='data/cifar10')) == []
 
 
-def test_mod_swaps_and_the_dumped_copy_needs_no_switch(tmp_path, capsys):
+def test_mod_swaps_and_the_dumped_copy_needs_no_option(tmp_path, capsys):
     path = tmp_path / 'dense.py'
     path.write_text(
         "default_scope = 'mmseg'\n"
@@ -180,7 +181,7 @@ def test_mod_swaps_and_the_dumped_copy_needs_no_switch(tmp_path, capsys):
         (['--mod', 'cfg=1'], "'cfg' is no MoD option; choose from depth"),
     ],
 )
-def test_mod_where_it_does_not_fit(options, word, tmp_path):
+def test_mod_on_an_unsupported_config(options, word, tmp_path):
     path = tmp_path / 'dense.py'
     path.write_text("default_scope = 'mmdet'\nmodel = dict(backbone=dict(type='ResNeXt'))\n")
     pytest.importorskip('mmdet')
@@ -188,7 +189,7 @@ def test_mod_where_it_does_not_fit(options, word, tmp_path):
         edits.load_config(train_parser().parse_args([str(path), *options]))
 
 
-def test_a_config_after_mod_is_no_option(capsys):
+def test_a_config_after_mod_is_refused(capsys):
     with pytest.raises(SystemExit):
         train_parser().parse_args(['--mod', 'configs/fcn.py'])
     assert (
@@ -197,7 +198,7 @@ def test_a_config_after_mod_is_no_option(capsys):
 
 
 @pytest.mark.parametrize('variable', ['RANK', 'SLURM_PROCID'])
-def test_only_the_first_process_says_what_mod_changes(variable, tmp_path, capsys, monkeypatch):
+def test_only_the_first_process_prints_what_mod_changes(variable, tmp_path, capsys, monkeypatch):
     path = tmp_path / 'dense.py'
     path.write_text("default_scope = 'mmdet'\nmodel = dict(backbone=dict(type='ResNet'))\n")
     pytest.importorskip('mmdet')
@@ -216,7 +217,7 @@ def test_only_the_first_process_says_what_mod_changes(variable, tmp_path, capsys
         ('exit()', 'SystemExit'),
     ],
 )
-def test_a_config_of_the_wrong_kind(line, words, tmp_path):
+def test_settings_of_the_wrong_type(line, words, tmp_path):
     path = tmp_path / 'wrong.py'
     path.write_text(f"default_scope = 'mmseg'\n{line}\n")
     with pytest.raises(UserError, match=f'^config [^\n]*wrong.py: {words}'):
@@ -236,7 +237,7 @@ def test_pairs_that_cannot_be_parsed(option, value, words, capsys):
     assert words in last
 
 
-def test_a_key_through_what_is_no_dict(tmp_path):
+def test_a_key_through_a_value_that_is_no_dict(tmp_path):
     path = tmp_path / 'dense.py'
     path.write_text("default_scope = 'mmseg'\nmodel = dict(backbone=dict(depth=50))\n")
     with pytest.raises(UserError, match=r"--cfg-options 'model\.backbone\.depth\.c': "):

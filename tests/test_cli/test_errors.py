@@ -1,4 +1,4 @@
-"""Which exceptions become one line, and that all others keep their traceback."""
+"""Which exceptions become one line, and which keep their traceback."""
 
 import pytest
 import torch
@@ -19,19 +19,19 @@ class Segmentor(nn.Module):
         return self.head(self.backbone(x))
 
 
-def test_a_misfit_names_the_layer():
+def test_a_shape_mismatch_names_the_layer():
     with pytest.raises(RuntimeError) as error:
         Segmentor(16)(torch.rand(1, 3, 4, 4))
     assert explain(error.value).startswith('head.1 expects 16 input channels and gets 8: set in_ch')
 
 
-def test_a_misfit_of_a_classifier():
+def test_a_shape_mismatch_in_a_classifier():
     with pytest.raises(RuntimeError) as error:
         nn.Sequential(nn.Identity(), nn.Linear(2048, 10))(torch.rand(2, 512))
     assert explain(error.value).startswith('1 expects 2048 input channels and gets 512')
 
 
-def test_the_original_line_out_of_a_data_loading_process():
+def test_the_original_line_from_a_data_loading_process():
     class Broken(torch.utils.data.Dataset):
         def __len__(self):
             return 1
@@ -78,7 +78,7 @@ def test_damaged_annotations_are_named(tmp_path, content, words):
 
 
 @pytest.mark.parametrize('problem', [RuntimeError('a bug'), ZeroDivisionError(), KeyError('x')])
-def test_what_is_not_foreseen_keeps_its_traceback_where_there_is_no_debug(problem):
+def test_unexpected_errors_keep_their_traceback_without_debug(problem):
     with pytest.raises(type(problem)), one_line_errors():
         raise problem
 
@@ -93,7 +93,7 @@ def test_what_is_not_foreseen_keeps_its_traceback_where_there_is_no_debug(proble
     ],
 )
 @pytest.mark.parametrize('debug', [True, False])
-def test_what_is_not_foreseen_is_one_line_and_with_debug_a_traceback(problem, line, debug, capsys):
+def test_unexpected_errors_are_one_line_and_with_debug_a_traceback(problem, line, debug, capsys):
     with pytest.raises(SystemExit) as end, one_line_errors(debug, 'a.py'):
         raise problem
     assert end.value.code == 1
@@ -114,7 +114,7 @@ def test_what_is_not_foreseen_is_one_line_and_with_debug_a_traceback(problem, li
         ),
     ],
 )
-def test_what_cannot_be_built_is_named_by_its_key(neck, expected):
+def test_the_key_of_what_cannot_be_built_is_named(neck, expected):
     registry = pytest.importorskip('mmdet.registry')
     pytest.importorskip('mmdet.models')
     cfg = Config(dict(model=dict(neck=[neck])))
@@ -122,14 +122,14 @@ def test_what_cannot_be_built_is_named_by_its_key(neck, expected):
         registry.MODELS.build(cfg.model.neck[0])
 
 
-def test_a_key_that_is_there_twice_is_not_guessed():
+def test_a_key_that_is_not_unique_is_not_guessed():
     registry = pytest.importorskip('mmdet.registry')
     cfg = Config(dict(a=dict(type='X'), b=dict(type='X')))
     with pytest.raises(UserError, match=r'^c: .*X is not in the'), building_from('c', cfg):
         registry.MODELS.build(cfg.b)
 
 
-def test_what_could_steer_a_terminal(capsys):
+def test_terminal_control_characters(capsys):
     """A name in a checkpoint, for instance."""
     with pytest.raises(SystemExit), one_line_errors():
         raise UserError('the tensor \x1b[2J\x1b]0;title\x07 is of another shape\u2028')

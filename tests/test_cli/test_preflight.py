@@ -1,4 +1,4 @@
-"""Which checkpoints belong to a model: one judge for load_from, resuming and testing."""
+"""Which checkpoints fit a model, in load_from, resuming and testing."""
 
 import pytest
 import torch
@@ -41,11 +41,11 @@ def check(model, source, complete=False, prefix=''):
     ],
 )
 def test_a_dense_model_starts_a_mod_model(backbones, depth, given, options, prefix):
-    """With another number of classes, as fine-tuning has it."""
+    """With another number of classes, as in fine-tuning."""
     model = Model(backbones.ResNetMoD(depth=depth, **SMALL, **options))
     source = Model(dense(backbones, depth=given, **SMALL), classes=5)
     check(model, source, prefix=prefix)
-    # But nothing is complete: it cannot be tested with, or resumed from.
+    # It is not complete, so it can be neither tested nor resumed.
     with pytest.raises(UserError, match=r'does not fit this model: .* it holds a dense ResNet'):
         check(model, source, complete=True, prefix=prefix)
 
@@ -60,7 +60,7 @@ def test_every_family(backbones, kind):
     check(model, model, complete=True)
 
 
-def test_another_toolboxes_names_are_known():
+def test_names_of_another_toolbox_are_known():
     pretrain = pytest.importorskip('mmcnnmod.toolboxes.mmpretrain')
     seg = pytest.importorskip('mmcnnmod.toolboxes.mmseg')
     model = Model(seg.ResNetV1cMoD(depth=50, **SMALL))
@@ -121,7 +121,7 @@ def test_a_trained_mod_network_for_a_dense_config(backbones):
 
 
 @pytest.mark.filterwarnings('ignore')
-def test_a_runner_asks_before_anything_is_loaded(backbones, tmp_path):
+def test_the_check_comes_before_anything_is_loaded(backbones, tmp_path):
     model = Model(dense(backbones, depth=50, **SMALL))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     path = str(tmp_path / 'b.pth')
@@ -134,8 +134,8 @@ def test_a_runner_asks_before_anything_is_loaded(backbones, tmp_path):
 
 
 @pytest.mark.filterwarnings('ignore')
-def test_a_runner_asks_before_it_takes_anything_to_go_on_from(backbones, tmp_path):
-    """Wherever the file came from: resuming would run the text in meta.config."""
+def test_the_check_comes_before_anything_is_resumed(backbones, tmp_path):
+    """Also for a URL: resuming would run the text in meta.config."""
     model = Model(dense(backbones, depth=50, **SMALL))
     content = {'state_dict': model.state_dict(), 'message_hub': {}, 'meta': {'config': 'x = 1'}}
     path = str(tmp_path / 'c.pth')

@@ -1,4 +1,4 @@
-"""Which checkpoint ``--resume`` goes on from."""
+"""Which checkpoint ``--resume`` resumes from."""
 
 import os
 
@@ -12,7 +12,7 @@ from mmcnnmod.errors import UserError
 
 
 class WorkDir:
-    """A folder with checkpoints, the ones that were written first in front."""
+    """A folder with checkpoints; later ones are newer."""
 
     def __init__(self, path):
         self.path = path
@@ -45,11 +45,11 @@ def work_dir(tmp_path):
 
 def test_without_checkpoints(work_dir):
     assert work_dir.found() is None
-    work_dir.write('best_acc_epoch_1.pth', 'epoch_1-12345678.pth')  # there is nothing to go on from
+    work_dir.write('best_acc_epoch_1.pth', 'epoch_1-12345678.pth')  # not to resume from
     assert work_dir.found() is None
 
 
-def test_the_last_one(work_dir):
+def test_the_last_checkpoint(work_dir):
     work_dir.write('iter_4.pth', 'iter_8.pth', 'iter_12.pth')
     work_dir.say_last('iter_12.pth')
     assert work_dir.found() == 'iter_12.pth'
@@ -68,8 +68,8 @@ def test_an_earlier_training_in_the_same_folder(work_dir):
     assert work_dir.found() == 'iter_4.pth'
 
 
-def test_halves_are_passed_over(work_dir):
-    """As a kill leaves it with mmengine's own hook: the file that is named has been removed."""
+def test_truncated_files_are_passed_over(work_dir):
+    """As mmengine's own hook leaves them when killed: the named file has been removed."""
     work_dir.write('iter_2.pth', 'iter_4.pth')
     work_dir.write('iter_8.pth', 'iter_12.pth', whole=False)
     work_dir.say_last('iter_6.pth')
@@ -80,13 +80,13 @@ def test_halves_are_passed_over(work_dir):
     assert all(line.startswith('passed over: ') for line in work_dir.lines)
 
 
-def test_nothing_that_can_be_read(work_dir):
+def test_no_readable_checkpoint(work_dir):
     work_dir.write('epoch_1.pth', 'epoch_2.pth', whole=False)
     with pytest.raises(UserError, match=r'cannot resume: .*epoch_2\.pth'):
         work_dir.found()
 
 
-def test_by_age_where_epochs_and_iterations_stand_side_by_side(work_dir):
+def test_by_age_if_there_are_epochs_and_iterations(work_dir):
     work_dir.write('epoch_1.pth', 'iter_900.pth', 'epoch_2.pth')
     assert work_dir.found() == 'epoch_2.pth'
 
@@ -102,8 +102,8 @@ def test_another_folder_and_other_names(work_dir):
 
 
 @pytest.mark.parametrize('named', ['s3://bucket/iter_4.pth', 'iter_4.pth'])
-def test_what_is_no_file(work_dir, named):
-    """In a store, or a folder as DeepSpeed writes it: mmengine reads it."""
+def test_a_checkpoint_that_is_no_file(work_dir, named):
+    """In an object store, or DeepSpeed's folder: mmengine reads it."""
     if '://' not in named:
         named = str(work_dir.path / named)
         os.mkdir(named)
@@ -112,7 +112,7 @@ def test_what_is_no_file(work_dir, named):
 
 
 @pytest.mark.parametrize('there', [False, True])
-def test_training_begins_as_the_config_says_where_nothing_was_trained(work_dir, there):
+def test_without_a_checkpoint_training_starts_as_configured(work_dir, there):
     if there:
         work_dir.write('iter_4.pth')
     work_dir.cfg.load_from = 'start.pth'

@@ -1,15 +1,47 @@
-"""What --pretrained makes of a config."""
+"""The changes that training makes to a config: all before it is checked; and --pretrained."""
+
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.runner import Runner
 
+from mmcnnmod.cli import train
 from mmcnnmod.cli.train import backbone_prefix, start_backbone_from
 from mmcnnmod.errors import UserError
 
 DENSE = ['layer1.0.conv1.weight']
 INVERTED = ['features.1.conv.0.0.weight']
 MOD = [*DENSE, 'layer1.1.conv_block.0.conv.weight']
+CONFIG = Path(__file__).resolve().parents[2] / 'configs/fcn_r18-mod_street-scenes.py'
+
+
+class Built(BaseException):
+    """The runner would be built now."""
+
+
+def test_the_runner_gets_the_config_that_was_checked(monkeypatch):
+    """With SyncBN reverted, and the wrapper of a model in several processes on CPUs."""
+    pytest.importorskip('mmseg')
+    seen = []
+
+    def from_cfg(cfg):
+        seen.append(cfg.pretty_text)
+        raise Built
+
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: None)
+    monkeypatch.setattr(train, 'check', lambda cfg, args: seen.append(cfg.pretty_text))
+    monkeypatch.setattr(Runner, 'from_cfg', from_cfg)
+    with pytest.raises(Built):
+        train.main([str(CONFIG), '--launcher', 'pytorch'])
+    checked, built = seen
+    assert checked == built
+    assert 'SyncBN' in CONFIG.read_text() + (CONFIG.parent / '_base_/fcn.py').read_text()
+    assert 'SyncBN' not in checked
+    assert 'device_ids=None' in checked
 
 
 @pytest.mark.parametrize(

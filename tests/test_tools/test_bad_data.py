@@ -1,4 +1,4 @@
-"""Data that cannot be learnt from: one line with the file and the remedy, in each of the tasks."""
+"""Unusable data: one line with the file and the remedy, for each task."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from .conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 
-# What makes a config small; each has four images of 32x32 pixels to train on.
+# Small configs; each trains on four images of 32x32 pixels.
 SMALL = {
     'classify': """
 _base_ = '{root}/configs/resnet18-mod_cifar10-folder.py'
@@ -96,7 +96,7 @@ def coco():
 
 @pytest.fixture
 def folder(tmp_path, picture, coco):
-    """Images, label maps and boxes, as the three configs have them."""
+    """Images, label maps and boxes for the three configs."""
     data = tmp_path / 'data'
     for name in ('images/train', 'labels/train', 'train/a', 'train/b'):
         (data / name).mkdir(parents=True)
@@ -207,8 +207,8 @@ def test_a_folder_without_images(run, folder):
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-def test_a_label_that_is_no_class(run, folder, workers):
-    """Once a label map's, of a worker as well; once an image's shape, which no scaling keeps."""
+def test_a_label_without_a_class(run, folder, workers):
+    """In a label map, also from a worker; then an image that cannot be resized."""
     for path in (folder / 'labels/train').iterdir():
         Image.fromarray(np.full((32, 32), 12, np.uint8)).save(path)
     line = run('segment', workers=workers)
@@ -226,7 +226,7 @@ def test_a_label_that_is_no_class(run, folder, workers):
 
 @pytest.mark.parametrize('task', ['classify', 'segment', 'detect'])
 def test_images_of_one_pixel(run, folder, task):
-    """They are trained on; where boxes are, none can lie in them."""
+    """They can be trained on; but no box fits into them."""
     for path in folder.rglob('*.[jp][pn]g'):
         Image.new('L' if 'labels' in path.parts else 'RGB', (1, 1)).save(path)
     if task == 'detect':

@@ -1,4 +1,4 @@
-"""Each foreseen mistake: one line that names the thing and the remedy, and exit code 1."""
+"""Expected mistakes: one line that names the thing and the remedy, and exit code 1."""
 
 import shutil
 import sys
@@ -13,7 +13,7 @@ from mmcnnmod.cli import train as training
 from .conftest import ROOT, TASKS, shrink, tail
 
 SCENES = str(ROOT / TASKS['mmseg'][0])
-# The program, with packages that lie in the folder.
+# The program, with packages in the current folder.
 TRAIN = f"""if True:
     import runpy, sys
     sys.argv = [{str(ROOT / 'tools/train.py')!r}, {SCENES!r}]
@@ -85,7 +85,7 @@ def test_head_that_does_not_fit(fails, options):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU here')
-def test_cuda_where_there_is_none(fails, options):
+def test_cuda_on_a_machine_without_gpu(fails, options):
     assert 'torch sees no GPU' in fails(training.main, SCENES, '--device', 'cuda', *options)
     assert 'torch sees no GPU' in fails(training.main, SCENES, '--amp', *options)
     assert 'torch sees no GPU' in fails(testing.main, SCENES, 'x.pth', '--amp', *options)
@@ -93,7 +93,7 @@ def test_cuda_where_there_is_none(fails, options):
     assert 'env_cfg.dist_cfg.backend=gloo' in line
 
 
-def test_an_optimiser_in_mixed_precision_does_not_matter_to_testing(fails, options):
+def test_a_mixed_precision_optimiser_does_not_matter_in_testing(fails, options):
     amp = 'optim_wrapper.type=AmpOptimWrapper'
     assert 'x.pth is not there' in fails(testing.main, SCENES, 'x.pth', *options, amp)
 
@@ -131,7 +131,7 @@ def test_resume_from_another_network(fails, options, tmp_path):
     assert 'it holds 2 tensors of weight, bias; give the config' in line
 
 
-def test_out_needs_its_partner(fails, options):
+def test_out_item_needs_out(fails, options):
     Path('a.pth').touch()
     line = fails(testing.main, SCENES, 'a.pth', '--out-item', 'metrics', *options)
     assert '--out FILE' in line
@@ -155,7 +155,7 @@ def test_debug_shows_the_traceback(tmp_path, run_tool):
     ],
 )
 def test_broken_toolbox(tmp_path, run_python, module, words):
-    """The config needs mmseg and it does not import; the real cause is told."""
+    """The config needs mmseg, whose import fails; the error names the cause."""
     (tmp_path / 'mmseg').mkdir()
     (tmp_path / 'mmseg' / '__init__.py').write_text(module)
     result = run_python('-c', TRAIN, cwd=tmp_path, forget=['mmseg'])

@@ -95,7 +95,7 @@ def test_a_dense_config_with_mod(tmp_path, capsys):
 
 
 def test_a_backbone_alone_fills_the_backbone(tmp_path, capsys):
-    """The rest starts afresh and is named; twice the same."""
+    """The rest is initialised and named; two runs give the same."""
     pytest.importorskip('mmpretrain')
     dense = torchvision.models.resnet18()
     torch.save(dense.state_dict(), tmp_path / 'a.pth')
@@ -116,8 +116,8 @@ def test_another_number_of_classes(tmp_path, capsys):
     assert 'fresh, other shape: head.fc.weight, head.fc.bias' in capsys.readouterr().out
 
 
-def test_weights_that_the_config_would_load_are_not_looked_for(tmp_path):
-    """They may be the very checkpoint, and far away."""
+def test_weights_named_in_the_config_are_not_loaded(tmp_path):
+    """They may be this very checkpoint, or not available."""
     pytest.importorskip('mmseg')
     dense = save(build('mmseg', 'model.backbone.type=ResNet'), tmp_path / 'a.pth')
     for name, options in (

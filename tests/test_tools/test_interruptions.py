@@ -1,4 +1,4 @@
-"""Programs that are killed, told to stop, or lose their disk; what is left goes on."""
+"""Programs that are killed, terminated or lose their disk; they can be resumed."""
 
 import os
 import signal
@@ -71,7 +71,7 @@ def test_sigterm_to_all_processes_of_a_training(data, tmp_path, workers):
 
 
 @pytest.mark.parametrize('word', ['killed', 'told to stop'])
-def test_one_of_two_processes_is(data, tmp_path, word):
+def test_one_of_two_processes_ends(data, tmp_path, word):
     with socket.socket() as found:
         found.bind(('127.0.0.1', 0))
         port = str(found.getsockname()[1])
@@ -133,7 +133,7 @@ def test_a_work_dir_that_cannot_be_written_any_more(data, tmp_path):
         subprocess.call(['chattr', '-i', work_dir])
 
 
-def test_the_program_that_kills(data, tmp_path):
+def test_crash_test(data, tmp_path):
     config, name, *_ = TASKS['mmseg']
     result = subprocess.run(
         [str(word) for word in (

@@ -53,8 +53,8 @@ def test_as_a_program(trained, run_python, tmp_path):
 
 
 @pytest.mark.parametrize('suffix', SUFFIXES)
-def test_it_scores_as_before(publish_model, trained, data, tmp_path, suffix):
-    """And the score goes on record in the file that is published next."""
+def test_it_scores_the_same(publish_model, trained, data, tmp_path, suffix):
+    """The score is then recorded in the next file that is published."""
     config, name, _, checkpoint, metric = TASKS['mmseg']
     published = publish_model(f'fcn{suffix}')
     scores = []
@@ -104,6 +104,6 @@ def test_the_config_is_read_and_not_run():
     assert publish.default_scope(text) == 'mmseg'
     assert publish.default_scope('no = python =') is None
     assert publish.default_scope('a = 1') is None
-    # What is named is imported, for its version.
+    # The named package would be imported for its version.
     for name in ("'this'", "'os'", '3', 'print(1)'):
         assert publish.default_scope(f'default_scope = {name}\n') is None

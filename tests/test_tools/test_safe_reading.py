@@ -1,4 +1,4 @@
-"""No tool runs the code in a checkpoint, on whichever way the file comes in."""
+"""No tool runs code in a checkpoint, wherever it reads the file."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings('ignore')
 
 @pytest.fixture(scope='module')
 def content():
-    """A checkpoint in which all is right, so that only what comes with it can be refused."""
+    """A correct checkpoint, so that only what is added to it can be refused."""
     register_all_modules(init_default_scope=True)
     model = MODELS.build(Config.fromfile(SCENES).model)
     hub = dict(log_scalars={}, runtime_info={}, resumed_keys={})
@@ -78,7 +78,7 @@ def test_a_payload_to_publish(fails, evil, tmp_path):
 
 @pytest.mark.parametrize('main', [testing.main, training.main])
 def test_trust(fails, options, content, tmp_path, main):
-    """The file is read, payload and all; that it is of another network shows that it was."""
+    """The file is read with its payload; the error about another network shows it."""
     other = {'state_dict': torch.nn.Linear(3, 4).state_dict(), 'message_hub': {}}
     evil = write_payload(tmp_path / 'evil.pth', tmp_path / 'mark', content=other)
     start = [evil] if main is testing.main else ['--resume', evil]
@@ -87,7 +87,7 @@ def test_trust(fails, options, content, tmp_path, main):
     assert (tmp_path / 'mark').exists()
 
 
-def test_a_text_that_resuming_would_run(fails, options, content, tmp_path):
+def test_code_that_resuming_would_run(fails, options, content, tmp_path):
     """mmengine reads meta.config as a Python file."""
     mark = tmp_path / 'mark'
     text = f'open({str(mark)!r}, "w").close()\n'
@@ -101,7 +101,7 @@ def test_a_text_that_resuming_would_run(fails, options, content, tmp_path):
     assert not mark.exists()
 
 
-def test_weights_where_mmengine_does_not_look(fails, options, content, tmp_path):
+def test_weights_under_a_key_that_mmengine_ignores(fails, options, content, tmp_path):
     """It would load nothing and only warn."""
     torch.save({'model': content['state_dict']}, tmp_path / 'a.pth')
     line = fails(testing.main, SCENES, tmp_path / 'a.pth', *options)

@@ -1,4 +1,4 @@
-"""Where a training starts from, other runners, and configs of other styles, through the tools."""
+"""The tools with other starting weights, runners and styles of configs."""
 
 import sys
 
@@ -42,7 +42,7 @@ def dense_detector(tmp_path, classes):
 
 @pytest.mark.parametrize('options', [[], ['depth=26'], ['placement=every']])
 def test_load_from_a_whole_dense_detector(data, tmp_path, in_process, options):
-    """Fine-tuning: its other parts are taken, but for the classes, and the backbone's blocks."""
+    """Fine-tuning: all its weights are used but those of other classes."""
     pytest.importorskip('mmdet')
     dense = dense_detector(tmp_path, classes=7)
     dense_config = ROOT / 'configs/faster-rcnn_r50_fpn_voc0712.py'
@@ -66,7 +66,7 @@ def test_load_from_a_whole_dense_detector(data, tmp_path, in_process, options):
 
 
 @pytest.mark.parametrize('own', [['--pretrained', 'moco.pth'], []])
-def test_the_names_of_contrastive_learning(data, tmp_path, in_process, own):
+def test_backbones_from_contrastive_learning(data, tmp_path, in_process, own):
     mmpretrain = pytest.importorskip('mmpretrain')
     source = mmpretrain.models.ResNet(18).state_dict()
     names = {f'module.encoder_{x}.{name}': t for x in 'qk' for name, t in source.items()}
@@ -116,7 +116,7 @@ def test_flexible_runner(data, in_process, fails):
     ],
 )
 @pytest.mark.parametrize('options', [[], ['--amp'], ['--mod']])
-def test_a_config_that_is_not_whole(fails, tmp_path, lines, word, options):
+def test_an_incomplete_config(fails, tmp_path, lines, word, options):
     pytest.importorskip('mmdet')
     model = "model = dict(type='RetinaNet', backbone=dict(type='ResNet', depth=50))\n"
     (tmp_path / 'a.py').write_text(f"default_scope = 'mmdet'\n{model}{lines}")
@@ -127,7 +127,7 @@ def test_a_config_that_is_not_whole(fails, tmp_path, lines, word, options):
 
 
 def test_a_new_style_config_trains(data, in_process, tmp_path):
-    """Without a default_scope, and a norm as a class; the copy in the work dir runs as well."""
+    """Without a default_scope, with a norm as a class; the copy in the work dir runs, too."""
     pytest.importorskip('mmpretrain')
     (tmp_path / 'new.py').write_text(
         'from mmengine.dataset import DefaultSampler\n'
@@ -174,6 +174,6 @@ def test_flexible_runner_in_two_processes(data, run_tool, in_process, tmp_path):
         'strategy.type=DDPStrategy', 'env_cfg.dist_cfg.backend=gloo', cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, tail(result)
-    # The names in its checkpoint begin with 'module.'; one process takes it all the same.
+    # The names in its checkpoint begin with 'module.'; one process can load them.
     config, *others = arguments('mmpretrain', data)
     testing.main([config, 'out/epoch_1.pth', *others, '--cfg-options', *shrink('mmpretrain')])

@@ -39,7 +39,7 @@ def test_train_then_test(toolbox, trained, data, run_python, tmp_path):
     assert any(key.endswith(metric) for key in newest_json(tmp_path))
     assert out.exists()
     assert list(tmp_path.rglob('show/**/*.[jp][pn]g'))
-    # Its copy of the config does not take the place of the one that training leaves.
+    # Its copy of the config does not overwrite the one that training left.
     assert {path.name for path in tmp_path.glob('*.py')} == {f'test_{Path(config).name}'}
 
 
@@ -62,7 +62,7 @@ def test_resume(trained, data, run_python, tmp_path, amount):
 
 
 def tensors_in(node, path=''):
-    """All tensors of a checkpoint, the optimiser's too, by where they stand."""
+    """All tensors of a checkpoint, also of the optimiser, by their path."""
     if isinstance(node, torch.Tensor):
         yield path, node
     elif isinstance(node, (dict, list)):
@@ -93,8 +93,8 @@ def test_the_same_seed_gives_the_same_bits(toolbox, data, run_python, tmp_path):
     assert [key for key in first if not torch.equal(first[key], other[key])]
 
 
-def test_resume_passes_over_what_is_cut_off(trained, data, run_python, tmp_path):
-    """As mmengine leaves it when it is killed: one file is half, the one that is named is gone."""
+def test_resume_passes_over_truncated_files(trained, data, run_python, tmp_path):
+    """As mmengine leaves them when killed: one file is truncated, the named one is gone."""
     config, name, _, checkpoint, _ = TASKS['mmseg']
     work_dir, _ = trained('mmseg')
     content = (work_dir / checkpoint).read_bytes()
@@ -162,7 +162,7 @@ def test_a_backbone_of_another_toolbox(trained, data, run_python, tmp_path):
 
 
 def test_the_dumped_config_is_complete(trained, data, run_python, tmp_path):
-    """The copy in the work dir needs no option any more, and is one for any tool."""
+    """The copy in the work dir needs no options, and any tool can read it."""
     _, _, _, checkpoint, _ = TASKS['mmseg']
     work_dir, _ = trained('mmseg')
     config = work_dir / 'fcn_r18-mod_street-scenes.py'
@@ -174,7 +174,7 @@ def test_the_dumped_config_is_complete(trained, data, run_python, tmp_path):
 
 
 def test_a_dense_config_with_mod(data, run_python, tmp_path):
-    """It starts from the dense weights; the copy in the work dir needs no switch any more."""
+    """It starts from the dense weights; the copy in the work dir needs no options."""
     mmpretrain = pytest.importorskip('mmpretrain')
     dense = mmpretrain.models.ResNet(18).state_dict()
     torch.save(dense, tmp_path / 'dense.pth')
@@ -237,7 +237,7 @@ UPSTREAM = '_base_/models/fcn_r50-d8.py'
 
 
 def write_upstream_config(tmp_path, custom_imports):
-    """A segmentation config as a user has it, over the toolbox's own base files."""
+    """A user's segmentation config that inherits the toolbox's base files."""
     base = toolbox_folder('mmseg') / 'configs'
     config = tmp_path / 'user_config.py'
     config.write_text(
@@ -255,7 +255,7 @@ SHRINK_UPSTREAM = [
     *[option for option in shrink('mmseg') if 'num_workers' in option],
     'train_cfg.max_iters=2',
     'val_dataloader.dataset.pipeline.1.scale="(64,32)"',
-    'default_hooks.checkpoint.interval=1000',  # which has 400 MB
+    'default_hooks.checkpoint.interval=1000',  # it has 400 MB
     'default_hooks.checkpoint.save_last=False',
     'train_dataloader.batch_size=2',
     'train_dataloader.dataset.pipeline.2.scale="(64,32)"',
@@ -298,7 +298,7 @@ def test_an_upstream_config_with_custom_imports_in_upstreams_tool(data, run_pyth
 
 
 def test_two_processes(data, run_tool, run_python, tmp_path):
-    """What the launchers start, told by a stand-in for Python, is then started in forks."""
+    """A stand-in for Python prints what the launchers start, which then runs in forks."""
     pytest.importorskip('mmseg')
     config, name, _, checkpoint, _ = TASKS['mmseg']
     gloo = 'env_cfg.dist_cfg.backend=gloo'
@@ -332,7 +332,7 @@ def test_two_processes(data, run_tool, run_python, tmp_path):
 
 @pytest.mark.parametrize('task', ['train', 'test'])
 def test_slurm(run_tool, tmp_path, task):
-    """What srun is asked for, by a stand-in that prints it."""
+    """A stand-in for srun prints its arguments."""
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
     srun.chmod(0o755)
@@ -354,7 +354,7 @@ def test_slurm(run_tool, tmp_path, task):
 
 @pytest.mark.parametrize(('code', 'requeued'), [(0, []), (1, []), (143, ['requeue 42'])])
 def test_slurm_requeues(run_tool, tmp_path, code, requeued):
-    """A job that SIGTERM has ended, and no other."""
+    """Only a job that SIGTERM has ended."""
     for name, text in (('srun', f'exit {code}'), ('scontrol', f'echo "$@" >> {tmp_path}/asked')):
         (tmp_path / name).write_text(f'#!/bin/sh\necho "$@"\n{text}\n')
         (tmp_path / name).chmod(0o755)
@@ -369,7 +369,7 @@ def test_slurm_requeues(run_tool, tmp_path, code, requeued):
 
 
 @pytest.mark.parametrize('script', ['dist_train', 'dist_test', 'slurm_train', 'slurm_test'])
-def test_launchers_without_arguments_say_how(run_tool, tmp_path, script):
+def test_launchers_without_arguments_print_their_usage(run_tool, tmp_path, script):
     result = run_tool(ROOT / f'tools/{script}.sh', cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.startswith(f'tools/{script}.sh ')

@@ -8,7 +8,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.visualization import Visualizer
 from PIL import Image
 
-from mmcnnmod.cli.visualize import file_pipeline, main
+from mmcnnmod.cli.visualize import build_pipeline, main, take_files
 from mmcnnmod.ops import DeployedMoDBlock
 
 from .conftest import ROOT
@@ -19,7 +19,7 @@ CONFIGS = {
     'mmseg': 'fcn_r18-mod_camvid',
     'mmdet': 'faster-rcnn_r18-mod_fpn_bccd',
 }
-# The score of one class is set high, everywhere.
+# One class gets a high score everywhere.
 FAVOURED_CLASS = 1
 FAVOURED = {'mmpretrain': 'head.fc', 'mmseg': 'decode_head.conv_seg', 'mmdet': None}
 
@@ -97,8 +97,9 @@ def test_pictures_for_networks_of_arrays_are_read_as_rgb():
     pytest.importorskip('mmpretrain')
     cfg = Config.fromfile(config_path('mmpretrain'))
     assert cfg.data_preprocessor.to_rgb is False
+    take_files(cfg)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        steps = file_pipeline(cfg).transforms
+        steps = build_pipeline(cfg).transforms
     assert type(steps[0].transform).__name__ == 'LoadImageFromFile'
     assert cfg.data_preprocessor.to_rgb is True
 

@@ -1,4 +1,4 @@
-"""Make a trained checkpoint one to give away.
+"""Prepare a trained checkpoint for publication.
 
     python tools/model_converters/publish_model.py work_dirs/x/best_mIoU_iter_80000.pth fcn.pth
 
