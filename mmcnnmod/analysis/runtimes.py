@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 
 import torch
@@ -13,29 +14,19 @@ from ..backbones import MoDBackbone
 from ..deploy.onnx_file import traced
 from ..errors import UserError
 from ..ops import fold_batch_norms
-
-Call = Callable[[], object]
+from .measurements import Setting
+from .timing import Call
 
 
 def eager(network: nn.Module, images: Tensor) -> Call:
-    """As trained."""
+    """As it is."""
     return lambda: network(images)
-
-
-def deployed(network: nn.Module, images: Tensor) -> Call:
-    """As ``switch_to_deploy`` makes it; of a dense network the norms are folded."""
-    return eager(deploy(network), images)
 
 
 def compiled(network: nn.Module, images: Tensor) -> Call:
     """By torch.compile; of a detector the backbone, for the rest depends on the images."""
-    compile_forward(network.model.backbone if is_detector(network.model) else network)
+    compile_forward(network.backbone if is_detector(network) else network)
     return eager(network, images)
-
-
-def deployed_compiled(network: nn.Module, images: Tensor) -> Call:
-    """The deployed network by torch.compile."""
-    return compiled(deploy(network), images)
 
 
 def cuda_graph(network: nn.Module, images: Tensor) -> Call:
@@ -57,9 +48,13 @@ def cuda_graph(network: nn.Module, images: Tensor) -> Call:
     return replay
 
 
-def deployed_cuda_graph(network: nn.Module, images: Tensor) -> Call:
-    """The deployed network, all kernels launched at once."""
-    return cuda_graph(deploy(network), images)
+def deployed(call: Callable[..., Call], network: nn.Module, images: Tensor) -> Call:
+    """The network switched to deploy, in place; all norms outside MoD backbones are folded too."""
+    for module in list(network.modules()):
+        if isinstance(module, MoDBackbone):
+            module.switch_to_deploy()
+    fold_batch_norms(network)
+    return call(network, images)
 
 
 def onnx_runtime(network: nn.Module, images: Tensor) -> Call:
@@ -69,7 +64,7 @@ def onnx_runtime(network: nn.Module, images: Tensor) -> Call:
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
-        export(network, images), options, providers=['CPUExecutionProvider']
+        to_onnx(network, images), options, providers=['CPUExecutionProvider']
     )
     inputs = {'images': images.contiguous().numpy()}
     return lambda: session.run(None, inputs)
@@ -84,27 +79,23 @@ def openvino(network: nn.Module, images: Tensor) -> Call:
 def openvino_default(network: nn.Module, images: Tensor, **more: str) -> Call:
     """OpenVINO on the CPU, in the precision that it takes itself: bf16 where the CPU has that."""
     core = import_module('openvino').Core()
-    settings = {
-        'INFERENCE_NUM_THREADS': torch.get_num_threads(),
-        'PERFORMANCE_HINT': 'LATENCY',
-        **more,
-    }
-    model = core.read_model(export(network, images), b'')
-    request = core.compile_model(model, 'CPU', settings).create_infer_request()
+    settings = {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'PERFORMANCE_HINT': 'LATENCY'}
+    model = core.read_model(to_onnx(network, images), b'')
+    request = core.compile_model(model, 'CPU', {**settings, **more}).create_infer_request()
     inputs = [images.contiguous().numpy()]
     return lambda: request.infer(inputs)
 
 
 RUNTIMES: dict[str, Callable[[nn.Module, Tensor], Call]] = {
     'eager': eager,
-    'deploy': deployed,
+    'deploy': partial(deployed, eager),
     'compile': compiled,
-    'deploy-compile': deployed_compiled,
+    'deploy-compile': partial(deployed, compiled),
     'cuda-graph': cuda_graph,
-    'deploy-cuda-graph': deployed_cuda_graph,
-    'onnxruntime': onnx_runtime,
-    'openvino': openvino,
-    'openvino-default': openvino_default,
+    'deploy-cuda-graph': partial(deployed, cuda_graph),
+    'onnxruntime': partial(deployed, onnx_runtime),
+    'openvino': partial(deployed, openvino),
+    'openvino-default': partial(deployed, openvino_default),
 }
 TRAINING = ('eager', 'compile')
 # Those that run an exported network, and their packages.
@@ -117,41 +108,27 @@ CUDA_GRAPHS = ('cuda-graph', 'deploy-cuda-graph')
 MOST_COMPILED = 64
 
 
-def check_runtime(name: str, device: str, training: bool, dtype: str) -> None:
-    """Fail if a runtime is not there, or cannot do what is asked of it.
-
-    Args:
-        name (str): One of ``RUNTIMES``.
-        device (str): 'cpu' or 'cuda'.
-        training (bool): Whether training steps are to be timed.
-        dtype (str): Such as 'float32'.
+def check_runtime(setting: Setting) -> None:
+    """Fail if a setting's runtime is not there, or cannot do what is asked of it.
 
     Raises:
         UserError: Says what is missing and what to do.
     """
-    if training and name not in TRAINING:
+    name = setting.runtime
+    if setting.training and name not in TRAINING:
         raise UserError(f'{name} does not train; choose from {", ".join(TRAINING)}')
-    if name in CUDA_GRAPHS and device != 'cuda':
+    if name in CUDA_GRAPHS and setting.device != 'cuda':
         raise UserError(f'{name} needs a GPU: leave it out, or say --device cuda')
     if name not in EXPORTED:
         return
-    if device != 'cpu':
+    if setting.device != 'cpu':
         raise UserError(f'{name} is timed on the CPU: say --device cpu, or leave it out')
-    if dtype == 'bfloat16':
+    if setting.dtype == 'bfloat16':
         raise UserError(f'{name} takes no bfloat16 images: leave it out')
     try:
         import_module(EXPORTED[name])
     except ImportError as problem:
         raise UserError(f'{problem}; install it: pip install {EXPORTED[name]}') from problem
-
-
-def deploy(network: nn.Module) -> nn.Module:
-    """Switch MoD backbones to deploy and fold all other norms, in place."""
-    for module in list(network.modules()):
-        if isinstance(module, MoDBackbone):
-            module.switch_to_deploy()
-    fold_batch_norms(network)
-    return network
 
 
 def compile_forward(part: nn.Module) -> None:
@@ -164,18 +141,13 @@ def compile_forward(part: nn.Module) -> None:
     part.forward = torch.compile(part.forward, dynamic=False, fullgraph=True)
 
 
-def forget_compiled() -> None:
-    """Free what was compiled for networks that are gone."""
-    dynamo.reset()
-
-
 def is_detector(model: nn.Module) -> bool:
     """Whether a model's work after the backbone depends on the images."""
     return hasattr(model, 'roi_head') or hasattr(model, 'bbox_head')
 
 
-def export(network: nn.Module, images: Tensor) -> bytes:
-    """The deployed network as ONNX, for images of just this shape."""
-    if is_detector(network.model):
+def to_onnx(network: nn.Module, images: Tensor) -> bytes:
+    """A network as ONNX, for images of just this shape."""
+    if is_detector(network):
         raise UserError("a detector's boxes depend on the image: it has no plain ONNX export")
-    return traced(deploy(network), images.contiguous(), ['outputs'])
+    return traced(network, images.contiguous(), ['outputs'])

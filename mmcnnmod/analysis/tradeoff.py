@@ -20,7 +20,7 @@ FAMILIES = {
 }
 COLOURS = {False: 'tab:gray', True: 'tab:blue'}
 MARKERS = 'osD^v'
-# Where labels stand, in points from their marker: on different sides, because the points of a
+# Where labels are, in points from their marker: on different sides, because the points of a
 # dense network and an MoD network are often near each other.
 LABELS = {False: dict(xytext=(4, -10), ha='left'), True: dict(xytext=(-3, 5), ha='right')}
 
@@ -88,13 +88,14 @@ def tradeoff(
         panel.spines[['top', 'right']].set_visible(False)
         if not any(cost in network.costs for network in networks):
             panel.text(0.5, 0.5, 'not measured', transform=panel.transAxes, ha='center')
-    for family, marker in zip(sorted({x.family for x in networks}), cycle(MARKERS)):
-        for is_mod in (False, True):
-            series = [x for x in networks if (x.family, x.is_mod) == (family, is_mod)]
-            name = f'{family}-MoD' if is_mod else family
-            style = dict(color=COLOURS[is_mod], marker=marker, label=name)
-            for panel, cost in zip(axes, panels, strict=True):
-                draw_series(panel, [x for x in series if cost in x.costs], cost, **style)
+        for family, marker in zip(sorted({x.family for x in networks}), cycle(MARKERS)):
+            for is_mod in (False, True):
+                series = [
+                    x
+                    for x in networks
+                    if (x.family, x.is_mod) == (family, is_mod) and cost in x.costs
+                ]
+                draw_series(panel, series, cost, marker)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc='outside lower center', ncols=4, frameon=False)
     figure.supylabel(accuracy, fontsize=10)
@@ -102,18 +103,24 @@ def tradeoff(
     return figure
 
 
-def draw_series(panel: Axes, series: Sequence[Network], cost: str, color: str, **style) -> None:
+def draw_series(panel: Axes, series: Sequence[Network], cost: str, marker: str) -> None:
     """Draw the points of one family, dense or with MoD, with their labels, if there are any."""
     if not series:
         return
+    is_mod, color = series[0].is_mod, COLOURS[series[0].is_mod]
     series = sorted(series, key=lambda network: network.costs[cost])
     # The line joins the depths; a variant, such as random selection, stands beside it.
-    for networks, look in (
-        ([network for network in series if network.label.isdigit()], dict(linewidth=1)),
-        (series, dict(linestyle='', markersize=5, **style)),
-    ):
-        x = [network.costs[cost] for network in networks]
-        panel.plot(x, [network.top1 for network in networks], color=color, **look)
+    depths = [network for network in series if network.label.isdigit()]
+    panel.plot([x.costs[cost] for x in depths], [x.top1 for x in depths], color=color, linewidth=1)
+    panel.plot(
+        [x.costs[cost] for x in series],
+        [x.top1 for x in series],
+        color=color,
+        linestyle='',
+        marker=marker,
+        markersize=5,
+        label=f'{series[0].family}-MoD' if is_mod else series[0].family,
+    )
     for network in series:
         panel.annotate(
             network.label,
@@ -121,5 +128,5 @@ def draw_series(panel: Axes, series: Sequence[Network], cost: str, color: str, *
             textcoords='offset points',
             fontsize=8,
             color=color,
-            **LABELS[network.is_mod],
+            **LABELS[is_mod],
         )
