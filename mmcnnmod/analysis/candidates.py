@@ -35,13 +35,7 @@ class Candidate:
 
 
 def skip_bound(model: nn.Module) -> nn.Module:
-    """A copy with identity in place of its MoD blocks, which no implementation of them can beat.
-
-    Args:
-        model (nn.Module): Stays as it is.
-
-    Returns:
-        nn.Module: With the same weights in everything else.
+    """A copy with identity in place of the MoD blocks, which no implementation of them can beat.
 
     Raises:
         UserError: If the model was switched to deploy.
@@ -58,11 +52,7 @@ def skip_bound(model: nn.Module) -> nn.Module:
 def baseline_of(config: str) -> str | None:
     """The config to which a network's speed-up refers: the paper's choice, or its dense version.
 
-    Args:
-        config (str): Name of a config.
-
-    Returns:
-        str | None: Another name; None for a dense network.
+    None for a dense network.
     """
     if row := find_row(config):
         return row.baseline

@@ -24,14 +24,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """A printed value beside ours.
-
-    Attributes:
-        printed (str): With the printed digits.
-        ours (str): In the same unit, with two digits more.
-        verdict (Verdict): How they compare.
-        why (str): Why they differ, where that is known. Defaults to nothing.
-    """
+    """A printed value beside ours, in the same unit and with more digits, and why they differ."""
 
     printed: str
     ours: str
@@ -40,12 +33,7 @@ class Comparison:
 
 
 def compare(table: Table, row: Row, counts: Mapping[str, Count]) -> dict[str, Comparison]:
-    """Compare the numbers that a row prints with our counts.
-
-    Args:
-        table (Table): A table of the paper.
-        row (Row): One of its rows.
-        counts (Mapping[str, Count]): By config; of this row, and of the dense one for a ratio.
+    """Compare the numbers that a row of a table prints with our counts, by config.
 
     Returns:
         dict[str, Comparison]: Of 'params', and of 'macs' unless only ratios compare and the row
@@ -75,15 +63,10 @@ def compare_digits(row: Row, name: str, value: float) -> Comparison:
 def compare_macs(table: Table, row: Row, count: Count) -> Comparison:
     """Compare to the printed digit, or within what the table's convention explains."""
     macs, expected = count.macs / UNITS[table.macs_unit], row.expected('macs')
-    found, other = compare_digits(row, 'macs', macs), table.convention
-    if (
-        found.verdict is not Verdict.DISAGREES
-        or not other
-        or not fnmatch(row.config, other['configs'])
-    ):
-        return found
-    share = macs / float(expected) - 1
-    if abs(share) > other['within']:
+    found, share = compare_digits(row, 'macs', macs), macs / float(expected) - 1
+    other = table.convention or {'configs': '', 'within': 0}
+    explained = fnmatch(row.config, other['configs']) and abs(share) <= other['within']
+    if found.verdict is not Verdict.DISAGREES or not explained:
         return found
     once = (count.macs - count.relu_macs) / UNITS[table.macs_unit]
     once = with_digits(once, expected, more=2)
@@ -96,8 +79,8 @@ def compare_macs(table: Table, row: Row, count: Count) -> Comparison:
 def compare_ratio(row: Row, dense: str, ratio: float) -> Comparison:
     """Compare MACs as a ratio to the dense row's: it must be one that the rounded numbers allow."""
     macs, why = row.expected('macs'), row.why('macs')
-    low = (float(macs) - half_digit(macs)) / (float(dense) + half_digit(dense))
-    high = (float(macs) + half_digit(macs)) / (float(dense) - half_digit(dense))
+    least, most = bounds(dense)
+    low, high = bounds(macs)[0] / most, bounds(macs)[1] / least
     verdict = Verdict.MISPRINT if why else Verdict.AGREES
     if not low <= ratio <= high:
         verdict, why = Verdict.DISAGREES, ''
@@ -107,14 +90,11 @@ def compare_ratio(row: Row, dense: str, ratio: float) -> Comparison:
 
 def with_digits(value: float, printed: str, more: int = 0) -> str:
     """A value with as many decimals as a printed one, or some more."""
-    return f'{value:.{decimals(printed) + more}f}'
+    decimals = len(printed.partition('.')[2])
+    return f'{value:.{decimals + more}f}'
 
 
-def half_digit(printed: str) -> float:
-    """How far a printed number may be from the one that was rounded."""
-    return 0.5 * 10 ** -decimals(printed)
-
-
-def decimals(printed: str) -> int:
-    """How many digits follow the point."""
-    return len(printed.partition('.')[2])
+def bounds(printed: str) -> tuple[float, float]:
+    """The least and the largest number that are rounded to a printed one."""
+    half_digit = 0.5 * 10 ** -len(printed.partition('.')[2])
+    return float(printed) - half_digit, float(printed) + half_digit

@@ -49,11 +49,7 @@ class Count:
 
 
 def read_counts(path: Path) -> dict[str, Count]:
-    """Read the counts that `tools/analysis_tools/paper_tables.py --json` wrote, by config.
-
-    Raises:
-        UserError: If there are none in it.
-    """
+    """Read the counts by config that `paper_tables.py --json` wrote; UserError if it has none."""
     found = {}
     for config, node in read_json(path, {'counts': dict})['counts'].items():
         check_fields(f'{path}: counts of {config}', node, COUNT_FIELDS)
@@ -63,13 +59,7 @@ def read_counts(path: Path) -> dict[str, Count]:
 
 
 def count_config(path: Path) -> Count:
-    """Build a config's model, without initialising its weights, and count it as the paper does.
-
-    Args:
-        path (Path): A config of mmpretrain, mmseg or mmdet.
-
-    Returns:
-        Count: At the size that :func:`input_size` tells.
+    """Count the network of a config file as the paper does, at the size of :func:`input_size`.
 
     Raises:
         UserError: If the config tells no toolbox or no size, or a counter fails.
@@ -87,14 +77,11 @@ def count_config(path: Path) -> Count:
 
 
 def count_alike(cfg: Config, size: tuple[int, int]) -> Count:
-    """Count a config's network by mmengine, whichever its toolbox: for comparisons of networks.
+    """Count a config's network by mmengine, whichever its toolbox, to compare it with others.
 
     Args:
         cfg (Config): With ``default_scope``.
         size (tuple[int, int]): Height and width of the image.
-
-    Returns:
-        Count: Of its model.
     """
     with built(cfg) as model:
         return Count(count_params(model), count_by_mmengine(model, size), size, 'mmengine')
@@ -113,11 +100,7 @@ def built(cfg: Config) -> Iterator[nn.Module]:
 
 
 def build_model(cfg: Config) -> nn.Module:
-    """A config's model in eval mode, on one device, as its constructor leaves the weights.
-
-    Args:
-        cfg (Config): In whose default scope this is called.
-    """
+    """The model of the config in whose default scope this is called, untrained and in eval mode."""
     torch.manual_seed(0)  # a detector's regions depend on its weights
     return revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
 

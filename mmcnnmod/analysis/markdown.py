@@ -10,8 +10,6 @@ from .counting import Count
 from .measurements import Speed
 from .paper import PAPER_DEVICES, Row, Table
 
-# 'params' and 'macs' of a row.
-Comparisons = Mapping[str, Comparison]
 NOT_THERE = '-'
 NAMES = {'params': 'parameters', 'macs': 'MACs'}
 # More than the rounding of the printed times and speed-ups explains.
@@ -23,16 +21,8 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f'| {" | ".join(line)} |' for line in (head, ['---'] * len(head), *rows)]
 
 
-def paper_table(table: Table, comparisons: Mapping[str, Comparisons]) -> list[str]:
-    """A table of the paper, printed beside counted, and why values differ, where that is known.
-
-    Args:
-        table (Table): The table.
-        comparisons (Mapping[str, Comparisons]): By config.
-
-    Returns:
-        list[str]: Lines.
-    """
+def paper_table(table: Table, comparisons: Mapping[str, Mapping[str, Comparison]]) -> list[str]:
+    """The lines of one of the paper's tables, printed beside counted, and why values differ."""
     macs = 'MACs / dense' if table.dense else f'{table.macs_unit}MAC'
     head = ['network', 'params (M), printed', 'counted', '', f'{macs}, printed', 'counted', '']
     rows, notes = [], []
@@ -52,33 +42,22 @@ def paper_table(table: Table, comparisons: Mapping[str, Comparisons]) -> list[st
 
 
 def speed_table(table: Table, speed: Speed, paper_machine: Mapping[str, str]) -> list[str]:
-    """Measured times of a table's networks beside the paper's, a table for each setting.
+    """Measured times beside one of the paper's tables: the lines of a table for each setting.
 
-    Args:
-        table (Table): The table.
-        speed (Speed): What was measured.
-        paper_machine (Mapping[str, str]): The paper's 'cpu' and 'gpu'.
-
-    Returns:
-        list[str]: Lines; none if no network of the table was measured.
+    ``paper_machine`` names the paper's 'cpu' and 'gpu'.
     """
     lines = []
     for setting, times in speed.times.items():
         rows = [row for row in table.rows if row.config in times]
         if not rows:
             continue
-        device = PAPER_DEVICES[setting.device]
+        device, cells = PAPER_DEVICES[setting.device], []
         head = ['network', 'ms', 'speed-up', f'ms on {paper_machine[device]}', 'speed-up, printed']
-        cells = [
-            [
-                row.name,
-                f'{times[row.config]:.2f}',
-                f'{times[row.baseline] / times[row.config]:.2f}' if row.baseline in times else '-',
-                row.printed[f'{device}_ms'],
-                row.printed.get(f'{device}_speedup', NOT_THERE),
-            ]
-            for row in rows
-        ]
+        for row in rows:
+            own, dense = times[row.config], times.get(row.baseline)
+            measured = [f'{own:.2f}', f'{dense / own:.2f}' if dense else NOT_THERE]
+            printed = [row.printed.get(f'{device}_{name}', NOT_THERE) for name in ('ms', 'speedup')]
+            cells.append([row.name, *measured, *printed])
         where = f'{speed.machine}, {speed.date}'
         lines += ['', f'Table {table.number}, {setting} ({where}):', '', *grid(head, cells)]
         lines += contradictions(table, rows, device)
@@ -115,15 +94,12 @@ def summary(comparisons: Sequence[Comparison]) -> str:
 def model_table(
     tables: Sequence[Table], counts: Mapping[str, Count], others: Sequence[str]
 ) -> list[str]:
-    """The table of docs/models.md: each network once, with links to its configs.
+    """The lines of docs/models.md's table: one for each network, with links to its configs.
 
     Args:
         tables (Sequence[Table]): The paper's tables.
         counts (Mapping[str, Count]): By config.
         others (Sequence[str]): Configs of networks without printed numbers.
-
-    Returns:
-        list[str]: Lines; networks that differ only in the data set share one.
     """
     lines = []
     for table in tables:

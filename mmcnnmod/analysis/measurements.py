@@ -20,7 +20,6 @@ or a ``seeds.json`` of tools/train_seeds.py, whose mean is taken.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
@@ -32,14 +31,9 @@ from .paper import PAPER_DEVICES
 INFERENCE = 'inference'
 CONTIGUOUS = 'contiguous'
 SPEED_FIELDS = {'machine': str, 'date': str, 'versions': dict, 'results': list}
-RESULT_FIELDS = {
-    'config': str,
-    'device': str,
-    'runtime': str,
-    'batch_size': int,
-    'dtype': str,
-    'median_ms': float,
-}
+RESULT_FIELDS = dict(
+    config=str, device=str, runtime=str, batch_size=int, dtype=str, median_ms=float
+)
 
 
 class Setting(NamedTuple):
@@ -71,15 +65,8 @@ class Setting(NamedTuple):
         return f'{self.device}, {self.runtime}, batch {self.batch_size}, {self.dtype}{layout}'
 
 
-@dataclass(frozen=True)
-class Speed:
-    """What a benchmark measured.
-
-    Attributes:
-        machine (str): On which machine.
-        date (str): When.
-        times (dict[Setting, dict[str, float]]): Milliseconds by setting and config.
-    """
+class Speed(NamedTuple):
+    """The inference times of a benchmark, in milliseconds by setting and config."""
 
     machine: str
     date: str
@@ -113,13 +100,7 @@ def setting_of(result: Mapping) -> Setting:
 
 
 def read_accuracies(paths: Sequence[Path]) -> dict[str, float]:
-    """Read the top-1 accuracies of your own runs.
-
-    Args:
-        paths (Sequence[Path]): Files of results, and ``seeds.json`` files.
-
-    Returns:
-        dict[str, float]: In percent, by config.
+    """Read the top-1 accuracies of your own runs, in percent by config.
 
     Raises:
         UserError: If a file is not as the head of this module says.

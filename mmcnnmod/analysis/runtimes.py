@@ -99,21 +99,13 @@ RUNTIMES: dict[str, Callable[[nn.Module, Tensor], Call]] = {
 }
 TRAINING = ('eager', 'compile')
 # Those that run an exported network, and their packages.
-EXPORTED = {
-    'onnxruntime': 'onnxruntime',
-    'openvino': 'openvino',
-    'openvino-default': 'openvino',
-}
+EXPORTED = {'onnxruntime': 'onnxruntime', 'openvino': 'openvino', 'openvino-default': 'openvino'}
 CUDA_GRAPHS = ('cuda-graph', 'deploy-cuda-graph')
 MOST_COMPILED = 64
 
 
 def check_runtime(setting: Setting) -> None:
-    """Fail if a setting's runtime is not there, or cannot do what is asked of it.
-
-    Raises:
-        UserError: Says what is missing and what to do.
-    """
+    """Raise a UserError if a setting's runtime is not there, or cannot do what is asked of it."""
     name = setting.runtime
     if setting.training and name not in TRAINING:
         raise UserError(f'{name} does not train; choose from {", ".join(TRAINING)}')

@@ -15,17 +15,6 @@ BOUND = ' skip bound'
 # Rounds that tell how much the times vary.
 FEWEST = 5
 Times = Mapping[Candidate, Sequence[float]]
-HEAD = (
-    'network',
-    'ms',
-    'IQR',
-    'speed-up',
-    'of the bound',
-    'over the bound',
-    'peak MB',
-    "the bound's",
-    'speed-up, paper',
-)
 DOUBT = '?'
 
 
@@ -85,46 +74,33 @@ def compare(candidate: Candidate, times: Times) -> dict:
 
 
 def speed_report(content: Mapping) -> list[str]:
-    """The tables, one for each setting, with what they are and what to doubt in them.
-
-    Args:
-        content (Mapping): What the benchmark writes as JSON.
-
-    Returns:
-        list[str]: Lines.
-    """
+    """The lines of a benchmark's JSON as Markdown: an overview, then a table for each setting."""
     versions = ', '.join(f'{name} {version}' for name, version in content['versions'].items())
     given = content.get('switches', {}).items()
     switches = ', '.join(f'{name}={value}' for name, value in given if value is not None)
     parts = [content['machine'], content['date'], versions, switches]
-    lines = [f'{"; ".join(filter(None, parts))}.', '', *overview(content['results'])]
+    lines, overview, networks = [], {}, {}
     for title, group in groupby(content['results'], title_of):
-        results = list(group)
-        lines += ['', f'{title}:', '', *grid(HEAD, list(rows_of(results)))]
-        if any(result.get('noisy') for result in results):
+        pairs = list(with_bounds(list(group)))
+        rows = [cells_of(result, bound) for result, bound in pairs]
+        if not rows:  # of a skip bound alone
+            continue
+        lines += ['', f'{title}:', '', *grid(rows[0], [row.values() for row in rows])]
+        if any(each.get('noisy') for pair in pairs for each in pair):
             lines += ['', f'{DOUBT}: too noisy to tell, the difference varies by more than it is.']
+        for result, bound in pairs:
+            if 'overhead' in result:
+                speed = ' of '.join(number(each, 'speedup', '.2f') for each in (result, bound))
+                cell = f'{speed}, {number(result, "overhead", "+.1%")}'
+                overview.setdefault(title, {})[result['config']] = cell
+                networks[result['config']] = NOT_THERE
     for left_out in content.get('left_out', []):
         lines += ['', f'Left out: {left_out}']
-    return lines
-
-
-def overview(results: Sequence[Mapping]) -> list[str]:
-    """A table of the settings: for each network speed-up, that of the bound, and overhead."""
-    networks = list(dict.fromkeys(r['config'] for r in results if 'overhead' in r))
-    if not networks:
-        return []
-    rows: dict[str, dict[str, str]] = {}
-    for title, group in groupby(results, title_of):
-        for result, bound in with_bounds(list(group)):
-            if 'overhead' in result:
-                speed = ' of '.join(compared(each, 'speedup', '.2f') for each in (result, bound))
-                cells = rows.setdefault(title, {})
-                cells[result['config']] = f'{speed}, {compared(result, "overhead", "+.1%")}'
-    cells = [
-        [title, *(row.get(name, NOT_THERE) for name in networks)] for title, row in rows.items()
-    ]
-    head = 'Speed-up, of that of the bound, time over the bound:'
-    return [head, '', *grid(['', *networks], cells)]
+    if overview:
+        rows = [[title, *{**networks, **cells}.values()] for title, cells in overview.items()]
+        head = 'Speed-up, of that of the bound, time over the bound:'
+        lines = [head, '', *grid(['', *networks], rows), *lines]
+    return [f'{"; ".join(filter(None, parts))}.', '', *lines]
 
 
 def title_of(result: Mapping) -> str:
@@ -141,23 +117,22 @@ def with_bounds(results: Sequence[Mapping]) -> Iterator[tuple[Mapping, Mapping]]
             yield result, bounds.get(result['config'], {})
 
 
-def rows_of(results: Sequence[Mapping]) -> Iterator[list[str]]:
-    """The cells of each network; its skip bound is in its row."""
-    for result, bound in with_bounds(results):
-        yield [
-            f'{result["config"]} ({"x".join(map(str, result["size"]))})',
-            f'{result["median_ms"]:.2f}',
-            f'{result["iqr_ms"]:.2f}',
-            compared(result, 'speedup', '.3f'),
-            compared(bound, 'speedup', '.3f'),
-            compared(result, 'overhead', '+.1%'),
-            compared(result, 'peak_mb', '.1f'),
-            compared(bound, 'peak_mb', '.1f'),
-            compared(result, 'paper_speedup', '.2f'),
-        ]
+def cells_of(result: Mapping, bound: Mapping) -> dict[str, str]:
+    """The cells of a network by their column."""
+    return {
+        'network': f'{result["config"]} ({"x".join(map(str, result["size"]))})',
+        'ms': number(result, 'median_ms', '.2f'),
+        'IQR': number(result, 'iqr_ms', '.2f'),
+        'speed-up': number(result, 'speedup', '.3f'),
+        'of the bound': number(bound, 'speedup', '.3f'),
+        'over the bound': number(result, 'overhead', '+.1%'),
+        'peak MB': number(result, 'peak_mb', '.1f'),
+        "the bound's": number(bound, 'peak_mb', '.1f'),
+        'speed-up, paper': number(result, 'paper_speedup', '.2f'),
+    }
 
 
-def compared(result: Mapping, name: str, form: str) -> str:
+def number(result: Mapping, name: str, form: str) -> str:
     """A number of a result with a mark if there is doubt, or the mark for none."""
     if result.get(name) is None:
         return NOT_THERE

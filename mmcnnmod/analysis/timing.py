@@ -20,15 +20,7 @@ MEGABYTE = 1e6
 
 
 class CallFailed(Exception):
-    """A call raised an exception, its cause, while it was timed.
-
-    Args:
-        key (Hashable): Which one.
-    """
-
-    def __init__(self, key: Hashable) -> None:
-        super().__init__(key)
-        self.key = key
+    """The call whose key is its argument raised an exception, its cause, while it was timed."""
 
 
 def interleaved(
@@ -82,14 +74,9 @@ def median_and_spread(values: Sequence[float]) -> tuple[float, float]:
 
 
 def ratio(times: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
-    """How many times as long one call takes as another.
+    """Median and interquartile range of the ratios of two calls' times in the same rounds.
 
-    Args:
-        times (Sequence[float]): Of one call.
-        others (Sequence[float]): Of the other, in the same rounds, so that a drift hits both.
-
-    Returns:
-        tuple[float, float]: Median and interquartile range of the rounds' ratios.
+    A drift of the machine hits both times of a round and so is not in their ratio.
     """
     return median_and_spread(np.divide(times, others))
 

@@ -33,40 +33,32 @@ class Network:
         config (str): Name of its config.
         top1 (float): Accuracy in percent.
         costs (Mapping[str, float]): By panel; a panel that is not in it does not show the network.
+        family (str): The family as people write it.
+        is_mod (bool): Whether it has MoD blocks.
+        label (str): What tells it from the others of its series: '50', '50-random', 'L'.
     """
 
     config: str
     top1: float
     costs: Mapping[str, float]
 
-    @property
-    def parts(self) -> tuple[str, str, list[str]]:
-        """Family, depth and the words of the variant: ('resnet', '50', ['mod', 'random'])."""
+    def __post_init__(self) -> None:
         match = NETWORK.fullmatch(self.config.rpartition('_')[0] or self.config)
-        return match['family'], match['depth'], [x for x in match['variant'].split('-') if x]
-
-    @property
-    def is_mod(self) -> bool:
-        """Whether it has MoD blocks."""
-        return 'mod' in self.parts[2]
-
-    @property
-    def family(self) -> str:
-        """The family as people write it."""
-        return FAMILIES.get(self.parts[0], self.parts[0])
-
-    @property
-    def label(self) -> str:
-        """What tells it from the others of its series: '50', '50-random', 'L'."""
-        _, depth, words = self.parts
-        words = [word.upper() if len(word) == 1 else word for word in words if word != 'mod']
-        return '-'.join([depth, *words] if depth else words)
+        words = [word for word in match['variant'].split('-') if word]
+        label = [word.upper() if len(word) == 1 else word for word in words if word != 'mod']
+        label = [match['depth'], *label] if match['depth'] else label
+        # The class is frozen.
+        vars(self).update(
+            family=FAMILIES.get(match['family'], match['family']),
+            is_mod='mod' in words,
+            label='-'.join(label),
+        )
 
 
 def tradeoff(
     networks: Sequence[Network], panels: Mapping[str, str], title: str, accuracy: str
 ) -> Figure:
-    """Draw accuracy against each cost.
+    """Draw accuracy against each of four costs.
 
     Args:
         networks (Sequence[Network]): The points; all have the first panel's cost.
@@ -86,16 +78,14 @@ def tradeoff(
         panel.set_axisbelow(True)
         panel.margins(x=0.08, y=0.08)
         panel.spines[['top', 'right']].set_visible(False)
-        if not any(cost in network.costs for network in networks):
+        shown = sorted((x for x in networks if cost in x.costs), key=lambda x: x.costs[cost])
+        if not shown:
             panel.text(0.5, 0.5, 'not measured', transform=panel.transAxes, ha='center')
         for family, marker in zip(sorted({x.family for x in networks}), cycle(MARKERS)):
             for is_mod in (False, True):
-                series = [
-                    x
-                    for x in networks
-                    if (x.family, x.is_mod) == (family, is_mod) and cost in x.costs
-                ]
-                draw_series(panel, series, cost, marker)
+                series = [x for x in shown if (x.family, x.is_mod) == (family, is_mod)]
+                if series:
+                    draw_series(panel, series, cost, marker)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc='outside lower center', ncols=4, frameon=False)
     figure.supylabel(accuracy, fontsize=10)
@@ -104,29 +94,18 @@ def tradeoff(
 
 
 def draw_series(panel: Axes, series: Sequence[Network], cost: str, marker: str) -> None:
-    """Draw the points of one family, dense or with MoD, with their labels, if there are any."""
-    if not series:
-        return
-    is_mod, color = series[0].is_mod, COLOURS[series[0].is_mod]
-    series = sorted(series, key=lambda network: network.costs[cost])
-    # The line joins the depths; a variant, such as random selection, stands beside it.
-    depths = [network for network in series if network.label.isdigit()]
-    panel.plot([x.costs[cost] for x in depths], [x.top1 for x in depths], color=color, linewidth=1)
-    panel.plot(
-        [x.costs[cost] for x in series],
-        [x.top1 for x in series],
-        color=color,
-        linestyle='',
-        marker=marker,
-        markersize=5,
-        label=f'{series[0].family}-MoD' if is_mod else series[0].family,
+    """Draw the points of one family, dense or with MoD, with their labels."""
+    family, is_mod = series[0].family, series[0].is_mod
+    # The line joins the depths; a variant, such as random selection, is beside it.
+    depths = [x for x in series if x.label.isdigit()]
+    line, points = (
+        zip(*((x.costs[cost], x.top1) for x in part), strict=True) if part else ((), ())
+        for part in (depths, series)
     )
+    panel.plot(*line, color=COLOURS[is_mod], linewidth=1)
+    style = dict(color=COLOURS[is_mod], linestyle='', marker=marker, markersize=5)
+    panel.plot(*points, label=f'{family}-MoD' if is_mod else family, **style)
     for network in series:
-        panel.annotate(
-            network.label,
-            (network.costs[cost], network.top1),
-            textcoords='offset points',
-            fontsize=8,
-            color=color,
-            **LABELS[is_mod],
-        )
+        place = (network.costs[cost], network.top1)
+        style = dict(textcoords='offset points', fontsize=8, color=COLOURS[is_mod])
+        panel.annotate(network.label, place, **style, **LABELS[is_mod])

@@ -39,17 +39,11 @@ class Source(NamedTuple):
 
 
 def load_networks(configs: Sequence[str], size: Sequence[int] | None) -> dict[str, Source]:
-    """Build the configs' models, with weights as their constructors leave them.
+    """Build the untrained networks of configs, by the config's name.
 
     Args:
         configs (Sequence[str]): Names of the project's configs, or files.
         size (Sequence[int], optional): Height and width of the images. None: each config's own.
-
-    Returns:
-        dict[str, Source]: By the config's name.
-
-    Raises:
-        UserError: If one is not there, or does not build.
     """
     found = {}
     for config in configs:
@@ -88,14 +82,9 @@ class Benchmark:
         self.steps = len(self.candidates) * (rounds + 1)  # calls of ``advance`` in a run
 
     def run(self, setting: Setting, advance: Callable[[], None]) -> tuple[list[dict], list[str]]:
-        """Measure one setting.
+        """Measure one setting: its results, and a line for each network that was left out.
 
-        Args:
-            setting (Setting): The setting.
-            advance (Callable[[], None]): Called at each step, for a progress bar.
-
-        Returns:
-            tuple[list[dict], list[str]]: The results, and a line for each network left out.
+        ``advance`` is called at each step, for a progress bar.
         """
         calls, peaks, times, failed = {}, {}, {}, {}
         torch._dynamo.reset()  # frees what was compiled for the last setting
@@ -111,8 +100,9 @@ class Benchmark:
                 try:
                     times = interleaved(calls, self.rounds, self.block, advance)
                 except CallFailed as problem:  # the others are timed anew without it
-                    failed[problem.key] = problem.__cause__
-                    del calls[problem.key]
+                    (candidate,) = problem.args
+                    failed[candidate] = problem.__cause__
+                    del calls[candidate]
         results = results_of(setting, times, peaks)
         for result in results:
             result['size'] = list(self.networks[result['config']].size)

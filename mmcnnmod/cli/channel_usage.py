@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -83,11 +82,16 @@ def measure(cfg: Config, args: argparse.Namespace) -> tuple[ChannelUsage, bool]:
 
 
 def choose_block(model: nn.Module, name: str | None) -> tuple[str, MoDBlock]:
-    """The block by its name, or the first MoD block of the third stage."""
+    """The block by its name; by default the first of the third stage, or else of the network."""
     blocks = mod_blocks(model)
     if not blocks:
         raise UserError('this network has no MoD block; give the config of one that has')
-    name = default_block(model, blocks) if name is None else name.removeprefix('backbone.')
+    if name is None:
+        backbones = [module for module in model.modules() if isinstance(module, MoDBackbone)]
+        third_stages = chain.from_iterable(each.blocks_of_stages()[2:3] for each in backbones)
+        third = (other for other in chain.from_iterable(third_stages) if other in blocks)
+        name = next(third, next(iter(blocks)))
+    name = name.removeprefix('backbone.')
     if name not in blocks:
         raise UserError(f'--block {name}: the MoD blocks are {", ".join(blocks)}')
     if isinstance(blocks[name].selector, RandomSelector):
@@ -97,29 +101,13 @@ def choose_block(model: nn.Module, name: str | None) -> tuple[str, MoDBlock]:
     return name, blocks[name]
 
 
-def default_block(model: nn.Module, blocks: Mapping[str, MoDBlock]) -> str:
-    """The first MoD block of the third stage; where that has none, of the network."""
-    backbones = [module for module in model.modules() if isinstance(module, MoDBackbone)]
-    third_stages = chain.from_iterable(each.blocks_of_stages()[2:3] for each in backbones)
-    names = (name for name in chain.from_iterable(third_stages) if name in blocks)
-    return next(names, next(iter(blocks)))
-
-
 @torch.no_grad()
 def count(
     model: nn.Module, block: MoDBlock, loader: DataLoader, members: Tensor, usage: ChannelUsage
 ) -> bool:
-    """Count the block's choices for all images.
+    """Count the block's choices for all images, and say whether that was not interrupted.
 
-    Args:
-        model (nn.Module): Predicts the batches, just as in testing.
-        block (MoDBlock): The block to watch.
-        loader (DataLoader): The images, batch by batch.
-        members (Tensor): To which groups each image belongs, bool, shape (images, G).
-        usage (ChannelUsage): Where to count.
-
-    Returns:
-        bool: False if the user interrupted it.
+    ``members`` tells to which groups each image belongs, bool, shape (images, G).
     """
     try:
         with recorded_selections(block) as selections:

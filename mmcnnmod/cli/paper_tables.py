@@ -51,13 +51,13 @@ def main(argv: list[str] | None = None) -> None:
             if speed:
                 lines += speed_table(table, speed, numbers['speed_measured_on'])
             print('\n'.join(lines) + '\n')
-        flat = {
-            f'Table {number}, {config}, {name}': found
+        flat = [
+            (f'error: Table {number}, {config}, {name}', found)
             for number, rows in compared.items()
             for config, values in rows.items()
             for name, found in values.items()
-        }
-        print(summary(list(flat.values())))
+        ]
+        print(summary([found for _, found in flat]))
         if args.json:
             write_json(args.json, content_of(tables, counts, compared))
         if frame:
@@ -65,8 +65,8 @@ def main(argv: list[str] | None = None) -> None:
             with atomic_write(args.write) as partial:
                 partial.write_text('\n'.join(lines).join(frame), encoding='utf-8')
         wrong = [
-            f'error: {place}: {found.printed} is printed, {found.ours} counted'
-            for place, found in flat.items()
+            f'{place}: {found.printed} is printed, {found.ours} counted'
+            for place, found in flat
             if found.verdict is Verdict.DISAGREES
         ]
         if args.check and wrong:

@@ -80,3 +80,8 @@ def test_tables(content):
     )
     assert any(line.startswith('?: too noisy') for line in lines)
     assert lines[-1] == 'Left out: resnet50_in1k (openvino): no such thing'
+
+
+def test_a_skip_bound_alone_makes_no_table(content):
+    content['results'] = [x for x in content['results'] if x['what'].endswith('bound')]
+    assert speed_report(content)[1:] == ['', '', f'Left out: {content["left_out"][0]}']
