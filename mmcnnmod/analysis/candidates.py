@@ -76,7 +76,7 @@ def training_step(model: nn.Module, cfg: Config, images: Tensor, dtype: torch.dt
     for sample in samples:
         sample.to(images.device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # A rate of 0: the same step again and again would otherwise end in infinities.
+    # A learning rate of 0: repeating the same step would otherwise end in infinities.
     optimizer = torch.optim.SGD(trained, lr=0.0, momentum=0.9)
     mixed = dtype != torch.float32
 
@@ -92,7 +92,7 @@ def training_step(model: nn.Module, cfg: Config, images: Tensor, dtype: torch.dt
 
 
 def labelled_sample(scope: str, size: tuple[int, int]) -> object:
-    """What a toolbox's loss has to know of an image: here class 1 everywhere."""
+    """A dummy label of an image for a toolbox's loss: class 1 everywhere."""
     if scope == 'mmpretrain':
         from mmpretrain.structures import DataSample
 

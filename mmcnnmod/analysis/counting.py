@@ -90,7 +90,7 @@ def count_alike(cfg: Config, size: tuple[int, int]) -> Count:
 @contextmanager
 def built(cfg: Config) -> Iterator[nn.Module]:
     """A config's model, to be counted within."""
-    # The counters and mmengine's log write to stdout, which is for results.
+    # The counters and mmengine's log write to stdout, where only results belong.
     with (
         redirect_stdout(sys.stderr),
         DefaultScope.overwrite_default_scope(cfg.default_scope),
@@ -124,7 +124,7 @@ def input_size(cfg: Config) -> tuple[int, int]:
             if transform.get(key):
                 size = to_2tuple(transform[key])
                 return tuple(sorted(size)) if key == 'scale' else size
-    raise UserError('its pipelines tell no image size to count at')
+    raise UserError('its pipelines give no image size to count at')
 
 
 def count_params(model: nn.Module) -> int:
@@ -164,13 +164,13 @@ def count_by_mmengine(model: nn.Module, size: tuple[int, int]) -> int:
     refuse_deployed(model)
     images = torch.rand(1, 3, *size)
     analyzer = FlopAnalyzer(with_samples(model, images), (images,))
-    # The first two would name the losses and RoIAlign, for which there is nothing to count.
+    # The first two warnings would name the losses and RoIAlign, which have nothing to count.
     analyzer.uncalled_modules_warnings(False).unsupported_ops_warnings(False)
     return int(analyzer.tracer_warnings('none').total())
 
 
 def with_samples(model: nn.Module, images: Tensor) -> nn.Module:
-    """The model, whose forward now takes such images alone, also that of a two-stage detector."""
+    """The model, changed in place so that a two-stage detector needs the images alone."""
     if hasattr(model, 'roi_head'):
         samples = [detector_sample(tuple(images.shape[2:])) for _ in images]
         model.forward = partial(model.forward, data_samples=samples)
@@ -178,7 +178,7 @@ def with_samples(model: nn.Module, images: Tensor) -> nn.Module:
 
 
 def detector_sample(size: tuple[int, int]):
-    """What mmdet's detectors have to know about an image."""
+    """What mmdet's detectors need to know about an image."""
     from mmdet.structures import DetDataSample
 
     shapes = ('img_shape', 'batch_input_shape', 'pad_shape', 'ori_shape')

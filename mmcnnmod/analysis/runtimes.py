@@ -19,21 +19,21 @@ from .timing import Call
 
 
 def eager(network: nn.Module, images: Tensor) -> Call:
-    """As it is."""
+    """Plain PyTorch."""
     return lambda: network(images)
 
 
 def compiled(network: nn.Module, images: Tensor) -> Call:
-    """By torch.compile; of a detector the backbone, for the rest depends on the images."""
+    """torch.compile; of a detector only the backbone, because the rest depends on the images."""
     compile_forward(network.backbone if is_detector(network) else network)
     return eager(network, images)
 
 
 def cuda_graph(network: nn.Module, images: Tensor) -> Call:
-    """All kernels launched at once."""
+    """A CUDA graph: all kernels are launched at once."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # what libraries set up at first must not be captured
+    with torch.cuda.stream(stream):  # warm up: what libraries set up must not be captured
         for _ in range(3):
             network(images)
     torch.cuda.current_stream().wait_stream(stream)
@@ -43,7 +43,7 @@ def cuda_graph(network: nn.Module, images: Tensor) -> Call:
 
     def replay() -> nn.Module:
         graph.replay()
-        return network  # kept: the graph knows only where its weights lie
+        return network  # kept alive: the graph only has the addresses of its weights
 
     return replay
 
@@ -77,7 +77,7 @@ def openvino(network: nn.Module, images: Tensor) -> Call:
 
 
 def openvino_default(network: nn.Module, images: Tensor, **more: str) -> Call:
-    """OpenVINO on the CPU, in the precision that it takes itself: bf16 where the CPU has that."""
+    """OpenVINO on the CPU, in its default precision: bf16 where the CPU has it."""
     core = import_module('openvino').Core()
     settings = {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'PERFORMANCE_HINT': 'LATENCY'}
     model = core.read_model(to_onnx(network, images), b'')
@@ -126,15 +126,15 @@ def check_runtime(setting: Setting) -> None:
 def compile_forward(part: nn.Module) -> None:
     """Compile a network or a part of it, in place, as one graph or not at all.
 
-    Every network that is compared takes a place in torch's cache of a forward method; when that is
-    full, torch goes on uncompiled, unless one graph is asked for.
+    torch caches what it compiles per forward method, one entry for each network that is compared.
+    When the cache is full it runs uncompiled without a word, unless ``fullgraph`` is set.
     """
     dynamo.config.cache_size_limit = max(dynamo.config.cache_size_limit, MOST_COMPILED)
     part.forward = torch.compile(part.forward, dynamic=False, fullgraph=True)
 
 
 def is_detector(model: nn.Module) -> bool:
-    """Whether a model's work after the backbone depends on the images."""
+    """Whether what a model does after the backbone depends on the images."""
     return hasattr(model, 'roi_head') or hasattr(model, 'bbox_head')
 
 

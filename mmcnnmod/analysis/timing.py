@@ -93,7 +93,7 @@ def peak_memory(call: Call, device: str) -> float:
     Returns:
         float: Megabytes (10^6 bytes).
     """
-    gc.collect()  # what others left must not be freed within
+    gc.collect()  # garbage of earlier calls must not be freed during this one
     if device == 'cuda':
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()

@@ -25,7 +25,7 @@ MARKERS = 'osD^v'
 LABELS = {False: dict(xytext=(4, -10), ha='left'), True: dict(xytext=(-3, 5), ha='right')}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Network:
     """A network in the plot.
 
@@ -46,13 +46,9 @@ class Network:
         match = NETWORK.fullmatch(self.config.rpartition('_')[0] or self.config)
         words = [word for word in match['variant'].split('-') if word]
         label = [word.upper() if len(word) == 1 else word for word in words if word != 'mod']
-        label = [match['depth'], *label] if match['depth'] else label
-        # The class is frozen.
-        vars(self).update(
-            family=FAMILIES.get(match['family'], match['family']),
-            is_mod='mod' in words,
-            label='-'.join(label),
-        )
+        self.family = FAMILIES.get(match['family'], match['family'])
+        self.is_mod = 'mod' in words
+        self.label = '-'.join([match['depth'], *label] if match['depth'] else label)
 
 
 def tradeoff(

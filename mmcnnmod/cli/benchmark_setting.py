@@ -133,9 +133,7 @@ class Benchmark:
         dtype = getattr(torch, setting.dtype)
         if setting.training:
             model.train()
-            if (
-                setting.runtime == 'compile'
-            ):  # the losses take lists of samples, which makes no graph
+            if setting.runtime == 'compile':  # losses take lists of samples, which is no graph
                 compile_forward(model.backbone)
             return training_step(model, source.cfg, images, dtype)
         network = with_samples(model.to(dtype), images)

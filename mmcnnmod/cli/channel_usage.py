@@ -12,8 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from rich.progress import track
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import nn
 
 from ..analysis import ChannelUsage, mod_blocks, recorded_selections
 from ..analysis.usage_files import save_csv, save_picture
@@ -78,7 +77,17 @@ def measure(cfg: Config, args: argparse.Namespace) -> tuple[ChannelUsage, bool]:
     members = torch.tensor([[image in group for group in groups] for image in images])
     names = [ALL, *(data.classes[i] for i in classes)]
     usage = ChannelUsage(name, block.in_channels, block.k, names)
-    return usage, not count(model, block, data.loader(images), members, usage)
+    loader = data.loader(images)
+    batches = zip(loader, members.split(loader.batch_size), strict=True)
+    try:
+        with recorded_selections(block) as selections, torch.no_grad():
+            for batch, groups in track(batches, 'Counting', total=len(loader)):
+                selections.clear()
+                model.test_step(batch)
+                usage.add(selections, groups)
+    except KeyboardInterrupt:
+        return usage, True
+    return usage, False
 
 
 def choose_block(model: nn.Module, name: str | None) -> tuple[str, MoDBlock]:
@@ -99,26 +108,6 @@ def choose_block(model: nn.Module, name: str | None) -> tuple[str, MoDBlock]:
             f"{name} selects at random (selection='random'): it has no learned selector to look at"
         )
     return name, blocks[name]
-
-
-@torch.no_grad()
-def count(
-    model: nn.Module, block: MoDBlock, loader: DataLoader, members: Tensor, usage: ChannelUsage
-) -> bool:
-    """Count the block's choices for all images, and say whether that was not interrupted.
-
-    ``members`` tells to which groups each image belongs, bool, shape (images, G).
-    """
-    try:
-        with recorded_selections(block) as selections:
-            batches = zip(loader, members.split(loader.batch_size), strict=True)
-            for batch, groups in track(batches, 'Counting', total=len(loader)):
-                selections.clear()
-                model.test_step(batch)
-                usage.add(selections, groups)
-    except KeyboardInterrupt:
-        return False
-    return True
 
 
 def report(usage: ChannelUsage, folder: Path) -> None:

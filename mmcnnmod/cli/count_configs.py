@@ -38,12 +38,7 @@ def add_counting(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('--configs', type=Path, metavar='DIR', default=config_folder(),
         help='where the configs are; by default those of the project')  # fmt: skip
-    add(
-        '--jobs',
-        type=int,
-        metavar='N',
-        help=f'processes; by default one per CPU, at most {MOST_JOBS}',
-    )
+    add('--jobs', type=int, metavar='N', help='processes; by default one per CPU, at most 4')
     add('--debug', action='store_true', help='show the traceback of an error as well')
 
 
@@ -94,6 +89,8 @@ def start_process(threads: int) -> None:
 
 def count_one(path: Path) -> Count:
     """Count a config; if it is wrong, the error names it."""
-    MMLogger.get_current_instance().setLevel('WARNING')  # ConvNeXt's preprocessor has news
+    MMLogger.get_current_instance().setLevel(
+        'WARNING'
+    )  # not mmengine's notes on ConvNeXt's preprocessor
     with building_from(f'config {path}'):
         return count_config(path)
