@@ -1,4 +1,4 @@
-"""The networks that a benchmark sets against each other, and what they do while they are timed."""
+"""The networks that a benchmark compares, and what they do while they are timed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..layers import MoDBlock
 from .channel_usage import refuse_deployed
 from .counting import detector_sample
-from .paper import load_tables
+from .paper import find_row
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,7 @@ class Candidate:
 
 
 def skip_bound(model: nn.Module) -> nn.Module:
-    """A copy without its MoD blocks, whose time no implementation of them can beat.
-
-    Args:
-        model (nn.Module): Stays as it is.
-
-    Returns:
-        nn.Module: With the same weights in everything else.
+    """A copy with identity in place of the MoD blocks, which no implementation of them can beat.
 
     Raises:
         UserError: If the model was switched to deploy.
@@ -50,72 +44,24 @@ def skip_bound(model: nn.Module) -> nn.Module:
     bound = deepcopy(model)
     for name, module in list(bound.named_modules()):
         if isinstance(module, MoDBlock):
-            container, _, key = name.rpartition('.')
-            setattr(bound.get_submodule(container), key, nn.Identity())
+            parent, _, key = name.rpartition('.')
+            setattr(bound.get_submodule(parent), key, nn.Identity())
     return bound
 
 
 def baseline_of(config: str) -> str | None:
     """The config to which a network's speed-up refers: the paper's choice, or its dense version.
 
-    Args:
-        config (str): Name of a config.
-
-    Returns:
-        str | None: Another name; None for a dense network.
+    None for a dense network.
     """
-    rows = [row for table in load_tables() for row in table.rows if row.config == config]
-    if rows:
-        return rows[0].baseline
+    if row := find_row(config):
+        return row.baseline
     dense = re.sub(r'-mod[^_]*', '', config)
     return None if dense == config else dense
 
 
-def paper_speed_up(config: str, device: str) -> float | None:
-    """What the paper prints for a network on a CPU or a GPU.
-
-    Args:
-        config (str): Name of its config.
-        device (str): 'cpu' or 'cuda'.
-
-    Returns:
-        float | None: None where it prints nothing.
-    """
-    key = 'cpu_speedup' if device == 'cpu' else 'gpu_speedup'
-    for table in load_tables():
-        for row in table.rows:
-            if row.config == config and key in row.printed:
-                return float(row.printed[key])
-    return None
-
-
-class Network(nn.Module):
-    """A model from a batch of images to its heads' raw outputs, without data preprocessor.
-
-    Args:
-        model (nn.Module): Of a config of mmpretrain, mmseg or mmdet.
-        samples (list, optional): What a detector has to know about the images. Defaults to None.
-    """
-
-    def __init__(self, model: nn.Module, samples: list | None = None) -> None:
-        super().__init__()
-        self.model = model
-        self.samples = samples
-
-    def forward(self, images: Tensor) -> object:
-        """The outputs that mode 'tensor' gives."""
-        return self.model(images, self.samples, mode='tensor')
-
-
-def network_of(model: nn.Module, images: Tensor) -> Network:
-    """A model for inference on such images."""
-    if hasattr(model, 'roi_head'):
-        return Network(model, [detector_sample(tuple(images.shape[2:])) for _ in images])
-    return Network(model)
-
-
 def training_step(model: nn.Module, cfg: Config, images: Tensor, dtype: torch.dtype) -> Callable:
-    """A step of training on made-up labels: losses, gradients, SGD with momentum.
+    """A step of training on dummy labels: losses, gradients, SGD with momentum.
 
     Args:
         model (nn.Module): In training mode.
@@ -130,7 +76,7 @@ def training_step(model: nn.Module, cfg: Config, images: Tensor, dtype: torch.dt
     for sample in samples:
         sample.to(images.device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # A rate of 0: the same step again and again would otherwise end in infinities.
+    # A learning rate of 0: repeating the same step would otherwise end in infinities.
     optimizer = torch.optim.SGD(trained, lr=0.0, momentum=0.9)
     mixed = dtype != torch.float32
 
@@ -146,7 +92,7 @@ def training_step(model: nn.Module, cfg: Config, images: Tensor, dtype: torch.dt
 
 
 def labelled_sample(scope: str, size: tuple[int, int]) -> object:
-    """What a toolbox's loss has to know of an image: here class 1 everywhere."""
+    """A dummy label of an image for a toolbox's loss: class 1 everywhere."""
     if scope == 'mmpretrain':
         from mmpretrain.structures import DataSample
 

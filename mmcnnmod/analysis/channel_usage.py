@@ -63,24 +63,17 @@ class ChannelUsage:
         self.images += members.sum(0)
 
     def percentages(self) -> Tensor:
-        """Times selected in percent of all selections in the block, the measure of Fig. 4.
+        """Times selected in percent of all selections in the block (Fig. 4), float64, shape (G, C).
 
-        Returns:
-            Tensor: float64, shape (G, C). Each row adds up to 100, or to 0 without an image. No
-            channel can have more than 100 / k.
+        Each row adds up to 100, or to 0 without an image. No channel can have more than 100 / k.
         """
         return 100 * self.counts.double() / self.counts.sum(1, keepdim=True).clamp(min=1)
 
 
 def mod_blocks(model: nn.Module) -> dict[str, MoDBlock]:
-    """The MoD blocks of a network, in its order.
+    """The MoD blocks of a backbone or a model by name, such as 'layer3.1', in the network's order.
 
-    Args:
-        model (nn.Module): A backbone or a whole model, also one wrapped for several processes.
-
-    Returns:
-        dict[str, MoDBlock]: By name, such as 'layer3.1', without the prefix of wrapper and
-        backbone.
+    The names are without the prefixes of the backbone and of a wrapper for several processes.
 
     Raises:
         UserError: If the network was switched to deploy.
@@ -94,7 +87,7 @@ def mod_blocks(model: nn.Module) -> dict[str, MoDBlock]:
 
 
 def refuse_deployed(model: nn.Module) -> None:
-    """Raise a UserError if a network was switched to deploy: its MoD blocks show nothing more."""
+    """Raise a UserError if a network was switched to deploy, which hides its MoD blocks."""
     if any(isinstance(module, DeployedMoDBlock) for module in model.modules()):
         raise UserError(
             f'{type(model).__name__} was switched to deploy, which hides its MoD blocks; give it '
@@ -104,14 +97,7 @@ def refuse_deployed(model: nn.Module) -> None:
 
 @contextmanager
 def recorded_selections(block: MoDBlock) -> Iterator[list[Tensor]]:
-    """Within it, the channels that a block selects are appended to a list at every forward.
-
-    Args:
-        block (MoDBlock): The block to watch.
-
-    Yields:
-        list[Tensor]: Indices of shape (N, k), in the order of the forward passes.
-    """
+    """A list to which each forward pass of a block adds the selected channels, shape (N, k)."""
     selections = []
     hook = block.selector.register_forward_hook(
         lambda selector, inputs, output: selections.append(output[0])
@@ -123,7 +109,7 @@ def recorded_selections(block: MoDBlock) -> Iterator[list[Tensor]]:
 
 
 def add_selections(counts: Tensor, index: Tensor) -> None:
-    """Count choices where they are, without making a GPU wait for the host.
+    """Count choices on their own device, without making a GPU wait for the host.
 
     Args:
         counts (Tensor): Times selected so far, int64, shape (C,), or (N, C) to keep the samples
@@ -137,13 +123,10 @@ def add_selections(counts: Tensor, index: Tensor) -> None:
 
 
 def share_selected(counts: Tensor) -> float:
-    """The share of channels that were selected at least once.
+    """The share of channels selected at least once: from k / C, always the same channels, to 1.
 
     Args:
         counts (Tensor): Times selected, shape (C,).
-
-    Returns:
-        float: From k / C, the same channels always, to 1.
     """
     return (counts > 0).double().mean().item()
 
@@ -151,11 +134,10 @@ def share_selected(counts: Tensor) -> float:
 def selection_entropy(counts: Tensor) -> float:
     """The entropy of the selections over the channels, in units of log C.
 
+    It is log k / log C where always the same channels are selected, 1 where all are equally often.
+
     Args:
         counts (Tensor): Times selected, shape (C,), not all 0.
-
-    Returns:
-        float: From log k / log C, the same channels always, to 1, all equally often.
     """
     if len(counts) == 1:
         return 1.0

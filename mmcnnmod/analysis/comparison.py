@@ -14,7 +14,7 @@ UNITS = {'M': 1e6, 'G': 1e9, 'T': 1e12}
 
 
 class Verdict(Enum):
-    """How a printed value and ours stand to each other; the value is the mark in the tables."""
+    """How a printed value and ours compare; the value is the mark in the tables."""
 
     AGREES = '✓'  # to the last printed digit
     CLOSE = '≈'  # as near as another convention of counting explains
@@ -24,14 +24,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """A printed value beside ours.
-
-    Attributes:
-        printed (str): With the printed digits.
-        ours (str): In the same unit, with two digits more.
-        verdict (Verdict): How they compare.
-        why (str): Why they differ, where that is known. Defaults to nothing.
-    """
+    """A printed value beside ours, in the same unit and with more digits, and why they differ."""
 
     printed: str
     ours: str
@@ -40,12 +33,7 @@ class Comparison:
 
 
 def compare(table: Table, row: Row, counts: Mapping[str, Count]) -> dict[str, Comparison]:
-    """Set what a row prints beside what was counted.
-
-    Args:
-        table (Table): A table of the paper.
-        row (Row): One of its rows.
-        counts (Mapping[str, Count]): By config; of this row, and of the dense one for a ratio.
+    """Compare the numbers that a row of a table prints with our counts, by config.
 
     Returns:
         dict[str, Comparison]: Of 'params', and of 'macs' unless only ratios compare and the row
@@ -56,9 +44,8 @@ def compare(table: Table, row: Row, counts: Mapping[str, Count]) -> dict[str, Co
     if table.dense is None:
         found['macs'] = compare_macs(table, row, count)
     elif table.dense != row.config:
-        dense = next(other for other in table.rows if other.config == table.dense)
-        ratio = count.macs / counts[table.dense].macs
-        found['macs'] = compare_ratio(row, dense.printed['macs'], ratio)
+        (dense,) = (other.printed['macs'] for other in table.rows if other.config == table.dense)
+        found['macs'] = compare_ratio(row, dense, count.macs / counts[table.dense].macs)
     return found
 
 
@@ -74,17 +61,15 @@ def compare_digits(row: Row, name: str, value: float) -> Comparison:
 
 
 def compare_macs(table: Table, row: Row, count: Count) -> Comparison:
-    """Compare to the printed digit, or to what the table's own convention explains."""
-    unit = UNITS[table.macs_unit]
-    found = compare_digits(row, 'macs', count.macs / unit)
-    own = table.convention
-    if found.verdict is not Verdict.DISAGREES or not own or not fnmatch(row.config, own.configs):
+    """Compare to the printed digit, or within what the table's convention explains."""
+    macs, expected = count.macs / UNITS[table.macs_unit], row.expected('macs')
+    found, share = compare_digits(row, 'macs', macs), macs / float(expected) - 1
+    other = table.convention or {'configs': '', 'within': 0}
+    explained = fnmatch(row.config, other['configs']) and abs(share) <= other['within']
+    if found.verdict is not Verdict.DISAGREES or not explained:
         return found
-    expected = row.expected('macs')
-    share = count.macs / unit / float(expected) - 1
-    if abs(share) > own.within:
-        return found
-    once = with_digits((count.macs - count.relu_macs) / unit, expected, more=2)
+    once = (count.macs - count.relu_macs) / UNITS[table.macs_unit]
+    once = with_digits(once, expected, more=2)
     why = f'{share:+.2%} from {expected}; {once} with every ReLU counted once'
     if misprint := row.why('macs'):
         return Comparison(found.printed, found.ours, Verdict.MISPRINT, f'{misprint}; ours is {why}')
@@ -92,29 +77,24 @@ def compare_macs(table: Table, row: Row, count: Count) -> Comparison:
 
 
 def compare_ratio(row: Row, dense: str, ratio: float) -> Comparison:
-    """Compare MACs as a ratio to the dense row's.
-
-    The ratio of two rounded numbers is known within bounds; ours agrees where it lies in them.
-    """
-    macs = row.expected('macs')
-    low = (float(macs) - half_digit(macs)) / (float(dense) + half_digit(dense))
-    high = (float(macs) + half_digit(macs)) / (float(dense) - half_digit(dense))
-    printed, why = f'{macs} / {dense} = {low:.3f} to {high:.3f}', row.why('macs')
+    """Compare MACs as a ratio to the dense row's: it must be one that the rounded numbers allow."""
+    macs, why = row.expected('macs'), row.why('macs')
+    least, most = bounds(dense)
+    low, high = bounds(macs)[0] / most, bounds(macs)[1] / least
+    verdict = Verdict.MISPRINT if why else Verdict.AGREES
     if not low <= ratio <= high:
-        return Comparison(printed, f'{ratio:.3f}', Verdict.DISAGREES)
-    return Comparison(printed, f'{ratio:.3f}', Verdict.MISPRINT if why else Verdict.AGREES, why)
+        verdict, why = Verdict.DISAGREES, ''
+    printed = f'{macs} / {dense} = {low:.3f} to {high:.3f}'
+    return Comparison(printed, f'{ratio:.3f}', verdict, why)
 
 
 def with_digits(value: float, printed: str, more: int = 0) -> str:
-    """A value with as many digits behind the point as a printed one, or some more."""
-    return f'{value:.{decimals(printed) + more}f}'
+    """A value with as many decimals as a printed one, or some more."""
+    decimals = len(printed.partition('.')[2])
+    return f'{value:.{decimals + more}f}'
 
 
-def half_digit(printed: str) -> float:
-    """How far a printed number may be from the one that was rounded."""
-    return 0.5 * 10 ** -decimals(printed)
-
-
-def decimals(printed: str) -> int:
-    """How many digits stand behind the point."""
-    return len(printed.partition('.')[2])
+def bounds(printed: str) -> tuple[float, float]:
+    """The least and the largest number that are rounded to a printed one."""
+    half_digit = 0.5 * 10 ** -len(printed.partition('.')[2])
+    return float(printed) - half_digit, float(printed) + half_digit

@@ -6,20 +6,20 @@ digits of the paper's tables.
 
 from __future__ import annotations
 
-import contextlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 import torch
 from mmengine.analysis import FlopAnalyzer
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DefaultScope
+from mmengine.registry import MODELS, DefaultScope
 from mmengine.utils import to_2tuple
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import UserError
 from .channel_usage import refuse_deployed
@@ -49,33 +49,17 @@ class Count:
 
 
 def read_counts(path: Path) -> dict[str, Count]:
-    """Read the counts that `tools/analysis_tools/paper_tables.py --json` wrote.
-
-    Args:
-        path (Path): The file.
-
-    Returns:
-        dict[str, Count]: By config.
-
-    Raises:
-        UserError: If there are none in it.
-    """
+    """Read the counts by config that `paper_tables.py --json` wrote; UserError if it has none."""
     found = {}
-    for config, count in read_json(path, {'counts': dict})['counts'].items():
-        check_fields(f'{path}: counts of {config}', count, COUNT_FIELDS)
-        values = {name: count[name] for name in COUNT_FIELDS}
-        found[config] = Count(**{**values, 'size': tuple(count['size'])})
+    for config, node in read_json(path, {'counts': dict})['counts'].items():
+        check_fields(f'{path}: counts of {config}', node, COUNT_FIELDS)
+        values = {name: node[name] for name in COUNT_FIELDS}
+        found[config] = Count(**{**values, 'size': tuple(node['size'])})
     return found
 
 
 def count_config(path: Path) -> Count:
-    """Build a config's model, without initialising its weights, and count it.
-
-    Args:
-        path (Path): A config of mmpretrain, mmseg or mmdet.
-
-    Returns:
-        Count: At the size that :func:`input_size` tells.
+    """Count the network of a config file as the paper does, at the size of :func:`input_size`.
 
     Raises:
         UserError: If the config tells no toolbox or no size, or a counter fails.
@@ -84,58 +68,49 @@ def count_config(path: Path) -> Count:
     if cfg.get('default_scope') is None:
         raise UserError('it has no default_scope; set mmpretrain, mmseg or mmdet')
     size = input_size(cfg)
-    # The counters and mmengine's log write to stdout, which is for results.
-    with (
-        contextlib.redirect_stdout(sys.stderr),
-        DefaultScope.overwrite_default_scope(cfg.default_scope),
-        torch.no_grad(),
-    ):
-        model = build_model(cfg)
+    if cfg.default_scope != 'mmpretrain':
+        return count_alike(cfg, size)
+    with built(cfg) as model:
         params = count_params(model)
-        if cfg.default_scope == 'mmpretrain':
-            macs, relu_macs = count_by_ptflops(model, size)
-            return Count(params, macs, size, 'ptflops', relu_macs)
-        return Count(params, count_by_mmengine(model, size), size, 'mmengine')
+        macs, relu_macs = count_by_ptflops(model, size)
+    return Count(params, macs, size, 'ptflops', relu_macs)
 
 
 def count_alike(cfg: Config, size: tuple[int, int]) -> Count:
-    """Count a config's network by mmengine, whichever its toolbox: for comparisons of networks.
+    """Count a config's network by mmengine, whichever its toolbox, to compare it with others.
 
     Args:
         cfg (Config): With ``default_scope``.
         size (tuple[int, int]): Height and width of the image.
-
-    Returns:
-        Count: Of its model.
     """
-    with (
-        contextlib.redirect_stdout(sys.stderr),
-        DefaultScope.overwrite_default_scope(cfg.default_scope),
-        torch.no_grad(),
-    ):
-        model = build_model(cfg)
+    with built(cfg) as model:
         return Count(count_params(model), count_by_mmengine(model, size), size, 'mmengine')
 
 
+@contextmanager
+def built(cfg: Config) -> Iterator[nn.Module]:
+    """A config's model, to be counted within."""
+    # The counters and mmengine's log write to stdout, where only results belong.
+    with (
+        redirect_stdout(sys.stderr),
+        DefaultScope.overwrite_default_scope(cfg.default_scope),
+        torch.no_grad(),
+    ):
+        yield build_model(cfg)
+
+
 def build_model(cfg: Config) -> nn.Module:
-    """A config's model in eval mode, on one device, as its constructor leaves the weights."""
+    """The model of the config in whose default scope this is called, untrained and in eval mode."""
     torch.manual_seed(0)  # a detector's regions depend on its weights
-    registry = import_module(f'{cfg.default_scope}.registry')
-    return revert_sync_batchnorm(registry.MODELS.build(cfg.model)).eval()
+    return revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
 
 
 def input_size(cfg: Config) -> tuple[int, int]:
     """Height and width of the images that a config is for.
 
     mmseg: what its data preprocessor crops or pads to. mmdet: the scale that the test images are
-    resized to fit, lying. mmpretrain: the crop of the test images, or of the training images where
-    those are taken whole (CIFAR).
-
-    Args:
-        cfg (Config): The config.
-
-    Returns:
-        tuple[int, int]: Height and width.
+    resized to fit, in landscape. mmpretrain: the crop of the test images, or of the training images
+    where those are not cropped (CIFAR).
 
     Raises:
         UserError: If the config says none of these.
@@ -149,7 +124,7 @@ def input_size(cfg: Config) -> tuple[int, int]:
             if transform.get(key):
                 size = to_2tuple(transform[key])
                 return tuple(sorted(size)) if key == 'scale' else size
-    raise UserError('its pipelines tell no image size to count at')
+    raise UserError('its pipelines give no image size to count at')
 
 
 def count_params(model: nn.Module) -> int:
@@ -187,16 +162,23 @@ def count_by_mmengine(model: nn.Module, size: tuple[int, int]) -> int:
     On random weights a Faster R-CNN keeps all 1000 regions that its test settings allow.
     """
     refuse_deployed(model)
-    if hasattr(model, 'roi_head'):
-        model.forward = partial(model.forward, data_samples=[detector_sample(size)])
-    analyzer = FlopAnalyzer(model, (torch.rand(1, 3, *size),))
-    # The first two would name the losses and RoIAlign, for which there is nothing to count.
+    images = torch.rand(1, 3, *size)
+    analyzer = FlopAnalyzer(with_samples(model, images), (images,))
+    # The first two warnings would name the losses and RoIAlign, which have nothing to count.
     analyzer.uncalled_modules_warnings(False).unsupported_ops_warnings(False)
     return int(analyzer.tracer_warnings('none').total())
 
 
+def with_samples(model: nn.Module, images: Tensor) -> nn.Module:
+    """The model, changed in place so that a two-stage detector needs the images alone."""
+    if hasattr(model, 'roi_head'):
+        samples = [detector_sample(tuple(images.shape[2:])) for _ in images]
+        model.forward = partial(model.forward, data_samples=samples)
+    return model
+
+
 def detector_sample(size: tuple[int, int]):
-    """What mmdet's detectors have to know about an image."""
+    """What mmdet's detectors need to know about an image."""
     from mmdet.structures import DetDataSample
 
     shapes = ('img_shape', 'batch_input_shape', 'pad_shape', 'ori_shape')

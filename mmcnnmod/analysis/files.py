@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..checkpoints import atomic_write
 from ..errors import UserError
 
 NAMES = {str: 'a text', int: 'an integer', float: 'a number', dict: 'an object', list: 'a list'}
@@ -15,6 +16,12 @@ def check_folder(path: Path | None) -> None:
     """Fail in time if the folder of a file that is to be written is not there."""
     if path and not path.parent.is_dir():
         raise UserError(f'{path} cannot be written: there is no folder {path.parent}')
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON file, whole or not at all."""
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', 'utf-8')
 
 
 def read_json(path: Path, fields: Mapping[str, type]) -> dict:

@@ -1,46 +1,39 @@
 """Measured speed and accuracy, as JSON files hold them.
 
-Speed (a benchmark writes it; more fields may stand beside these)::
+Speed, as `tools/analysis_tools/benchmark.py --json` writes it; there may be more fields::
 
     {"machine": "2 cores, Debian 12", "date": "2026-11-21", "versions": {"torch": "2.11.0"},
      "results": [{"config": "resnet50_in1k", "device": "cpu", "runtime": "eager",
                   "batch_size": 1, "dtype": "float32", "memory_format": "contiguous",
-                  "median_ms": 37.1}]}
+                  "what": "inference", "median_ms": 37.1}]}
 
-"memory_format" may be left out, it is "contiguous" then. A result is the inference of the config's
-network as it is. One of anything else (a training step, the network without its MoD blocks) says
-so in ``"what"`` and is passed over here.
+"memory_format" and "what" may be left out; these are their defaults. Results of anything but the
+inference of a config's network (a training step, a skip bound) are ignored here.
 
-Accuracy of one's own runs::
+Accuracy of your own runs::
 
     {"results": [{"config": "resnet50_in1k", "top1": 76.1}]}
 
-or a ``seeds.json`` of tools/train_seeds.py, of which the mean counts.
+or a ``seeds.json`` of tools/train_seeds.py, whose mean is taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError
 from .files import check_fields, read_json
+from .paper import PAPER_DEVICES
 
 INFERENCE = 'inference'
 CONTIGUOUS = 'contiguous'
-DEVICES = ('cpu', 'cuda')
 SPEED_FIELDS = {'machine': str, 'date': str, 'versions': dict, 'results': list}
-RESULT_FIELDS = {
-    'config': str,
-    'device': str,
-    'runtime': str,
-    'batch_size': int,
-    'dtype': str,
-    'median_ms': float,
-}
+RESULT_FIELDS = dict(
+    config=str, device=str, runtime=str, batch_size=int, dtype=str, median_ms=float
+)
 
 
 class Setting(NamedTuple):
@@ -52,6 +45,7 @@ class Setting(NamedTuple):
         batch_size (int): Images at a time.
         dtype (str): Such as 'float32'.
         memory_format (str): 'contiguous' or 'channels_last'. Defaults to 'contiguous'.
+        what (str): 'inference' or 'training'. Defaults to 'inference'.
     """
 
     device: str
@@ -59,37 +53,28 @@ class Setting(NamedTuple):
     batch_size: int
     dtype: str
     memory_format: str = CONTIGUOUS
+    what: str = INFERENCE
+
+    @property
+    def training(self) -> bool:
+        """Whether a step of training is measured."""
+        return self.what != INFERENCE
 
     def __str__(self) -> str:
         layout = '' if self.memory_format == CONTIGUOUS else f', {self.memory_format}'
         return f'{self.device}, {self.runtime}, batch {self.batch_size}, {self.dtype}{layout}'
 
 
-@dataclass(frozen=True)
-class Speed:
-    """What a benchmark measured.
-
-    Attributes:
-        machine (str): On which machine.
-        date (str): When.
-        versions (dict[str, str]): Of which packages.
-        times (dict[Setting, dict[str, float]]): Milliseconds by setting and config.
-    """
+class Speed(NamedTuple):
+    """The inference times of a benchmark, in milliseconds by setting and config."""
 
     machine: str
     date: str
-    versions: dict[str, str]
     times: dict[Setting, dict[str, float]]
 
 
 def read_speed(path: Path) -> Speed:
-    """Read a benchmark's JSON.
-
-    Args:
-        path (Path): The file.
-
-    Returns:
-        Speed: The inference times in it.
+    """Read the inference times of a benchmark's JSON.
 
     Raises:
         UserError: If it is not as the head of this module says.
@@ -101,14 +86,12 @@ def read_speed(path: Path) -> Speed:
         check_fields(where, result, RESULT_FIELDS)
         if result.get('what', INFERENCE) != INFERENCE:
             continue
-        if result['device'] not in DEVICES:
-            raise UserError(f'{where}: device {result["device"]!r} is none of {", ".join(DEVICES)}')
-        check_positive(where, 'median_ms', result['median_ms'])
-        setting = setting_of(result)
-        if result['config'] in times.setdefault(setting, {}):
-            raise UserError(f'{where}: {result["config"]} is there twice ({setting})')
-        times[setting][result['config']] = result['median_ms']
-    return Speed(content['machine'], content['date'], content['versions'], times)
+        if result['device'] not in PAPER_DEVICES:
+            raise UserError(
+                f'{where}: device {result["device"]!r} is none of {", ".join(PAPER_DEVICES)}'
+            )
+        add_once(times.setdefault(setting_of(result), {}), result, 'median_ms', where)
+    return Speed(content['machine'], content['date'], times)
 
 
 def setting_of(result: Mapping) -> Setting:
@@ -117,13 +100,7 @@ def setting_of(result: Mapping) -> Setting:
 
 
 def read_accuracies(paths: Sequence[Path]) -> dict[str, float]:
-    """Read the top-1 accuracies of one's own runs.
-
-    Args:
-        paths (Sequence[Path]): Files of results, and ``seeds.json`` files.
-
-    Returns:
-        dict[str, float]: In percent, by config.
+    """Read the top-1 accuracies of your own runs, in percent by config.
 
     Raises:
         UserError: If a file is not as the head of this module says.
@@ -132,28 +109,23 @@ def read_accuracies(paths: Sequence[Path]) -> dict[str, float]:
     for path in paths:
         content = read_json(path, {})
         if 'seeds' in content:
-            results = [mean_of_seeds(path, content)]
-        else:
-            check_fields(str(path), content, {'results': list})
-            results = content['results']
-        for i, result in enumerate(results):
+            check_fields(str(path), content, {'config': str, 'mean': dict})
+            check_fields(f'{path}: mean', content['mean'], {'accuracy/top1': float})
+            config, top1 = Path(content['config']).stem, content['mean']['accuracy/top1']
+            content = {'results': [{'config': config, 'top1': top1}]}
+        check_fields(str(path), content, {'results': list})
+        for i, result in enumerate(content['results']):
             where = f'{path}: results[{i}]'
             check_fields(where, result, {'config': str, 'top1': float})
-            check_positive(where, 'top1', result['top1'])
-            if result['config'] in found:
-                raise UserError(f'{where}: {result["config"]} is there twice')
-            found[result['config']] = result['top1']
+            add_once(found, result, 'top1', where)
     return found
 
 
-def mean_of_seeds(path: Path, content: dict) -> dict:
-    """A result from the record of tools/train_seeds.py."""
-    check_fields(str(path), content, {'config': str, 'mean': dict})
-    check_fields(f'{path}: mean', content['mean'], {'accuracy/top1': float})
-    return {'config': Path(content['config']).stem, 'top1': content['mean']['accuracy/top1']}
-
-
-def check_positive(where: str, name: str, value: float) -> None:
-    """Refuse what cannot have been measured."""
+def add_once(found: dict[str, float], result: Mapping, name: str, where: str) -> None:
+    """Add a result's number by its config; refuse what cannot have been measured, and a second."""
+    config, value = result['config'], result[name]
     if not (isfinite(value) and value > 0):
         raise UserError(f'{where}: {name!r} must be above 0, it is {value}')
+    if config in found:
+        raise UserError(f'{where}: {config} is there twice')
+    found[config] = value

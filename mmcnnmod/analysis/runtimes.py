@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 
 import torch
@@ -14,36 +15,26 @@ from ..deploy.exported_file import require_packages
 from ..deploy.onnx_file import traced
 from ..errors import UserError
 from ..ops import fold_batch_norms
-
-Call = Callable[[], object]
+from .measurements import Setting
+from .timing import Call
 
 
 def eager(network: nn.Module, images: Tensor) -> Call:
-    """As trained."""
+    """Plain PyTorch."""
     return lambda: network(images)
 
 
-def deployed(network: nn.Module, images: Tensor) -> Call:
-    """As ``switch_to_deploy`` makes it; of a dense network the norms are folded."""
-    return eager(deploy(network), images)
-
-
 def compiled(network: nn.Module, images: Tensor) -> Call:
-    """By torch.compile; of a detector the backbone, for the rest depends on the images."""
-    compile_forward(network.model.backbone if is_detector(network.model) else network)
+    """torch.compile; of a detector only the backbone, because the rest depends on the images."""
+    compile_forward(network.backbone if is_detector(network) else network)
     return eager(network, images)
 
 
-def deployed_compiled(network: nn.Module, images: Tensor) -> Call:
-    """The deployed network by torch.compile."""
-    return compiled(deploy(network), images)
-
-
 def cuda_graph(network: nn.Module, images: Tensor) -> Call:
-    """All kernels launched at once."""
+    """A CUDA graph: all kernels are launched at once."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # what libraries set up at first must not be captured
+    with torch.cuda.stream(stream):  # warm up: what libraries set up must not be captured
         for _ in range(3):
             network(images)
     torch.cuda.current_stream().wait_stream(stream)
@@ -53,14 +44,18 @@ def cuda_graph(network: nn.Module, images: Tensor) -> Call:
 
     def replay() -> nn.Module:
         graph.replay()
-        return network  # kept: the graph knows only where its weights lie
+        return network  # kept alive: the graph only has the addresses of its weights
 
     return replay
 
 
-def deployed_cuda_graph(network: nn.Module, images: Tensor) -> Call:
-    """The deployed network, all kernels launched at once."""
-    return cuda_graph(deploy(network), images)
+def deployed(call: Callable[..., Call], network: nn.Module, images: Tensor) -> Call:
+    """The network switched to deploy, in place; all norms outside MoD backbones are folded too."""
+    for module in list(network.modules()):
+        if isinstance(module, MoDBackbone):
+            module.switch_to_deploy()
+    fold_batch_norms(network)
+    return call(network, images)
 
 
 def onnx_runtime(network: nn.Module, images: Tensor) -> Call:
@@ -70,7 +65,7 @@ def onnx_runtime(network: nn.Module, images: Tensor) -> Call:
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
-        export(network, images), options, providers=['CPUExecutionProvider']
+        to_onnx(network, images), options, providers=['CPUExecutionProvider']
     )
     inputs = {'images': images.contiguous().numpy()}
     return lambda: session.run(None, inputs)
@@ -83,97 +78,66 @@ def openvino(network: nn.Module, images: Tensor) -> Call:
 
 
 def openvino_default(network: nn.Module, images: Tensor, **more: str) -> Call:
-    """OpenVINO on the CPU, in the precision that it takes itself: bf16 where the CPU has that."""
+    """OpenVINO on the CPU, in its default precision: bf16 where the CPU has it."""
     core = import_module('openvino').Core()
-    settings = {
-        'INFERENCE_NUM_THREADS': torch.get_num_threads(),
-        'PERFORMANCE_HINT': 'LATENCY',
-        **more,
-    }
-    model = core.read_model(export(network, images), b'')
-    request = core.compile_model(model, 'CPU', settings).create_infer_request()
+    settings = {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'PERFORMANCE_HINT': 'LATENCY'}
+    model = core.read_model(to_onnx(network, images), b'')
+    request = core.compile_model(model, 'CPU', {**settings, **more}).create_infer_request()
     inputs = [images.contiguous().numpy()]
     return lambda: request.infer(inputs)
 
 
 RUNTIMES: dict[str, Callable[[nn.Module, Tensor], Call]] = {
     'eager': eager,
-    'deploy': deployed,
+    'deploy': partial(deployed, eager),
     'compile': compiled,
-    'deploy-compile': deployed_compiled,
+    'deploy-compile': partial(deployed, compiled),
     'cuda-graph': cuda_graph,
-    'deploy-cuda-graph': deployed_cuda_graph,
-    'onnxruntime': onnx_runtime,
-    'openvino': openvino,
-    'openvino-default': openvino_default,
+    'deploy-cuda-graph': partial(deployed, cuda_graph),
+    'onnxruntime': partial(deployed, onnx_runtime),
+    'openvino': partial(deployed, openvino),
+    'openvino-default': partial(deployed, openvino_default),
 }
 TRAINING = ('eager', 'compile')
 # Those that run an exported network, and their packages.
-EXPORTED = {
-    'onnxruntime': 'onnxruntime',
-    'openvino': 'openvino',
-    'openvino-default': 'openvino',
-}
+EXPORTED = {'onnxruntime': 'onnxruntime', 'openvino': 'openvino', 'openvino-default': 'openvino'}
 CUDA_GRAPHS = ('cuda-graph', 'deploy-cuda-graph')
 MOST_COMPILED = 64
 
 
-def check_runtime(name: str, device: str, training: bool, dtype: str) -> None:
-    """Fail if a runtime is not there, or cannot do what is asked of it.
-
-    Args:
-        name (str): One of ``RUNTIMES``.
-        device (str): 'cpu' or 'cuda'.
-        training (bool): Whether training steps are to be timed.
-        dtype (str): Such as 'float32'.
-
-    Raises:
-        UserError: Says what is missing and what to do.
-    """
-    if training and name not in TRAINING:
+def check_runtime(setting: Setting) -> None:
+    """Raise a UserError if a setting's runtime is not there, or cannot do what is asked of it."""
+    name = setting.runtime
+    if setting.training and name not in TRAINING:
         raise UserError(f'{name} does not train; choose from {", ".join(TRAINING)}')
-    if name in CUDA_GRAPHS and device != 'cuda':
+    if name in CUDA_GRAPHS and setting.device != 'cuda':
         raise UserError(f'{name} needs a GPU: leave it out, or say --device cuda')
     if name not in EXPORTED:
         return
-    if device != 'cpu':
+    if setting.device != 'cpu':
         raise UserError(f'{name} is timed on the CPU: say --device cpu, or leave it out')
-    if dtype == 'bfloat16':
+    if setting.dtype == 'bfloat16':
         raise UserError(f'{name} takes no bfloat16 images: leave it out')
     require_packages([EXPORTED[name]])
-
-
-def deploy(network: nn.Module) -> nn.Module:
-    """Switch MoD backbones to deploy and fold all other norms, in place."""
-    for module in list(network.modules()):
-        if isinstance(module, MoDBackbone):
-            module.switch_to_deploy()
-    fold_batch_norms(network)
-    return network
 
 
 def compile_forward(part: nn.Module) -> None:
     """Compile a network or a part of it, in place, as one graph or not at all.
 
-    Every network that is compared takes a place in torch's cache of a forward method; when that is
-    full, torch goes on uncompiled, unless one graph is asked for.
+    torch caches what it compiles per forward method, one entry for each network that is compared.
+    When the cache is full it runs uncompiled without a word, unless ``fullgraph`` is set.
     """
     dynamo.config.cache_size_limit = max(dynamo.config.cache_size_limit, MOST_COMPILED)
     part.forward = torch.compile(part.forward, dynamic=False, fullgraph=True)
 
 
-def forget_compiled() -> None:
-    """Free what was compiled for networks that are gone."""
-    dynamo.reset()
-
-
 def is_detector(model: nn.Module) -> bool:
-    """Whether a model's work after the backbone depends on the images."""
+    """Whether what a model does after the backbone depends on the images."""
     return hasattr(model, 'roi_head') or hasattr(model, 'bbox_head')
 
 
-def export(network: nn.Module, images: Tensor) -> bytes:
-    """The deployed network as ONNX, for images of just this shape."""
-    if is_detector(network.model):
+def to_onnx(network: nn.Module, images: Tensor) -> bytes:
+    """A network as ONNX, for images of just this shape."""
+    if is_detector(network):
         raise UserError("a detector's boxes depend on the image: it has no plain ONNX export")
-    return traced(deploy(network), images.contiguous(), ['outputs'])
+    return traced(network, images.contiguous(), ['outputs'])

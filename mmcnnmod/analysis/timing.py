@@ -1,34 +1,26 @@
-"""Timing several networks against each other: in turns, so that a drift of the machine hits all."""
+"""Time several calls in turns, so that a machine that slows down slows all of them."""
 
 from __future__ import annotations
 
 import gc
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from statistics import median, quantiles
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch.utils.benchmark import Timer
 
 Key = TypeVar('Key', bound=Hashable)
 Call = Callable[[], object]
 
-# Seconds of one measurement, so that the clock's own time does not count.
+# Seconds of one measurement, long enough that reading the clock does not matter.
 BLOCK = 0.1
 MEGABYTE = 1e6
 
 
 class CallFailed(Exception):
-    """A call raised an exception, its cause, while it was timed.
-
-    Args:
-        key (Hashable): Which one.
-    """
-
-    def __init__(self, key: Hashable) -> None:
-        super().__init__(key)
-        self.key = key
+    """The call whose key is its argument raised an exception, its cause, while it was timed."""
 
 
 def interleaved(
@@ -56,46 +48,37 @@ def interleaved(
         key: Timer('call()', globals={'call': call}, num_threads=torch.get_num_threads())
         for key, call in calls.items()
     }
+
+    def seconds(key: Key, repeats: int) -> float:
+        try:
+            return timers[key].timeit(repeats).mean
+        except Exception as problem:
+            raise CallFailed(key) from problem
+
     # Timer runs each statement twice before it looks at the clock, which is the warm-up.
-    repeats = {key: max(1, int(block / seconds(timers, key, 1))) for key in timers}
+    repeats = {key: max(1, int(block / seconds(key, 1))) for key in timers}
     times: dict[Key, list[float]] = {key: [] for key in calls}
     order, shuffle = list(calls), random.Random(0).shuffle
     for _ in range(rounds):
         shuffle(order)
         for key in order:
-            times[key].append(1000 * seconds(timers, key, repeats[key]))
+            times[key].append(1000 * seconds(key, repeats[key]))
             advance()
     return times
 
 
-def seconds(timers: Mapping[Key, Timer], key: Key, repeats: int) -> float:
-    """The mean time of a call that is repeated; :class:`CallFailed` if it fails."""
-    try:
-        return timers[key].timeit(repeats).mean
-    except Exception as problem:
-        raise CallFailed(key) from problem
-
-
-def spread(times: Sequence[float]) -> float:
-    """The interquartile range; 0 of a single time."""
-    if len(times) == 1:
-        return 0.0
-    low, _, high = quantiles(times, n=4, method='inclusive')
-    return high - low
+def median_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """The median and the interquartile range."""
+    low, middle, high = np.percentile(values, (25, 50, 75)).tolist()
+    return middle, high - low
 
 
 def ratio(times: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
-    """How many times as long one call takes as another.
+    """Median and interquartile range of the ratios of two calls' times in the same rounds.
 
-    Args:
-        times (Sequence[float]): Of one call.
-        others (Sequence[float]): Of the other, in the same rounds, so that a drift hits both.
-
-    Returns:
-        tuple[float, float]: Median and interquartile range of the rounds' ratios.
+    A drift of the machine hits both times of a round and so is not in their ratio.
     """
-    ratios = [own / other for own, other in zip(times, others, strict=True)]
-    return median(ratios), spread(ratios)
+    return median_and_spread(np.divide(times, others))
 
 
 def peak_memory(call: Call, device: str) -> float:
@@ -110,7 +93,7 @@ def peak_memory(call: Call, device: str) -> float:
     Returns:
         float: Megabytes (10^6 bytes).
     """
-    gc.collect()  # what others left must not be freed within
+    gc.collect()  # garbage of earlier calls must not be freed during this one
     if device == 'cuda':
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
@@ -121,10 +104,7 @@ def peak_memory(call: Call, device: str) -> float:
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
         call()
-    held = most = 0
     # torch has no counter of the CPU's memory; the profiler sees every change of it, in order.
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == '[memory]':
-            held += event.nbytes()
-            most = max(most, held)
-    return most / MEGABYTE
+    events = profile.profiler.kineto_results.events()
+    changes = [event.nbytes() for event in events if event.name() == '[memory]']
+    return float(np.cumsum([0, *changes]).max()) / MEGABYTE

@@ -20,12 +20,12 @@ FAMILIES = {
 }
 COLOURS = {False: 'tab:gray', True: 'tab:blue'}
 MARKERS = 'osD^v'
-# Where labels stand, in points from their marker: on different sides, because the points of a
+# Where labels are, in points from their marker: on different sides, because the points of a
 # dense network and an MoD network are often near each other.
 LABELS = {False: dict(xytext=(4, -10), ha='left'), True: dict(xytext=(-3, 5), ha='right')}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Network:
     """A network in the plot.
 
@@ -33,40 +33,28 @@ class Network:
         config (str): Name of its config.
         top1 (float): Accuracy in percent.
         costs (Mapping[str, float]): By panel; a panel that is not in it does not show the network.
+        family (str): The family as people write it.
+        is_mod (bool): Whether it has MoD blocks.
+        label (str): What tells it from the others of its series: '50', '50-random', 'L'.
     """
 
     config: str
     top1: float
     costs: Mapping[str, float]
 
-    @property
-    def parts(self) -> tuple[str, str, list[str]]:
-        """Family, depth and the words of the variant: ('resnet', '50', ['mod', 'random'])."""
+    def __post_init__(self) -> None:
         match = NETWORK.fullmatch(self.config.rpartition('_')[0] or self.config)
-        return match['family'], match['depth'], [x for x in match['variant'].split('-') if x]
-
-    @property
-    def is_mod(self) -> bool:
-        """Whether it has MoD blocks."""
-        return 'mod' in self.parts[2]
-
-    @property
-    def family(self) -> str:
-        """The family as people write it."""
-        return FAMILIES.get(self.parts[0], self.parts[0])
-
-    @property
-    def label(self) -> str:
-        """What tells it from the others of its series: '50', '50-random', 'L'."""
-        _, depth, words = self.parts
-        words = [word.upper() if len(word) == 1 else word for word in words if word != 'mod']
-        return '-'.join([depth, *words] if depth else words)
+        words = [word for word in match['variant'].split('-') if word]
+        label = [word.upper() if len(word) == 1 else word for word in words if word != 'mod']
+        self.family = FAMILIES.get(match['family'], match['family'])
+        self.is_mod = 'mod' in words
+        self.label = '-'.join([match['depth'], *label] if match['depth'] else label)
 
 
 def tradeoff(
     networks: Sequence[Network], panels: Mapping[str, str], title: str, accuracy: str
 ) -> Figure:
-    """Draw accuracy against each cost.
+    """Draw accuracy against each of four costs.
 
     Args:
         networks (Sequence[Network]): The points; all have the first panel's cost.
@@ -86,15 +74,14 @@ def tradeoff(
         panel.set_axisbelow(True)
         panel.margins(x=0.08, y=0.08)
         panel.spines[['top', 'right']].set_visible(False)
-        if not any(cost in network.costs for network in networks):
+        shown = sorted((x for x in networks if cost in x.costs), key=lambda x: x.costs[cost])
+        if not shown:
             panel.text(0.5, 0.5, 'not measured', transform=panel.transAxes, ha='center')
-    for family, marker in zip(sorted({x.family for x in networks}), cycle(MARKERS)):
-        for is_mod in (False, True):
-            series = [x for x in networks if (x.family, x.is_mod) == (family, is_mod)]
-            name = f'{family}-MoD' if is_mod else family
-            style = dict(color=COLOURS[is_mod], marker=marker, label=name)
-            for panel, cost in zip(axes, panels, strict=True):
-                draw_series(panel, [x for x in series if cost in x.costs], cost, **style)
+        for family, marker in zip(sorted({x.family for x in networks}), cycle(MARKERS)):
+            for is_mod in (False, True):
+                series = [x for x in shown if (x.family, x.is_mod) == (family, is_mod)]
+                if series:
+                    draw_series(panel, series, cost, marker)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc='outside lower center', ncols=4, frameon=False)
     figure.supylabel(accuracy, fontsize=10)
@@ -102,24 +89,19 @@ def tradeoff(
     return figure
 
 
-def draw_series(panel: Axes, series: Sequence[Network], cost: str, color: str, **style) -> None:
-    """Draw the points of one family, dense or with MoD, with their labels, if there are any."""
-    if not series:
-        return
-    series = sorted(series, key=lambda network: network.costs[cost])
-    # The line joins the depths; a variant, such as random selection, stands beside it.
-    for networks, look in (
-        ([network for network in series if network.label.isdigit()], dict(linewidth=1)),
-        (series, dict(linestyle='', markersize=5, **style)),
-    ):
-        x = [network.costs[cost] for network in networks]
-        panel.plot(x, [network.top1 for network in networks], color=color, **look)
+def draw_series(panel: Axes, series: Sequence[Network], cost: str, marker: str) -> None:
+    """Draw the points of one family, dense or with MoD, with their labels."""
+    family, is_mod = series[0].family, series[0].is_mod
+    # The line joins the depths; a variant, such as random selection, is beside it.
+    depths = [x for x in series if x.label.isdigit()]
+    line, points = (
+        zip(*((x.costs[cost], x.top1) for x in part), strict=True) if part else ((), ())
+        for part in (depths, series)
+    )
+    panel.plot(*line, color=COLOURS[is_mod], linewidth=1)
+    style = dict(color=COLOURS[is_mod], linestyle='', marker=marker, markersize=5)
+    panel.plot(*points, label=f'{family}-MoD' if is_mod else family, **style)
     for network in series:
-        panel.annotate(
-            network.label,
-            (network.costs[cost], network.top1),
-            textcoords='offset points',
-            fontsize=8,
-            color=color,
-            **LABELS[network.is_mod],
-        )
+        place = (network.costs[cost], network.top1)
+        style = dict(textcoords='offset points', fontsize=8, color=COLOURS[is_mod])
+        panel.annotate(network.label, place, **style, **LABELS[is_mod])

@@ -17,12 +17,7 @@ PANEL_POINTS = 300  # roughly the width of the axes
 
 
 def save_csv(usage: ChannelUsage, path: Path) -> None:
-    """Write one row for each class and channel; a file that is there is a whole one.
-
-    Args:
-        usage (ChannelUsage): What was counted.
-        path (Path): Where to.
-    """
+    """Write one row for each class and channel; the file is written whole or not at all."""
     with atomic_write(path) as partial, partial.open('w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
         writer.writerow(CSV_HEADER)
@@ -33,23 +28,18 @@ def save_csv(usage: ChannelUsage, path: Path) -> None:
 
 
 def save_picture(usage: ChannelUsage, path: Path) -> None:
-    """Draw a panel for each group of images; a file that is there is a whole one.
-
-    Args:
-        usage (ChannelUsage): What was counted.
-        path (Path): Where to, as PNG.
-    """
+    """Draw a panel for each group of images, as PNG; the file is written whole or not at all."""
     columns = min(2, len(usage.groups))
     rows = ceil(len(usage.groups) / columns)
     width, height = PANEL_INCHES
     figure = Figure(figsize=(columns * width, rows * height + 0.8), layout='constrained')
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
     always = 100 / usage.k
+    linewidth = min(max(0.7 * PANEL_POINTS / usage.channels, 0.6), 6)
     for group, images, percentages, panel in zip(
         usage.groups, usage.images, usage.percentages(), panels, strict=False
     ):
         panel.axhline(always, color='0.6', linewidth=0.8, linestyle='--')
-        linewidth = min(max(0.7 * PANEL_POINTS / usage.channels, 0.6), 6)
         panel.vlines(range(usage.channels), 0, percentages, color='tab:blue', linewidth=linewidth)
         panel.set_title(f'{group.split(",")[0]} (images: {int(images)})', fontsize=10)
         panel.set(xlim=(-1, usage.channels), ylim=(0, 1.08 * always))

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 import torch
 from mmengine.logging import MMLogger
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-from ..analysis.files import check_folder, read_json
-from ..analysis.measurements import SPEED_FIELDS
+from ..analysis.files import check_folder, read_json, write_json
+from ..analysis.measurements import SPEED_FIELDS, Setting
 from ..analysis.runtimes import EXPORTED, RUNTIMES, check_runtime
-from ..analysis.speed_report import speed_report
+from ..analysis.speed import speed_report
 from ..analysis.timing import BLOCK
-from ..checkpoints import atomic_write
 from ..errors import UserError
 from ..evidence.machine import machine
 from ..ops import operator_problem
-from .benchmark_setting import LAYOUTS, Benchmark, Job, load_networks
-from .counting import config_folder
+from .benchmark_setting import LAYOUTS, Benchmark, load_networks
 from .errors import one_line_errors
 from .seed_record import versions
 
@@ -35,7 +31,6 @@ DEFAULT = ('resnet50_in1k', 'resnet50-mod_in1k', 'resnet75-mod_in1k', 'resnet86-
 OPERATORS = {'cpu': 'C++', 'cuda': 'Triton'}
 DTYPES = ('float32', 'float16', 'bfloat16')
 VARIABLES = ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY')
-CONSOLE = Console(stderr=True)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -51,17 +46,22 @@ def main(argv: list[str] | None = None) -> None:
             print('\n\n'.join(reports))
             return
         check_folder(args.json)
-        jobs = jobs_of(args)
+        settings = settings_of(args)
         torch.set_num_threads(args.threads or torch.get_num_threads())
+        packages = [EXPORTED[name] for name in args.runtimes if name in EXPORTED]
         content = dict(
-            machine=args.machine or machine(jobs[0].device),
+            machine=args.machine or machine(settings[0].device),
             date=str(date.today()),
-            versions=runtime_versions(args.runtimes),
-            switches=switches(jobs[0].device, args.runtimes),
+            versions={**versions(), **{name: sys.modules[name].__version__ for name in packages}},
+            switches=switches(settings[0].device, args.runtimes),
             results=[],
             left_out=[],
         )
-        interrupted = measure(args, jobs, content)
+        interrupted = False
+        try:
+            measure(args, settings, content)
+        except KeyboardInterrupt:
+            interrupted = True
         if content['results']:
             print('\n'.join(speed_report(content)))
         if interrupted:
@@ -78,13 +78,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         'MoD blocks replaced by identity). Every combination of the options is measured.'
     )
     add = parser.add_argument
-    add(
-        'configs',
-        nargs='*',
-        default=DEFAULT,
-        metavar='CONFIG',
-        help=f"names of the project's configs, or files; by default {' '.join(DEFAULT)}",
-    )
+    add('configs', nargs='*', default=DEFAULT, metavar='CONFIG',
+        help=f"names of the project's configs, or files; by default {' '.join(DEFAULT)}"
+        )  # fmt: skip
     add('--what', nargs='+', choices=['inference', 'training'], default=['inference'])
     add('--device', choices=['auto', 'cpu', 'cuda'], default='auto')
     add('--runtimes', nargs='+', choices=list(RUNTIMES), default=['eager'], metavar='RUNTIME',
@@ -103,7 +99,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add('--threads', type=positive, metavar='N', help="on the CPU; by default torch's choice")
     add('--json', type=Path, metavar='FILE', help='write the results, after each setting anew')
     add('--show', nargs='+', type=Path, metavar='FILE',
-        help='print the tables of such files, and that is it')  # fmt: skip
+        help='only print the tables of such files')  # fmt: skip
     add('--machine', metavar='TEXT', help='how the results call this machine')
     add('--debug', action='store_true', help='show the traceback of an error as well')
     return parser.parse_args(argv)
@@ -117,62 +113,40 @@ def positive(text: str) -> int:
     return value
 
 
-def jobs_of(args: argparse.Namespace) -> list[Job]:
+def settings_of(args: argparse.Namespace) -> list[Setting]:
     """Every combination that was asked for; fails if one cannot be."""
-    if args.device == 'cuda' and not torch.cuda.is_available():
+    gpu = torch.cuda.is_available()
+    if args.device == 'cuda' and not gpu:
         raise UserError('--device cuda: torch sees no GPU; say --device cpu')
-    device = args.device
-    if device == 'auto':
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    jobs = [
-        Job(device, runtime, batch_size, dtype, memory_format, what)
+    device = args.device if args.device != 'auto' else 'cuda' if gpu else 'cpu'
+    settings = [
+        Setting(device, runtime, batch_size, dtype, memory_format, what)
         for what, runtime, dtype, memory_format, batch_size in product(
             args.what, args.runtimes, args.dtypes, args.memory_formats, args.batch_sizes
         )
     ]
-    for job in jobs:
-        check_runtime(job.runtime, job.device, job.training, job.dtype)
-    return jobs
+    for setting in settings:
+        check_runtime(setting)
+    return settings
 
 
-def measure(args: argparse.Namespace, jobs: list[Job], content: dict) -> bool:
-    """Fill in the results, and write them whenever some are new; also whether interrupted."""
+def measure(args: argparse.Namespace, settings: list[Setting], content: dict) -> None:
+    """Fill in the results, and write them whenever there are new ones."""
     MMLogger.get_current_instance().setLevel('WARNING')
-    try:
-        with progress_bar() as progress:
-            networks = load_networks(config_folder(), args.configs, args.size)
-            benchmark = Benchmark(networks, not args.no_bound, args.rounds, args.block)
-            for i, job in enumerate(jobs):
-                task = progress.add_task(f'{i + 1}/{len(jobs)} {job}', total=benchmark.steps())
-                results, left_out = benchmark.run(job, lambda: progress.advance(task))  # noqa: B023
-                content['results'] += results
-                content['left_out'] += left_out
-                progress.remove_task(task)
-                if args.json:
-                    write_json(args.json, content)
-    except KeyboardInterrupt:
-        return True
-    return False
-
-
-@contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """On stderr: which setting it is, and how far."""
-    columns = (
-        TextColumn('{task.description}'),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     # Drawn seldom: a thread that draws takes time from what is measured.
-    with Progress(*columns, console=CONSOLE, refresh_per_second=1) as progress:
-        yield progress
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write the results, whole or not at all."""
-    with atomic_write(path) as partial:
-        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n', 'utf-8')
+    with Progress(console=Console(stderr=True), refresh_per_second=1) as progress:
+        benchmark = Benchmark(
+            load_networks(args.configs, args.size), not args.no_bound, args.rounds, args.block
+        )
+        for i, setting in enumerate(settings):
+            name = f'{i + 1}/{len(settings)} {setting.what}, {setting}'
+            task = progress.add_task(name, total=benchmark.steps)
+            results, left_out = benchmark.run(setting, partial(progress.advance, task))
+            content['results'] += results
+            content['left_out'] += left_out
+            progress.remove_task(task)
+            if args.json:
+                write_json(args.json, content)
 
 
 def switches(device: str, runtimes: list[str]) -> dict[str, object]:
@@ -185,12 +159,4 @@ def switches(device: str, runtimes: list[str]) -> dict[str, object]:
         found['cudnn_benchmark'] = True
         found['tf32_convolutions'] = torch.backends.cudnn.allow_tf32
         found['tf32_products'] = torch.backends.cuda.matmul.allow_tf32
-    return found
-
-
-def runtime_versions(runtimes: list[str]) -> dict[str, str]:
-    """Of the packages on which the times depend."""
-    found = versions()
-    for name in dict.fromkeys(EXPORTED[name] for name in runtimes if name in EXPORTED):
-        found[name] = sys.modules[name].__version__
     return found

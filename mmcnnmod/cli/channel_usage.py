@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -13,8 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from rich.progress import track
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import nn
 
 from ..analysis import ChannelUsage, mod_blocks, recorded_selections
 from ..analysis.usage_files import save_csv, save_picture
@@ -78,15 +76,30 @@ def measure(cfg: Config, args: argparse.Namespace) -> tuple[ChannelUsage, bool]:
     members = torch.tensor([[image in group for group in groups] for image in images])
     names = [ALL, *(data.classes[i] for i in classes)]
     usage = ChannelUsage(name, block.in_channels, block.k, names)
-    return usage, not count(model, block, data.loader(images), members, usage)
+    loader = data.loader(images)
+    batches = zip(loader, members.split(loader.batch_size), strict=True)
+    try:
+        with recorded_selections(block) as selections, torch.no_grad():
+            for batch, groups in track(batches, 'Counting', total=len(loader)):
+                selections.clear()
+                model.test_step(batch)
+                usage.add(selections, groups)
+    except KeyboardInterrupt:
+        return usage, True
+    return usage, False
 
 
 def choose_block(model: nn.Module, name: str | None) -> tuple[str, MoDBlock]:
-    """The block by its name, or the first MoD block of the third stage."""
+    """The block by its name; by default the first of the third stage, or else of the network."""
     blocks = mod_blocks(model)
     if not blocks:
         raise UserError('this network has no MoD block; give the config of one that has')
-    name = default_block(model, blocks) if name is None else name.removeprefix('backbone.')
+    if name is None:
+        backbones = [module for module in model.modules() if isinstance(module, MoDBackbone)]
+        third_stages = chain.from_iterable(each.blocks_of_stages()[2:3] for each in backbones)
+        third = (other for other in chain.from_iterable(third_stages) if other in blocks)
+        name = next(third, next(iter(blocks)))
+    name = name.removeprefix('backbone.')
     if name not in blocks:
         raise UserError(f'--block {name}: the MoD blocks are {", ".join(blocks)}')
     if isinstance(blocks[name].selector, RandomSelector):
@@ -94,42 +107,6 @@ def choose_block(model: nn.Module, name: str | None) -> tuple[str, MoDBlock]:
             f"{name} selects at random (selection='random'): it has no learned selector to look at"
         )
     return name, blocks[name]
-
-
-def default_block(model: nn.Module, blocks: Mapping[str, MoDBlock]) -> str:
-    """The first MoD block of the third stage; where that has none, of the network."""
-    backbones = [module for module in model.modules() if isinstance(module, MoDBackbone)]
-    third_stages = chain.from_iterable(each.blocks_of_stages()[2:3] for each in backbones)
-    names = (name for name in chain.from_iterable(third_stages) if name in blocks)
-    return next(names, next(iter(blocks)))
-
-
-@torch.no_grad()
-def count(
-    model: nn.Module, block: MoDBlock, loader: DataLoader, members: Tensor, usage: ChannelUsage
-) -> bool:
-    """Count the block's choices for all images.
-
-    Args:
-        model (nn.Module): Predicts the batches, just as in testing.
-        block (MoDBlock): The block to watch.
-        loader (DataLoader): The images, batch by batch.
-        members (Tensor): To which groups each image belongs, bool, shape (images, G).
-        usage (ChannelUsage): Where to count.
-
-    Returns:
-        bool: False if the user interrupted it.
-    """
-    try:
-        with recorded_selections(block) as selections:
-            batches = zip(loader, members.split(loader.batch_size), strict=True)
-            for batch, groups in track(batches, 'Counting', total=len(loader)):
-                selections.clear()
-                model.test_step(batch)
-                usage.add(selections, groups)
-    except KeyboardInterrupt:
-        return False
-    return True
 
 
 def report(usage: ChannelUsage, folder: Path) -> None:

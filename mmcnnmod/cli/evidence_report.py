@@ -15,7 +15,7 @@ from ..evidence import Results, read_plan
 from ..evidence.figures import learning_curves, score_against_macs
 from ..evidence.page import page
 from ..evidence.summary import Summary, summaries
-from .counting import config_folder
+from .count_configs import config_folder
 from .errors import one_line_errors
 
 # In the order of the page; a choice from other plans has no results of its own.

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
 from ..analysis.comparison import UNITS, Comparison, Verdict, compare
-from ..analysis.counting import Count
-from ..analysis.files import check_folder
-from ..analysis.markdown import paper_table, speed_table, summary
+from ..analysis.files import check_folder, write_json
+from ..analysis.markdown import model_table, paper_table, speed_table, summary
 from ..analysis.measurements import read_speed
-from ..analysis.model_table import model_table
-from ..analysis.paper import Table, configs_without_numbers, load_tables, speed_machine
+from ..analysis.paper import Table, load_tables, read_numbers
 from ..checkpoints import atomic_write
 from ..errors import UserError
-from .counting import config_folder, count_all
+from .count_configs import add_counting, count_all
 from .errors import one_line_errors
 from .seed_record import versions
 
@@ -36,14 +33,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     with one_line_errors(args.debug):
         check_folder(args.json)
-        tables = choose_tables(args.tables)
+        numbers, tables = read_numbers(), choose_tables(args.tables)
         speed = read_speed(args.speed) if args.speed else None
-        frame = around_marks(args.write) if args.write else None
-        others = [
-            name
-            for name in (configs_without_numbers() if args.write else [])
-            if (args.configs / f'{name}.py').is_file()
-        ]
+        frame, others = None, []
+        if args.write:
+            frame = around_marks(args.write)
+            others = [x for x in numbers['without_numbers'] if (args.configs / f'{x}.py').is_file()]
         counts = count_all(args.configs, [*largest_first(tables), *others], args.jobs)
         compared = {
             table.number: {row.config: compare(table, row, counts) for row in table.rows}
@@ -53,16 +48,29 @@ def main(argv: list[str] | None = None) -> None:
         print(f'{counted_by()}\n')
         for table in tables:
             lines = paper_table(table, compared[table.number])
-            lines += speed_table(table, speed, speed_machine()) if speed else []
+            if speed:
+                lines += speed_table(table, speed, numbers['speed_measured_on'])
             print('\n'.join(lines) + '\n')
-        print(summary([found for _, found in flat(tables, compared)]))
+        flat = [
+            (f'error: Table {number}, {config}, {name}', found)
+            for number, rows in compared.items()
+            for config, values in rows.items()
+            for name, found in values.items()
+        ]
+        print(summary([found for _, found in flat]))
         if args.json:
-            write_json(args.json, tables, counts, compared)
+            write_json(args.json, content_of(tables, counts, compared))
         if frame:
             lines = [BEGIN, counted_by(), '', *model_table(tables, counts, others), END]
-            write_text(args.write, '\n'.join(lines).join(frame))
-        if args.check:
-            check(tables, compared)
+            with atomic_write(args.write) as partial:
+                partial.write_text('\n'.join(lines).join(frame), encoding='utf-8')
+        wrong = [
+            f'{place}: {found.printed} is printed, {found.ours} counted'
+            for place, found in flat
+            if found.verdict is Verdict.DISAGREES
+        ]
+        if args.check and wrong:
+            sys.exit('\n'.join(wrong))
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -74,28 +82,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add('--tables', type=int, nargs='+', metavar='N', help='only these; by default all')
     add('--json', type=Path, metavar='FILE', help='write counts and comparisons')
-    add(
-        '--check',
-        action='store_true',
+    add('--check', action='store_true',
         help="exit with 1 if a value disagrees that is not on the short list of the paper's "
-        'misprints (in mmcnnmod/analysis/paper_tables.json)',
-    )
-    add(
-        '--speed',
-        type=Path,
-        metavar='FILE',
-        help="show the times of this benchmark's JSON beside the paper's",
-    )
+        'misprints (in mmcnnmod/analysis/paper_tables.json)')  # fmt: skip
+    add('--speed', type=Path, metavar='FILE',
+        help="show the times of this benchmark's JSON beside the paper's")  # fmt: skip
     add('--write', type=Path, metavar='FILE', help='put the model table between the marks in it')
-    add(
-        '--configs',
-        type=Path,
-        metavar='DIR',
-        default=config_folder(),
-        help='where the configs are; by default those of the project',
-    )
-    add('--jobs', type=int, metavar='N', help='processes; by default one per CPU, at most 4')
-    add('--debug', action='store_true', help='show the traceback of an error as well')
+    add_counting(parser)
     args = parser.parse_args(argv)
     if args.write and args.tables:
         parser.error('--write needs all tables: leave out --tables')
@@ -103,13 +96,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def choose_tables(numbers: Sequence[int] | None) -> list[Table]:
-    """The tables that were asked for."""
-    tables = load_tables()
-    known = [table.number for table in tables]
+    """The tables that were asked for; all if none was."""
+    tables = {table.number: table for table in load_tables()}
     for number in numbers or []:
-        if number not in known:
-            raise UserError(f'--tables {number}: choose from {", ".join(map(str, known))}')
-    return [table for table in tables if not numbers or table.number in numbers]
+        if number not in tables:
+            raise UserError(f'--tables {number}: choose from {", ".join(map(str, tables))}')
+    return [table for number, table in tables.items() if not numbers or number in numbers]
 
 
 def largest_first(tables: Sequence[Table]) -> list[str]:
@@ -122,25 +114,6 @@ def largest_first(tables: Sequence[Table]) -> list[str]:
     return sorted(macs, key=lambda config: -macs[config])
 
 
-def flat(tables: Sequence[Table], compared: Mapping) -> Iterator[tuple[str, Comparison]]:
-    """Every comparison with its place, such as 'Table 1, resnet101_in1k, macs'."""
-    for table in tables:
-        for config, values in compared[table.number].items():
-            for name, found in values.items():
-                yield f'Table {table.number}, {config}, {name}', found
-
-
-def check(tables: Sequence[Table], compared: Mapping) -> None:
-    """End with 1 if a value disagrees."""
-    wrong = [
-        f'{place}: {found.printed} is printed, {found.ours} counted'
-        for place, found in flat(tables, compared)
-        if found.verdict is Verdict.DISAGREES
-    ]
-    if wrong:
-        sys.exit('\n'.join(f'error: {line}' for line in wrong))
-
-
 def counted_by() -> str:
     """The line that says what the counts are."""
     return (
@@ -150,11 +123,13 @@ def counted_by() -> str:
     )
 
 
-def write_json(
-    path: Path, tables: Sequence[Table], counts: Mapping[str, Count], compared: Mapping
-) -> None:
-    """Write counts and comparisons."""
-    content = {
+def content_of(tables: Sequence[Table], counts: Mapping, compared: Mapping) -> dict:
+    """Counts and comparisons for the JSON file."""
+
+    def as_json(found: Comparison) -> dict[str, str]:
+        return {**asdict(found), 'verdict': found.verdict.name.lower()}
+
+    return {
         'date': str(date.today()),
         'versions': {**versions(), 'ptflops': version('ptflops')},
         'counts': {config: asdict(counts[config]) for config in sorted(counts)},
@@ -170,22 +145,10 @@ def write_json(
             for table in tables
         ],
     }
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + '\n')
-
-
-def as_json(found: Comparison) -> dict[str, str]:
-    """A comparison in the JSON file."""
-    return {**asdict(found), 'verdict': found.verdict.name.lower()}
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    with atomic_write(path) as partial:
-        partial.write_text(text, encoding='utf-8')
 
 
 def around_marks(path: Path) -> tuple[str, str]:
-    """What stands before and after the marks in a file."""
+    """What is before and after the marks in a file."""
     try:
         text = path.read_text(encoding='utf-8')
     except OSError as problem:

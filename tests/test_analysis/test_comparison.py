@@ -4,11 +4,12 @@ import pytest
 
 from mmcnnmod.analysis.comparison import Verdict, compare
 from mmcnnmod.analysis.counting import Count
-from mmcnnmod.analysis.paper import Convention, Misprint, Row, Table
+from mmcnnmod.analysis.paper import Row, Table
 
 
 def row(config='net', misprints=None, **printed):
-    return Row(config, config, None, {'params': '1.00', 'macs': '2.00', **printed}, misprints or {})
+    printed = {'params': '1.00', 'macs': '2.00', **printed}
+    return Row(config, config, printed, misprints=misprints or {})
 
 
 def verdict(macs, printed='2.00', misprints=None, convention=None, relu_macs=0, config='net'):
@@ -35,7 +36,7 @@ def test_values_agree_to_the_printed_digit(macs, printed, expected):
 
 
 def test_a_misprint_must_be_what_it_should_be():
-    misprints = {'macs': Misprint('7.87', 'a reason')}
+    misprints = {'macs': dict(should_be='7.87', why='a reason')}
     found = verdict(7.865, '7.80', misprints)
     assert found.verdict is Verdict.MISPRINT
     assert found.why == '7.80 should be 7.87: a reason'
@@ -45,7 +46,7 @@ def test_a_misprint_must_be_what_it_should_be():
 
 
 def test_another_convention_explains_small_differences_only():
-    convention = Convention('res*', 0.005, 'a reason')
+    convention = dict(configs='res*', within=0.005, why='a reason')
     found = verdict(557.78, '557', convention=convention, relu_macs=0.557, config='resnet')
     assert found.verdict is Verdict.CLOSE
     assert found.why == '+0.14% from 557; 557.22 with every ReLU counted once'
@@ -55,8 +56,8 @@ def test_another_convention_explains_small_differences_only():
 
 
 def test_a_misprint_may_need_the_convention_too():
-    convention = Convention('*', 0.005, 'a reason')
-    misprints = {'macs': Misprint('1160', 'another reason')}
+    convention = dict(configs='*', within=0.005, why='a reason')
+    misprints = {'macs': dict(should_be='1160', why='another reason')}
     found = verdict(1163.4, '1016', misprints, convention)
     assert found.verdict is Verdict.MISPRINT
     assert found.why.startswith('1016 should be 1160: another reason; ours is +0.29% from 1160')
@@ -65,7 +66,7 @@ def test_a_misprint_may_need_the_convention_too():
 
 def test_ratios_agree_within_what_the_printed_digits_allow():
     rows = [row('dense', macs='0.111'), row('mod', macs='0.104'), row('bad', macs='0.949')]
-    rows[2].misprints['macs'] = Misprint('0.0949', 'misplaced point')
+    rows[2].misprints['macs'] = dict(should_be='0.0949', why='misplaced point')
     table = Table(4, '', 'T', rows, dense='dense')
 
     def ratio(config, macs):

@@ -2,9 +2,8 @@
 
 from mmcnnmod.analysis.comparison import Comparison, Verdict
 from mmcnnmod.analysis.counting import Count
-from mmcnnmod.analysis.markdown import speed_table, summary
+from mmcnnmod.analysis.markdown import model_table, speed_table, summary
 from mmcnnmod.analysis.measurements import Setting, Speed
-from mmcnnmod.analysis.model_table import model_table
 from mmcnnmod.analysis.paper import Row, Table
 
 TIMES = dict(cpu_ms='10.0', gpu_ms='1.0', params='1.00', macs='2.00')
@@ -12,15 +11,15 @@ TIMES = dict(cpu_ms='10.0', gpu_ms='1.0', params='1.00', macs='2.00')
 
 def test_speed_stands_beside_the_papers():
     rows = [
-        Row('dense', 'Dense', None, TIMES, {}),
-        Row('mod', 'MoD', 'dense', {**TIMES, 'gpu_ms': '0.5', 'gpu_speedup': '2.00'}, {}),
-        Row('absent', 'Absent', 'dense', TIMES, {}),
+        Row('dense', 'Dense', TIMES),
+        Row('mod', 'MoD', {**TIMES, 'gpu_ms': '0.5', 'gpu_speedup': '2.00'}, 'dense'),
+        Row('absent', 'Absent', TIMES, 'dense'),
     ]
     times = {
         Setting('cuda', 'eager', 8, 'float32'): {'dense': 6.0, 'mod': 4.0},
         Setting('cpu', 'eager', 1, 'float32'): {'other': 6.0},
     }
-    speed = Speed('a machine', 'a day', {}, times)
+    speed = Speed('a machine', 'a day', times)
     lines = speed_table(Table(1, '', 'G', rows), speed, {'cpu': 'A CPU', 'gpu': 'A GPU'})
     assert lines == [
         '',
@@ -35,13 +34,13 @@ def test_speed_stands_beside_the_papers():
 
 def test_speed_ups_that_contradict_the_printed_times_get_a_note():
     rows = [
-        Row('dense', 'Dense', None, TIMES, {}),
-        Row('mod', 'MoD', 'dense', {**TIMES, 'cpu_ms': '6.0', 'cpu_speedup': '1.77'}, {}),
-        Row('other', 'Other', 'dense', {**TIMES, 'cpu_ms': '5.9', 'cpu_speedup': '1.69'}, {}),
+        Row('dense', 'Dense', TIMES),
+        Row('mod', 'MoD', {**TIMES, 'cpu_ms': '6.0', 'cpu_speedup': '1.77'}, 'dense'),
+        Row('other', 'Other', {**TIMES, 'cpu_ms': '5.9', 'cpu_speedup': '1.69'}, 'dense'),
     ]
     times = {Setting('cpu', 'eager', 1, 'float32'): dict(dense=1.0, mod=1.0, other=1.0)}
     table = Table(1, '', 'G', rows)
-    lines = speed_table(table, Speed('', '', {}, times), {'cpu': '', 'gpu': ''})
+    lines = speed_table(table, Speed('', '', times), {'cpu': '', 'gpu': ''})
     assert lines[-1] == '- MoD: 1.77 is printed, the printed times give 1.67.'
     assert not any(line.startswith('- Other') for line in lines)
 
@@ -57,9 +56,9 @@ def test_the_summary_counts_each_kind():
 
 def test_networks_with_several_data_sets_share_a_line():
     rows = [
-        Row('net_a', '', None, {'params': '1.00', 'macs': '2'}, {}),
-        Row('other_a', '', None, {'params': '5.00', 'macs': '9'}, {}),
-        Row('net_b', '', None, {'params': '1.10', 'macs': '2'}, {}),
+        Row('net_a', '', {'params': '1.00', 'macs': '2'}),
+        Row('other_a', '', {'params': '5.00', 'macs': '9'}),
+        Row('net_b', '', {'params': '1.10', 'macs': '2'}),
     ]
     counts = {
         'net_a': Count(1_000_000, 2_000_000, (1, 1), ''),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmcnnmod.analysis.paper import PRINTED_NUMBERS, load_tables, read, speed_machine
+from mmcnnmod.analysis.paper import find_row, load_tables, read_numbers
 
 TABLES = load_tables()
 
@@ -12,7 +12,7 @@ def test_every_row_is_there():
     assert rows == {1: 8, 2: 3, 3: 4, 4: 4, 7: 6, 9: 20}
     configs = [row.config for table in TABLES for row in table.rows]
     assert len(set(configs)) == len(configs)
-    assert set(speed_machine()) == {'cpu', 'gpu'}
+    assert set(read_numbers()['speed_measured_on']) == {'cpu', 'gpu'}
 
 
 @pytest.mark.parametrize('table', TABLES, ids=lambda table: f'table{table.number}')
@@ -29,16 +29,20 @@ def test_rows_are_complete(table):
 
 def test_misprints_are_about_what_is_printed():
     """So that a slip in the list cannot excuse a value silently."""
-    printed = {
-        (table.number, row.config, name): text
+    misprints = [
+        (row, name, entry)
         for table in TABLES
         for row in table.rows
-        for name, text in row.printed.items()
-    }
-    entries = read(PRINTED_NUMBERS)['misprints']
-    assert len(entries) == 8
-    for entry in entries:
-        assert printed[entry['table'], entry['config'], entry['value']] == entry['printed']
-        assert entry['should_be'] != entry['printed']
-        assert entry['why']
-    assert sum(len(row.misprints) for table in TABLES for row in table.rows) == len(entries)
+        for name, entry in row.misprints.items()
+    ]
+    assert len(misprints) == 8
+    for row, name, entry in misprints:
+        assert row.printed[name] == entry['printed']
+        assert row.expected(name) == entry['should_be'] != entry['printed']
+        assert entry['why'] in row.why(name)
+
+
+def test_rows_are_found_by_config():
+    row = find_row('resnet75-mod_in1k')
+    assert (row.baseline, row.printed['cpu_speedup']) == ('resnet50_in1k', '1.25')
+    assert find_row('resnet50-mod-c16_in1k') is None

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmcnnmod.analysis.candidates import Network
-from mmcnnmod.analysis.runtimes import EXPORTED, RUNTIMES, check_runtime, forget_compiled
+from mmcnnmod.analysis.measurements import Setting
+from mmcnnmod.analysis.runtimes import EXPORTED, RUNTIMES, check_runtime
 from mmcnnmod.errors import UserError
 from mmcnnmod.ops import DeployedMoDBlock
 
@@ -21,8 +21,7 @@ class Model(nn.Module):
         self.backbone = toolbox.ResNetMoD(18, base_channels=16, stem_channels=16, c=4)
         self.conv, self.bn = nn.Conv2d(128, 16, 1, bias=False), nn.BatchNorm2d(16)
 
-    def forward(self, images, samples, mode):
-        assert mode == 'tensor'
+    def forward(self, images, data_samples=None, mode='tensor'):
         return torch.relu(self.bn(self.conv(self.backbone(images)[-1])))
 
 
@@ -33,7 +32,7 @@ def network():
     for name, tensor in model.state_dict().items():
         if 'bn' in name and tensor.is_floating_point():
             tensor.uniform_(0.5, 1.5)
-    return Network(model.eval())
+    return model.eval()
 
 
 def is_deployed(network):
@@ -72,9 +71,9 @@ def graphs(monkeypatch):
     monkeypatch.setattr(
         torch, 'compile', lambda part, **options: compile(part, backend=backend, **options)
     )
-    forget_compiled()
+    torch._dynamo.reset()
     yield found
-    forget_compiled()
+    torch._dynamo.reset()
 
 
 @pytest.mark.parametrize('runtime', ['compile', 'deploy-compile'])
@@ -92,33 +91,36 @@ def test_compiles_the_whole_network_as_one_graph(network, graphs, runtime):
 @torch.no_grad()
 def test_what_is_no_single_graph_is_not_called_compiled(graphs):
     class Broken(nn.Module):
-        def forward(self, images, samples, mode):
+        def forward(self, images):
             torch._dynamo.graph_break()
             return images
 
-    call = RUNTIMES['compile'](Network(Broken()), torch.rand(2, 3, 6, 5))
+    call = RUNTIMES['compile'](Broken(), torch.rand(2, 3, 6, 5))
     with pytest.raises(Exception, match='graph_break'):
         call()
 
 
 @pytest.mark.parametrize(
-    ('job', 'message'),
+    ('setting', 'message'),
     [
-        (('cuda-graph', 'cpu', False, 'float32'), 'cuda-graph needs a GPU'),
-        (('openvino', 'cuda', False, 'float32'), 'timed on the CPU'),
-        (('deploy', 'cpu', True, 'float32'), 'does not train; choose from eager, compile'),
-        (('openvino-default', 'cuda', False, 'float32'), 'timed on the CPU'),
-        (('onnxruntime', 'cpu', False, 'bfloat16'), 'takes no bfloat16'),
-        (('onnxruntime', 'cpu', False, 'float32'), 'pip install onnxruntime'),
+        (('cpu', 'cuda-graph', 1, 'float32'), 'cuda-graph needs a GPU'),
+        (('cuda', 'openvino', 1, 'float32'), 'timed on the CPU'),
+        (
+            ('cpu', 'deploy', 1, 'float32', 'contiguous', 'training'),
+            'does not train; choose from eager, compile',
+        ),
+        (('cuda', 'openvino-default', 1, 'float32'), 'timed on the CPU'),
+        (('cpu', 'onnxruntime', 1, 'bfloat16'), 'takes no bfloat16'),
+        (('cpu', 'onnxruntime', 1, 'float32'), 'pip install onnxruntime'),
     ],
 )
-def test_what_cannot_be_gets_one_line(job, message, monkeypatch):
+def test_what_cannot_be_gets_one_line(setting, message, monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
     with pytest.raises(UserError, match=message) as error:
-        check_runtime(*job)
+        check_runtime(Setting(*setting))
     assert '\n' not in str(error.value)
 
 
 def test_what_can_be_passes():
-    check_runtime('eager', 'cpu', True, 'bfloat16')
-    check_runtime('compile', 'cpu', False, 'float16')
+    check_runtime(Setting('cpu', 'eager', 1, 'bfloat16', what='training'))
+    check_runtime(Setting('cpu', 'compile', 1, 'float16'))

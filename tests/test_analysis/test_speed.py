@@ -6,8 +6,7 @@ import pytest
 
 from mmcnnmod.analysis.candidates import Candidate
 from mmcnnmod.analysis.measurements import Setting, read_speed
-from mmcnnmod.analysis.speed import results_of
-from mmcnnmod.analysis.speed_report import speed_report
+from mmcnnmod.analysis.speed import results_of, speed_report
 
 DENSE, MOD = Candidate('resnet50_in1k'), Candidate('resnet75-mod_in1k')
 BOUND = Candidate('resnet75-mod_in1k', bound=True)
@@ -22,7 +21,7 @@ PEAKS = {DENSE: 30.0, MOD: 25.0, BOUND: None}
 
 @pytest.fixture
 def content():
-    results = results_of(SETTING, 'inference', TIMES, PEAKS)
+    results = results_of(SETTING, TIMES, PEAKS)
     facts = dict(size=[224, 224], threads=2)
     return dict(
         machine='2 cores',
@@ -48,8 +47,16 @@ def test_results(content):
     assert 'overhead' not in bound
 
 
+def test_speed_ups_of_the_paper_are_those_of_the_device():
+    times = {key: [1.0] for key in [*TIMES, Candidate('resnet50-mod-c16_in1k')]}
+    results = results_of(SETTING._replace(device='cuda'), times, dict.fromkeys(times))
+    printed = {result['config']: result['paper_speedup'] for result in results
+               if 'paper_speedup' in result}  # fmt: skip
+    assert printed == {'resnet75-mod_in1k': 1.15}
+
+
 def test_training_is_not_set_beside_the_papers_inference():
-    results = results_of(SETTING, 'training', TIMES, PEAKS)
+    results = results_of(SETTING._replace(what='training'), TIMES, PEAKS)
     assert {result['what'] for result in results} == {'training', 'training skip bound'}
     assert all('paper_speedup' not in result for result in results)
 
@@ -73,3 +80,8 @@ def test_tables(content):
     )
     assert any(line.startswith('?: too noisy') for line in lines)
     assert lines[-1] == 'Left out: resnet50_in1k (openvino): no such thing'
+
+
+def test_a_skip_bound_alone_makes_no_table(content):
+    content['results'] = [x for x in content['results'] if x['what'].endswith('bound')]
+    assert speed_report(content)[1:] == ['', '', f'Left out: {content["left_out"][0]}']

@@ -4,7 +4,7 @@ import re
 
 from mmcnnmod.analysis.files import read_json
 from mmcnnmod.analysis.measurements import SPEED_FIELDS
-from mmcnnmod.analysis.speed_report import speed_report
+from mmcnnmod.analysis.speed import speed_report
 
 from .pages import ROOT
 

@@ -90,10 +90,10 @@ def test_training_compiles_the_backbone(quick, monkeypatch, capsys):
 
 
 def test_what_fails_is_left_out(quick, monkeypatch, capsys):
-    def refuse_bounds(self, source, bound, job, call=benchmark_setting.Benchmark.call):
+    def refuse_bounds(self, source, bound, setting, call=benchmark_setting.Benchmark.call):
         if bound:
             raise RuntimeError('no\nbounds')
-        return call(self, source, bound, job)
+        return call(self, source, bound, setting)
 
     monkeypatch.setattr(benchmark_setting.Benchmark, 'call', refuse_bounds)
     benchmark.main(SMALL)
@@ -106,8 +106,8 @@ def test_what_fails_is_left_out(quick, monkeypatch, capsys):
 def test_what_fails_while_it_is_timed_is_left_out(quick, monkeypatch, capsys):
     calls = []
 
-    def fail_at_third_run(self, source, bound, job, call=benchmark_setting.Benchmark.call):
-        run = call(self, source, bound, job)
+    def fail_at_third_run(self, source, bound, setting, call=benchmark_setting.Benchmark.call):
+        run = call(self, source, bound, setting)
 
         def once_more():
             calls.append(1)
@@ -140,10 +140,10 @@ def test_deployed_networks_and_whether_the_operator_ran(quick, capsys):
 
 
 def test_interrupted_keeps_what_is_complete(quick, monkeypatch, capsys):
-    def interrupt_second(self, job, advance, run=benchmark_setting.Benchmark.run):
-        if job.batch_size == 2:
+    def interrupt_second(self, setting, advance, run=benchmark_setting.Benchmark.run):
+        if setting.batch_size == 2:
             raise KeyboardInterrupt
-        return run(self, job, advance)
+        return run(self, setting, advance)
 
     monkeypatch.setattr(benchmark_setting.Benchmark, 'run', interrupt_second)
     with pytest.raises(SystemExit) as end:

@@ -248,7 +248,7 @@ def write_environment(args: argparse.Namespace) -> None:
 
 def write_page(args: argparse.Namespace) -> None:
     """tables.md in OUT: what the tests ended with and the tables of speed."""
-    from mmcnnmod.analysis.speed_report import speed_report
+    from mmcnnmod.analysis.speed import speed_report
 
     content = json.loads((args.out / 'environment.json').read_text())
     versions = ', '.join(f'{name} {number}' for name, number in content['versions'].items())

@@ -1,0 +1,96 @@
+"""Counting several configs at once, for the tools that compare networks."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import torch
+from mmengine.logging import MMLogger
+from rich.console import Console
+from rich.progress import track
+
+import mmcnnmod
+
+from ..analysis.counting import Count, count_config
+from ..errors import UserError
+from .errors import building_from
+
+PACKAGE = Path(mmcnnmod.__file__).parent
+CONSOLE = Console(stderr=True)
+MOST_JOBS = 4  # an FCN at 512x1024 takes 1.5 GB
+
+
+def config_folder() -> Path:
+    """The project's configs: beside the package in a checkout, inside it when installed."""
+    inside = PACKAGE / '.mim' / 'configs'
+    return inside if inside.is_dir() else PACKAGE.parent / 'configs'
+
+
+def add_counting(parser: argparse.ArgumentParser) -> None:
+    """The options of every program that counts, or that compares with the paper."""
+    add = parser.add_argument
+    add('--configs', type=Path, metavar='DIR', default=config_folder(),
+        help='where the configs are; by default those of the project')  # fmt: skip
+    add('--jobs', type=int, metavar='N', help='processes; by default one per CPU, at most 4')
+    add('--debug', action='store_true', help='show the traceback of an error as well')
+
+
+def count_all(folder: Path, configs: Sequence[str], jobs: int | None = None) -> dict[str, Count]:
+    """Count networks in a few processes, and show the progress on stderr.
+
+    The processes are forks, which may hang where torch has computed with several threads before;
+    ``jobs=1`` counts in this process.
+
+    Args:
+        folder (Path): Where the configs are.
+        configs (Sequence[str]): Their names, without folder and suffix; it takes the least time
+            with the largest network first.
+        jobs (int, optional): How many processes. Defaults to None: one per CPU, at most 4.
+
+    Returns:
+        dict[str, Count]: By config.
+
+    Raises:
+        UserError: If a config is not there or does not build.
+    """
+    paths = [folder / f'{config}.py' for config in configs]
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f'config {path} is not there; say with --configs where the configs are')
+    cpus = os.cpu_count() or 1
+    jobs = min(cpus, MOST_JOBS) if jobs is None else jobs
+    if jobs <= 1:
+        return {path.stem: count_one(path) for path in track(paths, 'counting', console=CONSOLE)}
+    context = multiprocessing.get_context('fork')
+    pool = ProcessPoolExecutor(jobs, context, start_process, (max(1, cpus // jobs),))
+    try:
+        # They start before the thread that draws the progress: a fork should not copy that.
+        futures = {pool.submit(count_one, path): path.stem for path in paths}
+        done = track(as_completed(futures), 'counting', len(futures), console=CONSOLE)
+        return {futures[future]: future.result() for future in done}
+    except KeyboardInterrupt:
+        sys.exit('interrupted: nothing was written')
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def start_process(threads: int) -> None:
+    """Set up a counting process: its share of the CPUs, and a silent end if interrupted."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    torch.set_num_threads(threads)
+
+
+def count_one(path: Path) -> Count:
+    """Count a config; if it is wrong, the error names it."""
+    MMLogger.get_current_instance().setLevel(
+        'WARNING'
+    )  # not mmengine's notes on ConvNeXt's preprocessor
+    with building_from(f'config {path}'):
+        return count_config(path)
