@@ -1,6 +1,6 @@
 # 300 training and 200 test images of each of CIFAR-10's classes, enlarged to 96 pixels, and a short
 # schedule that is the same for every start.
-_base_ = '../_base_/cifar10_resident.py'
+_base_ = '../_base_/cifar10_in_memory.py'
 
 size = 96
 pipeline = [

@@ -1,5 +1,5 @@
 # The full schedule: 200 epochs, batch 128, see _base_/cifar.py. The plans set network and depth.
-_base_ = ['../_base_/resnet_cifar.py', '../_base_/cifar10_resident.py']
+_base_ = ['../_base_/resnet_cifar.py', '../_base_/cifar10_in_memory.py']
 
 # An evaluation goes into the learning curve, so one every fifth epoch will do.
 train_cfg = dict(val_interval=5)

@@ -20,6 +20,14 @@ from .config import LOADERS, load_config, map_tree, set_data_root
 from .programs import RunFailed
 from .resuming import checkpoints
 
+# What has another name since results were written. A hash is of the old names, so that those
+# results still belong to their plans.
+HASHED_AS = {
+    'InMemoryDataset': 'ResidentDataset',
+    'InMemoryDataPreprocessor': 'ResidentDataPreprocessor',
+    'RuntimeStatsHook': 'RunFactsHook',
+}
+
 
 def config_of(run: Run) -> Config:
     """The config of a run's arm, with all its settings but seed, data's place and checkpoint.
@@ -42,7 +50,7 @@ def config_of(run: Run) -> Config:
                 f'plan {run.plan.name}, arm {run.arm.name}: the override {name} has no place in '
                 f'the config, which has {", ".join(sorted(before))}'
             )
-    cfg.setdefault('default_hooks', {})['run_facts'] = dict(type='RunFactsHook')
+    cfg.setdefault('default_hooks', {})['run_facts'] = dict(type='RuntimeStatsHook')
     cfg.pop('work_dir')
     return cfg
 
@@ -54,6 +62,8 @@ def hash_of(cfg: Config) -> str:
         if settings.get(name):
             settings[name].pop('pin_memory', None)  # which follows from whether there is a GPU
     text = json.dumps(settings, sort_keys=True, default=str)
+    for name, old in HASHED_AS.items():
+        text = text.replace(f'"{name}"', f'"{old}"')
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -1,12 +1,12 @@
 """Data handling that all three toolboxes share, and small images that stay in memory."""
 
+from .in_memory import InMemoryDataset, whole_batch
 from .loading import CheckedLoading, name_unreadable_files
 from .occurrence import class_reader, draw_images, unwrap_dataset
-from .resident import ResidentDataset, whole_batch
 
 __all__ = [
     'CheckedLoading',
-    'ResidentDataset',
+    'InMemoryDataset',
     'class_reader',
     'draw_images',
     'name_unreadable_files',

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 from ..analysis.files import read_json
-from ..engine.run_facts_hook import FACTS_FILE, SECONDS
+from ..engine.runtime_stats_hook import SECONDS, STATS_FILE
 from ..errors import UserError
 
 
@@ -24,7 +24,7 @@ def read_work_dir(folder: Path, metric: str, last: int | None = None) -> dict:
     Returns:
         dict: 'score', the last of 'curve'; 'curve', pairs of step (epoch or iteration) and score;
         'data_share', the part of the time that training waited for data, None if no step was
-        logged; and what :class:`mmcnnmod.engine.RunFactsHook` wrote.
+        logged; and what :class:`mmcnnmod.engine.RuntimeStatsHook` wrote.
 
     Raises:
         UserError: If there is no score, or none of the last step, or the loss was not finite.
@@ -44,7 +44,7 @@ def read_work_dir(folder: Path, metric: str, last: int | None = None) -> dict:
     times = [line for line in losses if line.get('time')]
     seconds = sum(line['time'] for line in times)
     waiting = round(sum(line['data_time'] for line in times) / seconds, 4) if seconds else None
-    facts = read_json(folder / FACTS_FILE, {SECONDS: float, 'peak_memory_mb': float})
+    facts = read_json(folder / STATS_FILE, {SECONDS: float, 'peak_memory_mb': float})
     return dict(score=curve[-1][1], curve=curve, data_share=waiting, **facts)
 
 

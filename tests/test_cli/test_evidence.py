@@ -56,7 +56,7 @@ class Trainings:
         seed = Config.fromfile(config).randomness.seed
         log(folder, {'loss': self.loss, 'time': 4, 'data_time': 1})
         log(folder, {'accuracy/top1': 40, 'step': 1}, {'accuracy/top1': 50 + seed, 'step': 2})
-        (folder / 'run_facts.json').write_text('{"train_seconds": 1.0, "peak_memory_mb": 2}')
+        (folder / 'runtime_stats.json').write_text('{"train_seconds": 1.0, "peak_memory_mb": 2}')
         for epoch in (1, 2):
             save_checkpoint(folder / f'epoch_{epoch}.pth')
 

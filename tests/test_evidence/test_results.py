@@ -92,7 +92,7 @@ def test_the_curve_goes_over_a_resumption(tmp_path):
     train = dict(loss=1.0, time=0.4, data_time=0.1)
     write_scalars(tmp_path, '20260101', [train, dict(top1=10.0, step=2), dict(top1=20.0, step=4)])
     write_scalars(tmp_path, '20260102', [train, dict(top1=30.0, step=4), dict(top1=40.0, step=6)])
-    (tmp_path / 'run_facts.json').write_text('{"train_seconds": 5, "peak_memory_mb": 7}')
+    (tmp_path / 'runtime_stats.json').write_text('{"train_seconds": 5, "peak_memory_mb": 7}')
     assert read_work_dir(tmp_path, 'top1') == dict(
         score=40.0, curve=[[2, 10.0], [4, 30.0], [6, 40.0]], data_share=0.25,
         train_seconds=5, peak_memory_mb=7,

@@ -9,14 +9,16 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from ..deprecation import renamed_from
 from ..errors import UserError
 
 
 @MODELS.register_module()
-class ResidentDataPreprocessor(ClsDataPreprocessor):
+@renamed_from(MODELS, 'ResidentDataPreprocessor')
+class InMemoryDataPreprocessor(ClsDataPreprocessor):
     """What ``RandomCrop(padding)``, ``RandomFlip`` and mmpretrain's preprocessor do, on the device.
 
-    For batches of :class:`ResidentDataset`; other batches go to mmpretrain's preprocessor. In
+    For batches of :class:`InMemoryDataset`; other batches go to mmpretrain's preprocessor. In
     training the batch is one data sample that holds all labels, which the heads' losses take like a
     list of samples with one label each; it saves an object per image.
 
@@ -34,7 +36,7 @@ class ResidentDataPreprocessor(ClsDataPreprocessor):
         super().__init__(**kwargs)
         if self.to_onehot:
             raise UserError(
-                'ResidentDataPreprocessor takes neither batch_augments nor to_onehot; use the '
+                'InMemoryDataPreprocessor takes neither batch_augments nor to_onehot; use the '
                 "data set's own pipeline with ClsDataPreprocessor"
             )
         self.padding = padding

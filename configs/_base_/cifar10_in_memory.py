@@ -6,7 +6,7 @@ _base_ = './cifar.py'
 
 data_root = 'data/cifar10/'
 data_preprocessor = dict(
-    type='ResidentDataPreprocessor',
+    type='InMemoryDataPreprocessor',
     padding=4,
     flip_prob=0.5,
     num_classes=10,
@@ -26,7 +26,7 @@ train_dataloader = dict(
     batch_size=128,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type='ResidentDataset',
+        type='InMemoryDataset',
         cache_dir='work_dirs/evidence/images',
         dataset=dict(data_prefix='train', **images),
     ),
@@ -38,7 +38,7 @@ val_dataloader = dict(
     batch_size=1000,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='ResidentDataset',
+        type='InMemoryDataset',
         cache_dir='work_dirs/evidence/images',
         dataset=dict(data_prefix='test', **images),
     ),

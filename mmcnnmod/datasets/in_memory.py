@@ -15,17 +15,19 @@ from mmengine.registry import DATASETS, FUNCTIONS
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..deprecation import renamed_from
 from ..errors import UserError
 from .loading import name_unreadable_files
 
 
 @DATASETS.register_module()
-class ResidentDataset(Dataset):
+@renamed_from(DATASETS, 'ResidentDataset')
+class InMemoryDataset(Dataset):
     """A classification data set that is read once and then lies in memory as one tensor.
 
     It gives a whole batch at a time, without an object for each image, so its loader needs
     ``collate_fn=dict(type='whole_batch')`` and ``num_workers=0``. Augmentation and
-    normalisation are left to :class:`ResidentDataPreprocessor`, which does them on the device.
+    normalisation are left to :class:`InMemoryDataPreprocessor`, which does them on the device.
     CIFAR-10 takes 154 MB.
 
     Args:
@@ -91,7 +93,7 @@ class ResidentDataset(Dataset):
                 images = image.new_empty((len(positions), *image.shape))
             if image.shape != images.shape[1:]:
                 raise UserError(
-                    f'ResidentDataset: image {int(position)} has shape {tuple(image.shape)}, the '
+                    f'InMemoryDataset: image {int(position)} has shape {tuple(image.shape)}, the '
                     f'first has {tuple(images.shape[1:])}; add a Resize to the pipeline'
                 )
             images[i] = image
@@ -145,12 +147,12 @@ def select(
     for i, name in enumerate(classes):
         if name not in known:
             raise UserError(
-                f'ResidentDataset: there is no class {name!r}; choose from {", ".join(known)}'
+                f'InMemoryDataset: there is no class {name!r}; choose from {", ".join(known)}'
             )
         where = np.flatnonzero(labels == list(known).index(name))
         if per_class is not None and len(where) < per_class:
             raise UserError(
-                f'ResidentDataset: class {name!r} has {len(where)} images, per_class={per_class}'
+                f'InMemoryDataset: class {name!r} has {len(where)} images, per_class={per_class}'
             )
         new[where[:per_class]] = i
     positions = np.flatnonzero(new >= 0)

@@ -39,8 +39,8 @@ def files(folder, pipeline=LOAD):
     return dict(type='CustomDataset', data_root=str(folder), pipeline=pipeline)
 
 
-def resident(folder, **options):
-    return DATASETS.build(dict(type='ResidentDataset', dataset=files(folder), **options))
+def in_memory(folder, **options):
+    return DATASETS.build(dict(type='InMemoryDataset', dataset=files(folder), **options))
 
 
 def preprocessor(kind, **options):
@@ -63,9 +63,9 @@ def ordinary(folder):
 
 
 def test_the_same_images_and_labels_as_the_ordinary_pipeline(folder):
-    (batch,) = loader(resident(folder), batch_size=12)
+    (batch,) = loader(in_memory(folder), batch_size=12)
     assert batch['inputs'].dtype == torch.uint8
-    actual = preprocessor('ResidentDataPreprocessor')(batch, training=False)
+    actual = preprocessor('InMemoryDataPreprocessor')(batch, training=False)
     expected = ordinary(folder)
     torch.testing.assert_close(actual['inputs'], expected['inputs'])
     labels = [
@@ -75,19 +75,19 @@ def test_the_same_images_and_labels_as_the_ordinary_pipeline(folder):
 
 
 def test_a_loader_gives_every_image_once_in_whole_batches(folder):
-    batches = list(loader(resident(folder), batch_size=5, shuffle=True))
+    batches = list(loader(in_memory(folder), batch_size=5, shuffle=True))
     assert [len(batch['labels']) for batch in batches] == [5, 5, 2]
     seen = torch.cat([batch['inputs'] for batch in batches]).flatten(1)
-    expected = resident(folder).images.flatten(1)
+    expected = in_memory(folder).images.flatten(1)
     assert sorted(seen.tolist()) == sorted(expected.tolist())
-    assert resident(folder)[3]['inputs'].shape == (1, 3, 8, 10)
+    assert in_memory(folder)[3]['inputs'].shape == (1, 3, 8, 10)
 
 
 def test_the_loss_of_a_training_batch_is_that_of_single_samples(folder):
     from mmpretrain.models.heads import LinearClsHead
 
-    (batch,) = loader(resident(folder), batch_size=12)
-    outputs = preprocessor('ResidentDataPreprocessor', padding=0, flip_prob=0)(batch, training=True)
+    (batch,) = loader(in_memory(folder), batch_size=12)
+    outputs = preprocessor('InMemoryDataPreprocessor', padding=0, flip_prob=0)(batch, training=True)
     expected = ordinary(folder)
     torch.testing.assert_close(outputs['inputs'], expected['inputs'])
     assert len(outputs['data_samples']) == 1
@@ -102,7 +102,7 @@ def test_augmentation_has_the_distribution_of_crop_and_flip():
     """With one pixel of padding there are 3 * 3 crops, mirrored or not."""
     from mmpretrain.registry import TRANSFORMS
 
-    from mmcnnmod.datasets.resident_preprocessor import random_crop_flip
+    from mmcnnmod.datasets.in_memory_preprocessor import random_crop_flip
 
     torch.manual_seed(0)
     image = np.arange(1, 13, dtype=np.uint8).reshape(4, 3, 1).repeat(3, 2)
@@ -135,15 +135,15 @@ def test_augmentation_has_the_distribution_of_crop_and_flip():
 
 
 def test_only_training_is_augmented(folder):
-    (batch,) = loader(resident(folder), batch_size=12)
-    process = preprocessor('ResidentDataPreprocessor', padding=2)
+    (batch,) = loader(in_memory(folder), batch_size=12)
+    process = preprocessor('InMemoryDataPreprocessor', padding=2)
     torch.testing.assert_close(process(batch)['inputs'], process(batch)['inputs'])
     assert not torch.equal(process(batch, True)['inputs'], process(batch, True)['inputs'])
 
 
 def test_some_classes_and_some_images(folder):
-    whole = resident(folder)
-    part = resident(folder, classes=['eel', 'cat'], per_class=3)
+    whole = in_memory(folder)
+    part = in_memory(folder, classes=['eel', 'cat'], per_class=3)
     assert part.metainfo['classes'] == ('eel', 'cat')
     assert part.labels.tolist() == [1, 1, 1, 0, 0, 0]
     assert torch.equal(part.images, whole.images[[0, 1, 2, 8, 9, 10]])
@@ -156,28 +156,38 @@ def test_some_classes_and_some_images(folder):
 )  # fmt: skip
 def test_what_is_not_there_is_named(folder, options, words):
     with pytest.raises(UserError, match=words):
-        resident(folder, **options)
+        in_memory(folder, **options)
 
 
 def test_unequal_and_damaged_images_are_named(folder):
     cv2.imwrite(str(folder / 'dog' / '2.png'), np.zeros((9, 9, 3), np.uint8))
     with pytest.raises(UserError, match='image 6 has shape'):
-        resident(folder)
+        in_memory(folder)
     (folder / 'dog' / '2.png').write_bytes(b'nothing')
     with pytest.raises(UserError, match=r'2\.png cannot be read'):
-        resident(folder)
+        in_memory(folder)
 
 
 def test_what_was_read_once_is_not_read_again(folder, tmp_path):
-    first = resident(folder, cache_dir=str(tmp_path / 'cache'))
+    first = in_memory(folder, cache_dir=str(tmp_path / 'cache'))
     (folder / 'dog' / '2.png').write_bytes(b'nothing')
-    again = resident(folder, cache_dir=str(tmp_path / 'cache'))
+    again = in_memory(folder, cache_dir=str(tmp_path / 'cache'))
     assert torch.equal(again.images, first.images)
-    part = resident(folder, classes=['eel'], cache_dir=str(tmp_path / 'cache'))
+    part = in_memory(folder, classes=['eel'], cache_dir=str(tmp_path / 'cache'))
     assert torch.equal(part.images, first.images[8:])
     assert not list((tmp_path / 'cache').glob('.*'))
 
 
 def test_labels_for_each_image_are_refused():
     with pytest.raises(UserError, match='to_onehot'):
-        preprocessor('ResidentDataPreprocessor', to_onehot=True)
+        preprocessor('InMemoryDataPreprocessor', to_onehot=True)
+
+
+def test_the_old_names_warn(folder):
+    old = dict(type='ResidentDataset', dataset=files(folder))
+    with pytest.warns(FutureWarning, match='ResidentDataset is now called InMemoryDataset'):
+        dataset = DATASETS.build(old)
+    with pytest.warns(FutureWarning, match='is now called InMemoryDataPreprocessor'):
+        process = preprocessor('ResidentDataPreprocessor')
+    (batch,) = loader(dataset, batch_size=12)
+    assert process(batch)['inputs'].shape == (12, 3, 8, 10)

@@ -1,4 +1,4 @@
-"""How long a training took and how much memory, left in its work dir."""
+"""How long a training took and how much memory, written into its work dir."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-FACTS_FILE = 'run_facts.json'
+from ..deprecation import renamed_from
+
+STATS_FILE = 'runtime_stats.json'
 SECONDS = 'train_seconds'
 
 
 @HOOKS.register_module()
-class RunFactsHook(Hook):
-    """Writes ``run_facts.json`` into the work dir when training is done.
+@renamed_from(HOOKS, 'RunFactsHook')
+class RuntimeStatsHook(Hook):
+    """Writes ``runtime_stats.json`` into the work dir when training is done.
 
-    In it are ``train_seconds``, training with its evaluations, also of what was done before a
-    resumption (checkpoints carry it), and ``peak_memory_mb``: of torch's memory on the GPU, or of
-    the whole process where there is none; a resumed run's is that of its last part.
+    ``train_seconds`` is the time of training with its evaluations. Checkpoints store it, so a
+    resumed training counts on. ``peak_memory_mb`` is torch's peak on the GPU, or the peak of the
+    whole process without one; after a resumption it is that of the last part.
     """
 
     def __init__(self) -> None:
@@ -37,27 +40,27 @@ class RunFactsHook(Hook):
             torch.cuda.reset_peak_memory_stats()
 
     def seconds(self) -> float:
-        """Training so far."""
+        """Seconds of training so far."""
         return self.earlier + monotonic() - self.began
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Leave the time in the checkpoint."""
+        """Store the time so far in the checkpoint."""
         checkpoint['meta'][SECONDS] = self.seconds()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Take over the time of what is resumed; weights to start from bring none."""
+        """Take over the time of a resumed training, not that of weights to start from."""
         if runner._resume:
             self.earlier = checkpoint['meta'].get(SECONDS, 0.0)
 
     def after_train(self, runner: Runner) -> None:
         """Write the file."""
         if is_main_process():
-            facts = {SECONDS: round(self.seconds(), 2), 'peak_memory_mb': round(peak_memory())}
-            Path(runner.work_dir, FACTS_FILE).write_text(json.dumps(facts) + '\n')
+            stats = {SECONDS: round(self.seconds(), 2), 'peak_memory_mb': round(peak_memory())}
+            Path(runner.work_dir, STATS_FILE).write_text(json.dumps(stats) + '\n')
 
 
 def peak_memory() -> float:
-    """In MB, see :class:`RunFactsHook`."""
+    """In MB, see :class:`RuntimeStatsHook`."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
