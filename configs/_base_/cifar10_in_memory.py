@@ -27,7 +27,7 @@ train_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type='InMemoryDataset',
-        cache_dir='work_dirs/evidence/images',
+        cache_dir='work_dirs/experiments/images',
         dataset=dict(data_prefix='train', **images),
     ),
     **loader,
@@ -39,7 +39,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='InMemoryDataset',
-        cache_dir='work_dirs/evidence/images',
+        cache_dir='work_dirs/experiments/images',
         dataset=dict(data_prefix='test', **images),
     ),
     **loader,

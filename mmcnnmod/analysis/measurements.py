@@ -15,7 +15,7 @@ Accuracy of one's own runs::
 
     {"results": [{"config": "resnet50_in1k", "top1": 76.1}]}
 
-or a ``seeds.json`` of tools/train_seeds.py, of which the mean counts.
+or a file of tools/experiments/run.py, of which the mean over the runs of each arm counts.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from statistics import mean
 from typing import NamedTuple
 
 from ..errors import UserError
@@ -120,7 +121,7 @@ def read_accuracies(paths: Sequence[Path]) -> dict[str, float]:
     """Read the top-1 accuracies of one's own runs.
 
     Args:
-        paths (Sequence[Path]): Files of results, and ``seeds.json`` files.
+        paths (Sequence[Path]): Files of results, and files of tools/experiments/run.py.
 
     Returns:
         dict[str, float]: In percent, by config.
@@ -131,7 +132,9 @@ def read_accuracies(paths: Sequence[Path]) -> dict[str, float]:
     found: dict[str, float] = {}
     for path in paths:
         content = read_json(path, {})
-        if 'seeds' in content:
+        if 'runs' in content:
+            results = means_of_runs(path, content)
+        elif 'seeds' in content:
             results = [mean_of_seeds(path, content)]
         else:
             check_fields(str(path), content, {'results': list})
@@ -146,8 +149,20 @@ def read_accuracies(paths: Sequence[Path]) -> dict[str, float]:
     return found
 
 
+def means_of_runs(path: Path, content: dict) -> list[dict]:
+    """The mean of each arm in a file of tools/experiments/run.py; a config is its own arm."""
+    check_fields(str(path), content, {'metric': str, 'runs': list})
+    if content['metric'] != 'accuracy/top1':
+        raise UserError(f'{path} has scores of {content["metric"]}, not of accuracy/top1')
+    scores: dict[str, list[float]] = {}
+    for i, run in enumerate(content['runs']):
+        check_fields(f'{path}: runs[{i}]', run, {'arm': str, 'score': float})
+        scores.setdefault(run['arm'], []).append(run['score'])
+    return [dict(config=arm, top1=mean(values)) for arm, values in scores.items()]
+
+
 def mean_of_seeds(path: Path, content: dict) -> dict:
-    """A result from the record of tools/train_seeds.py."""
+    """The result in a ``seeds.json`` of tools/train_seeds.py, which release 0.2 still had."""
     check_fields(str(path), content, {'config': str, 'mean': dict})
     check_fields(f'{path}: mean', content['mean'], {'accuracy/top1': float})
     return {'config': Path(content['config']).stem, 'top1': content['mean']['accuracy/top1']}

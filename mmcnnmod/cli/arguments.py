@@ -16,6 +16,12 @@ def train_parser() -> argparse.ArgumentParser:
         description='Train a classifier, segmentor or detector (the config says which).'
     )
     parser.add_argument('config', help='config file, one of ours or of a toolbox')
+    add_train(parser)
+    return parser
+
+
+def add_train(parser: argparse.ArgumentParser) -> None:
+    """The options of tools/train.py."""
     add_common(parser)
     parser.add_argument(
         '--resume',
@@ -43,24 +49,6 @@ def train_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='start the data loading processes anew in every epoch',
     )
-    return parser
-
-
-def seeds_parser() -> argparse.ArgumentParser:
-    """Options of tools/train_seeds.py: those of tools/train.py, and a few."""
-    parser = train_parser()
-    parser.description = 'Train a config with several seeds, test each, print mean and deviation.'
-    parser.add_argument(
-        '--seeds',
-        nargs='+',
-        type=int,
-        default=[0, 1, 2, 3, 4],
-        metavar='SEED',
-        help='values of randomness.seed; by default 0 1 2 3 4',
-    )
-    parser.add_argument('--gpus', type=int, metavar='N', help='train each seed on N GPUs')
-    parser.add_argument('--tta', action='store_true', help='test with test-time augmentation')
-    return parser
 
 
 def test_parser() -> argparse.ArgumentParser:

@@ -24,12 +24,11 @@ from ..analysis.speed_report import speed_report
 from ..analysis.timing import BLOCK
 from ..checkpoints import atomic_write
 from ..errors import UserError
-from ..evidence.machine import machine
 from ..ops import operator_problem
 from .benchmark_setting import LAYOUTS, Benchmark, Job, load_networks
 from .counting import config_folder
 from .errors import one_line_errors
-from .seed_record import versions
+from .machine import machine, versions
 
 DEFAULT = ('resnet50_in1k', 'resnet50-mod_in1k', 'resnet75-mod_in1k', 'resnet86-mod_in1k')
 OPERATORS = {'cpu': 'C++', 'cuda': 'Triton'}

@@ -22,7 +22,7 @@ from ..checkpoints import atomic_write
 from ..errors import UserError
 from .counting import config_folder, count_all
 from .errors import one_line_errors
-from .seed_record import versions
+from .machine import versions
 
 BEGIN, END = '<!-- models: written by tools/analysis_tools/paper_tables.py -->', '<!-- /models -->'
 

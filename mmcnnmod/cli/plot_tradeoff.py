@@ -76,7 +76,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         nargs='+',
         metavar='FILE',
         help='networks and accuracies of your own runs instead: '
-        '{"results": [{"config": NAME, "top1": PERCENT}, ...]}, or seeds.json of train_seeds.py',
+        '{"results": [{"config": NAME, "top1": PERCENT}, ...]}, or what experiments/run.py wrote',
     )
     add(
         '--speed',

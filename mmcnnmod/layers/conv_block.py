@@ -4,7 +4,7 @@ Each is its architecture's own block, k wide: no shortcut and no downsampling in
 fusion is the shortcut and the stride is always 1. The last activation stands here, before the
 multiplication with the scores: the paper ends the Conv-Block with that multiplication and passes
 the fused map on "without additional adjustments" (Sections 3 and 3.2). The paper's counts cannot
-tell it from an activation after the sum; docs/evidence.md has a comparison of the two. Inverted
+tell it from an activation after the sum; docs/experiments.md has a comparison of the two. Inverted
 residuals and ConvNeXt blocks end without one.
 
 Widths, dilations and ratios are positive integers; anything else is a ValueError in one line.

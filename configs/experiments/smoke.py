@@ -1,8 +1,8 @@
-# Generated pictures, see `make evidence`, at 32x16 pixels and a network of a quarter of the width:
-# seconds on a CPU.
+# Generated pictures, see `make experiments`, at 32x16 pixels and a network of a quarter of the
+# width: seconds on a CPU.
 _base_ = './resnet_cifar10.py'
 
-data_root = 'data/evidence-smoke/'
+data_root = 'data/experiments-smoke/'
 width, classes = 16, 4
 model = dict(
     backbone=dict(type='ResNetMoD_CIFAR', base_channels=width, stem_channels=width),

@@ -1,32 +1,23 @@
-"""Learning curves, and scores against cost."""
+"""Figures of the report: learning curves, and scores against cost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import mean
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-
-from .plan import Plan
-from .summary import Summary
-from .work_dir import mean_and_range
+from plan import Plan
+from results import Summary
 
 COLOURS = colormaps['tab10'].colors
 STYLES = ('-', '--', ':')
 
 
 def learning_curves(plan: Plan, arms: Mapping[str, Summary]) -> Figure:
-    """The score over the training, mean of the seeds and their range.
-
-    Args:
-        plan (Plan): For the titles.
-        arms (Mapping[str, Summary]): By name; what was not run is left out.
-
-    Returns:
-        Figure: One panel.
-    """
+    """The score over the training, mean and range of the seeds; without arms that have no runs."""
     figure, panel = new_figure(plan, 'epoch or iteration')
     for i, (name, arm) in enumerate(arms.items()):
         if not arm.runs:
@@ -44,14 +35,9 @@ def learning_curves(plan: Plan, arms: Mapping[str, Summary]) -> Figure:
 
 
 def score_against_macs(plan: Plan, arms: Mapping[str, Summary]) -> Figure:
-    """The last score against multiply-adds; bars are a standard deviation.
+    """The score against MACs, with standard deviations; a line joins each arm and its baseline.
 
-    Args:
-        plan (Plan): For the titles.
-        arms (Mapping[str, Summary]): By name; what was not run or not counted is left out.
-
-    Returns:
-        Figure: One panel; a line joins each arm with its baseline.
+    Arms without runs or MACs are left out.
     """
     figure, panel = new_figure(plan, 'GMAC per image')
     points = {
@@ -82,3 +68,11 @@ def new_figure(plan: Plan, label: str) -> tuple[Figure, Axes]:
     panel.set_axisbelow(True)
     panel.spines[['top', 'right']].set_visible(False)
     return figure, panel
+
+
+def mean_and_range(curves: list[list]) -> tuple[list, list[float], list[float], list[float]]:
+    """The steps that all curves have, and the mean, lowest and highest score at each of them."""
+    tables = [dict(curve) for curve in curves]
+    steps = [step for step in tables[0] if all(step in table for table in tables)]
+    columns = [[table[step] for table in tables] for step in steps]
+    return steps, [mean(c) for c in columns], [min(c) for c in columns], [max(c) for c in columns]

@@ -2,17 +2,18 @@
 
 import functools
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from plan import plan_of_config, read_plan, read_runs
 
 from mmcnnmod.errors import UserError
-from mmcnnmod.evidence import read_plan, read_runs
 from mmcnnmod.layers import MoDBlock
 
-FOLDER = Path(__file__).resolve().parents[2] / 'configs/evidence'
+from ..conftest import ROOT
+
+FOLDER = ROOT / 'configs/experiments'
 PLAN = """
 title: Two arms
 config: base.py
@@ -81,6 +82,7 @@ def test_a_choice_keeps_its_order_and_names_every_run_once(write):
         ('weight: 2', 'weight: much', "'weight' must be a number"),
         ('weight: 2', 'weight: 0', 'must be above 0'),
         ('overrides: {a.c: 3}', 'overrides: [1]', "'overrides' must be an object"),
+        ('seeds:', 'test: 1\nseeds:', "'test' must be true or false"),
         ('seeds:', 'image_size: 32\nseeds:', "'image_size' must be a list"),
         ('seeds:', 'image_size: [32]\nseeds:', 'image_size must be height and width'),
         ('  MoD:', '  dense?: {}\n  dense!:', 'too alike: dense!'),
@@ -151,3 +153,20 @@ def test_blocks_deleted_means_no_mod_blocks(plan, name):
         with DefaultScope.overwrite_default_scope('mmpretrain'):
             backbone = registry.MODELS.build(cfg.model.backbone)
         assert any(isinstance(module, MoDBlock) for module in backbone.modules()) is expected
+
+
+@pytest.mark.parametrize(
+    ('config', 'metric'),
+    [
+        ('resnet18-mod_cifar10', 'accuracy/top1'),
+        ('fcn_r18-mod_camvid', 'mIoU'),
+        ('faster-rcnn_r50-mod_fpn_voc0712', 'pascal_voc/mAP'),
+    ],
+)
+def test_a_config_is_a_plan_with_five_seeds_and_a_test(config, metric):
+    for toolbox in ('mmpretrain', 'mmseg', 'mmdet'):
+        pytest.importorskip(toolbox)
+    plan = plan_of_config(ROOT / f'configs/{config}.py')
+    assert (plan.metric, plan.seeds, plan.test) == (metric, (0, 1, 2, 3, 4), True)
+    assert list(plan.arms) == [plan.name] == [config]
+    assert plan_of_config(ROOT / f'configs/{config}.py', [3, 1, 3], 'x').seeds == (3, 1)
