@@ -59,11 +59,9 @@ CHECKPOINT = '{checkpoint}'
 SEEDS = (0, 1, 2, 3, 4)  # of a config, as in Table 9 of the paper
 # The score of a config, by its evaluator.
 METRICS = {
-    'Accuracy': 'accuracy/top1',
-    'IoUMetric': 'mIoU',
-    'VOCMetric': 'pascal_voc/mAP',
+    'Accuracy': 'accuracy/top1', 'IoUMetric': 'mIoU', 'VOCMetric': 'pascal_voc/mAP',
     'CocoMetric': 'coco/bbox_mAP',
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -142,11 +140,7 @@ class Run(NamedTuple):
 
 
 def read_runs(path: Path) -> list[Run]:
-    """The runs of a plan, or of a choice from others, in their order and each of them once.
-
-    Raises:
-        UserError: If a file is not as the head of this module says.
-    """
+    """The runs of a plan, or of a choice from others, in their order and each of them once."""
     content = read_yaml(path)
     if 'include' not in content:
         return read_plan(path).runs
@@ -164,11 +158,7 @@ def read_runs(path: Path) -> list[Run]:
 def choose(
     runs: Sequence[Run], arms: list[str] | None, seeds: list[int] | None, where: str
 ) -> list[Run]:
-    """The runs of these arms and seeds; None means all.
-
-    Raises:
-        UserError: If no run has one of them, or none is left; begins with ``where``.
-    """
+    """The runs of these arms and seeds, None for all; an error begins with ``where``."""
     for kind, wanted, known in (
         ('arm', arms, dict.fromkeys(run.arm.name for run in runs)),
         ('seed', seeds, dict.fromkeys(run.seed for run in runs)),
@@ -192,14 +182,8 @@ def plan_of_config(
 ) -> Plan:
     """A plan with one arm, a config that is trained with each seed and then tested.
 
-    Args:
-        path (Path): The config.
-        seeds (Sequence[int], optional): Defaults to None, 0 to 4.
-        metric (str, optional): The score. Defaults to None: what ``save_best`` names, else what
-            belongs to the config's evaluator.
-
-    Raises:
-        UserError: If the config cannot be read, or its score is not known.
+    By default the seeds are 0 to 4, and the score is what ``save_best`` names, else what belongs to
+    the config's evaluator.
     """
     cfg, seeds = read_config(str(path)), tuple(dict.fromkeys(seeds or SEEDS))
     check_seeds('--seeds', seeds)
@@ -221,11 +205,7 @@ def metric_of(cfg: Config, path: Path) -> str:
 
 
 def read_plan(path: Path) -> Plan:
-    """Read a plan that is no choice from others, or make one of a config.
-
-    Raises:
-        UserError: If it is not as the head of this module says.
-    """
+    """Read a plan that is no choice from others, or make one of a config."""
     if path.suffix == '.py':
         return plan_of_config(path)
     content = read_yaml(path)
@@ -245,16 +225,10 @@ def read_plan(path: Path) -> Plan:
             raise UserError(f'{path}: the names of two arms are too alike: {arm.name}')
         arms[arm.name] = arm
     return Plan(
-        name=path.stem,
-        title=content['title'],
-        about=content.get('about', '').strip(),
-        metric=content['metric'],
-        image_size=tuple(size) if size else None,
-        seeds=tuple(content['seeds']),
-        arms=arms,
-        scale=float(content.get('scale', 1)),
-        test=content.get('test', False),
-    )
+        path.stem, content['title'], content.get('about', '').strip(), content['metric'],
+        tuple(size) if size else None, tuple(content['seeds']), arms,
+        scale=float(content.get('scale', 1)), test=content.get('test', False),
+    )  # fmt: skip
 
 
 def read_arm(path: Path, name: str, options: dict, content: dict, before: dict[str, Arm]) -> Arm:
@@ -270,14 +244,9 @@ def read_arm(path: Path, name: str, options: dict, content: dict, before: dict[s
     config = path.parent / merged['config']
     if not config.is_file():
         raise UserError(f'{where}: config {config} is not there')
-    return Arm(
-        name=name,
-        config=config,
-        overrides={**content.get('overrides', {}), **options.get('overrides', {})},
-        baseline=options.get('baseline'),
-        needs=options.get('needs'),
-        weight=float(options.get('weight', 1)),
-    )
+    overrides = {**content.get('overrides', {}), **options.get('overrides', {})}
+    weight = float(options.get('weight', 1))
+    return Arm(name, config, overrides, options.get('baseline'), options.get('needs'), weight)
 
 
 def check(where: str, node: object, required: Mapping, options: Mapping) -> None:

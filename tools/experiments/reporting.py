@@ -44,11 +44,7 @@ HEAD = ('', 'parameters (M)', 'MACs (G)', 'runs', '{metric}', 'against', 'time',
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write the report as the command line says.
-
-    Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
-    """
+    """Write the report as the command line says."""
     args = parse(argv)
     with one_line_errors(args.debug):
         check_folder(args.out)
@@ -104,8 +100,8 @@ def report(
         all_results (Sequence[Results]): Of each plan, in the order of the report.
         paths (Sequence[Path]): The files of these plans.
         figures (dict[str, dict[str, str]]): By plan, captions by the paths that are linked.
-        source (str): What the report says the results are from.
-        claim (str): Markdown that says what the results mean. Defaults to nothing.
+        source (str): Where the results are from.
+        claim (str): What the results mean, in Markdown. Defaults to nothing.
     """
     lines = [INTRODUCTION.format(source=source), '', *([claim, ''] if claim else [])]
     planned, root = [], config_folder().parent

@@ -139,13 +139,9 @@ class Results:
 
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[int]:
-    """Lock a folder; the lock ends with the process and with all that inherit the descriptor.
+    """Lock a folder, or raise Busy if another process holds the lock and ``wait`` is not set.
 
-    Yields:
-        int: The descriptor; a process that gets it holds the lock as well.
-
-    Raises:
-        Busy: If another process holds the lock, unless ``wait`` says to wait for it.
+    The lock ends with this process and with all that inherit the descriptor.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -164,10 +160,10 @@ def locked(folder: Path, wait: bool = False) -> Iterator[int]:
 def find_alike(folder: Path, metric: str, digest: str, seed: int) -> tuple[str, dict] | None:
     """Plan and record of a run of the same settings and seed in the results of any plan."""
     for path in sorted(folder.glob('*.json')):
-        content = read_json(path, FILE_FIELDS)
-        for run in content['runs'] if content['metric'] == metric else ():
+        content = read_json(path, {})
+        for run in content.get('runs', ()) if content.get('metric') == metric else ():
             if (run.get('config_hash'), run.get('seed')) == (digest, seed):
-                return content['plan'], run
+                return path.stem, run
     return None
 
 
@@ -194,11 +190,10 @@ class Summary:
         return stdev(run['score'] for run in self.runs) if len(self.runs) > 1 else None
 
     def against(self, baseline: Summary) -> tuple[float, float | None]:
-        """How much higher the mean is than that of a baseline, which must have a run as well.
+        """How much higher the mean is than a baseline's, also in deviations.
 
-        Returns:
-            tuple[float, float | None]: The difference, and the difference divided by the root of
-            the mean of both variances; None with fewer than three runs, or without a deviation.
+        The second is the difference divided by the root of the mean of both variances; None with
+        fewer than three runs, or without a deviation.
         """
         difference = self.mean - baseline.mean
         deviations = (self.deviation, baseline.deviation)

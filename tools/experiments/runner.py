@@ -39,11 +39,7 @@ console = Console(highlight=False)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train as the command line says; exit code 1 if a run failed.
-
-    Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
-    """
+    """Train as the command line says; exit code 1 if a run failed."""
     args = parse(argv)
     hide_gpus(args)
     end_child_when_terminated()
@@ -95,14 +91,7 @@ def minutes(text: str) -> float:
 
 
 class Experiments:
-    """The runs of a plan, their results, and the time that is left.
-
-    Args:
-        args (argparse.Namespace): The options.
-
-    Raises:
-        UserError: If the plan or the options are wrong.
-    """
+    """The runs of a plan, their results, and the time that is left."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
@@ -209,9 +198,7 @@ class Experiments:
 
     def fits(self, run: Run) -> bool:
         """Whether the time that is left is enough for a run, as far as is known."""
-        if self.deadline is None:
-            return True
-        left = self.deadline - monotonic()
+        left = math.inf if self.deadline is None else self.deadline - monotonic()
         return left > 0 and (self.estimate(run) or 0) <= left
 
     def check(self) -> None:
@@ -274,11 +261,7 @@ class Experiments:
 
 
 def runs_from(args: argparse.Namespace) -> list[Run]:
-    """The runs that the options name.
-
-    Raises:
-        UserError: If an option is wrong, or no run is left.
-    """
+    """The runs that the options name; fails if an option is wrong, or no run is left."""
     if args.launcher != 'none':
         raise UserError('--launcher: give --gpus N, and each run is started on N GPUs')
     if args.resume not in (None, 'auto'):

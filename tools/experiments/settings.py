@@ -36,13 +36,7 @@ HASHED_AS = {
 def config_of(run: Run, options: Namespace | None = None) -> Config:
     """The config of a run's arm, but for seed, needed checkpoint and --data-root.
 
-    Args:
-        run (Run): The run.
-        options (Namespace, optional): The program's; those of tools/train.py are applied. Defaults
-            to None, without options.
-
-    Raises:
-        UserError: If it cannot be read, or an override is misspelt; names plan and arm.
+    Of the program's options, those of tools/train.py are applied. Errors name plan and arm.
     """
     options = vars(options or train_parser().parse_args(['']))
     gpus, tta = options.get('gpus'), options.get('tta', False)
@@ -88,14 +82,8 @@ def hash_of(cfg: Config) -> str:
 def freeze(cfg: Config, run: Run, source: Path | None, folder: Path) -> Path:
     """Write the config that a run trains beside its work dir, into which mmengine writes its own.
 
-    Args:
-        cfg (Config): Of the arm, with its data root.
-        run (Run): The run.
-        source (Path, optional): Work dir of the run whose checkpoint it needs.
-        folder (Path): Its work dir.
-
-    Raises:
-        RunFailed: If the folder holds checkpoints of other settings, or the source has none.
+    ``source`` is the work dir of the run whose checkpoint it needs. Checkpoints of other settings
+    in ``folder``, and a source without any, are a failure.
     """
     cfg = copy.deepcopy(cfg)
     cfg.merge_from_dict({'randomness.seed': run.seed})

@@ -43,20 +43,18 @@ def train_run(
 
     Args:
         run (Run): What to train.
-        cfg (Config): Its config, see :func:`settings.freeze`.
+        cfg (Config): The config of its arm.
         folder (Path): Its work dir.
         source (Path, optional): That of the run whose checkpoint it needs.
         title (str): Shown while it runs.
         args (Namespace): The program's options.
-        deadline (float, optional): When it is ended, on the clock ``time.monotonic``. None: never.
+        deadline (float, optional): When to end it, on the clock ``time.monotonic``.
 
     Returns:
         dict: The record for :class:`results.Results`, but for the hash of the settings.
 
     Raises:
-        RunFailed: With the reason, in one line.
-        OutOfTime: If it was ended at the deadline.
-        Busy: If another process trains it.
+        RunFailed, OutOfTime, Busy: If it failed, was ended, or another process trains it.
     """
     began = monotonic()
     options = ['--device', args.device, *['--debug'] * args.debug]
@@ -137,14 +135,8 @@ def cost_of(run: Run, cfg: Config) -> dict:
 def watched_gpu(device: str) -> Iterator[dict]:
     """Ask the driver every second how busy the first GPU is, while something runs on it.
 
-    The driver calls it busy while any kernel runs, however few of its processors that takes.
-
-    Args:
-        device (str): With 'cpu' nothing is asked.
-
-    Yields:
-        dict: Gets 'gpu_busy_percent' in the end, the median from the first busy second on. It stays
-        empty without a GPU or ``nvidia-smi``.
+    The driver calls it busy while any kernel runs, however few of its processors that takes. The
+    dict gets 'gpu_busy_percent' in the end; it stays empty without a GPU or ``nvidia-smi``.
     """
     found: dict = {}
     program = shutil.which('nvidia-smi')

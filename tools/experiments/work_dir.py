@@ -73,10 +73,6 @@ def read_work_dir(folder: Path, plan: Plan, last: int | None = None) -> dict:
         unless the plan has a test; 'data_share', the part of the time that training waited for
         data, None if no step was logged; and the stats of
         :class:`mmcnnmod.engine.RuntimeStatsHook`.
-
-    Raises:
-        UserError: If the loss was not finite, or without a test: if there is no score of the last
-            step.
     """
     scores = curve_of(folder, plan.metric)
     curve = [[step, round(scores[step], 4)] for step in sorted(scores)]
