@@ -18,8 +18,8 @@ DATA ?=
 GPU_ARGS ?=
 # How many random examples `make fuzz` draws; the tests alone draw 300, always the same.
 FUZZ_EXAMPLES ?= 10000
-# The pictures that `make evidence` draws.
-SMOKE_DATA ?= data/evidence-smoke
+# The pictures that `make experiments` draws.
+SMOKE_DATA ?= data/experiments-smoke
 
 VENV := $(if $(filter openmmlab,$(STACK)),.venv-openmmlab,.venv)
 ACTIVE = $(or $(PYTHON),$(shell command -v python || command -v python3))
@@ -32,10 +32,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test test-all runtimes toolboxes smoke fuzz sweep evidence gpu lint format clean
+.PHONY: help setup demo test test-all runtimes toolboxes smoke fuzz sweep experiments evidence gpu lint format clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'with STACK=onedl (default), openmmlab, or none (the active Python); PYTHON=...; TORCH=...;'
 	@echo 'DEMO_ARGS="...", PYTEST_ARGS="..." and SWEEP_ARGS="..." are handed on; FUZZ_EXAMPLES=...'
 
@@ -72,13 +72,16 @@ fuzz: setup ## random options, maps and configs: each is the definition's result
 sweep: setup ## a sample of the toolboxes' configs with MoD backbones (.dev_scripts/sweep_upstream_configs.py)
 	"$(PY)" .dev_scripts/sweep_upstream_configs.py $(SWEEP_ARGS)
 
-evidence: setup ## a small plan of runs on generated pictures, on a CPU, anew each time, and its report
-	rm -rf work_dirs/evidence/smoke work_dirs/evidence/smoke.json
+experiments: setup ## a small plan of runs on generated pictures, on a CPU, anew each time, and its report
+	rm -rf work_dirs/experiments/smoke work_dirs/experiments/smoke.json
 	"$(PY)" tools/dataset_tools/generate_data.py imagenet '$(SMOKE_DATA)' \
 	    --size 64x32 --classes 4 --train 320 --val 80
-	"$(PY)" tools/evidence/run.py configs/evidence/smoke.yml --data-root '$(SMOKE_DATA)' --device cpu
-	"$(PY)" tools/evidence/report.py --plans configs/evidence/smoke.yml \
-	    --results work_dirs/evidence --out work_dirs/evidence/results.md
+	"$(PY)" tools/experiments/run.py configs/experiments/smoke.yml --data-root '$(SMOKE_DATA)' --device cpu
+	"$(PY)" tools/experiments/report.py --plans configs/experiments/smoke.yml \
+	    --results work_dirs/experiments --out work_dirs/experiments/results.md
+
+# The old name, for one release.
+evidence: experiments
 
 gpu: setup ## what a GPU shows: tests, speed and, with DATA=DIR, CIFAR-10 (tools/misc/gpu.py)
 	"$(PY)" tools/misc/gpu.py --budget '$(BUDGET)' --out '$(OUT)' $(if $(DATA),--data '$(DATA)') $(GPU_ARGS)

@@ -1,14 +1,9 @@
-"""Train several seeds, print mean and deviation: python tools/train_seeds.py CONFIG [options]."""
+"""Moved to tools/experiments/run.py; this path goes with the next release."""
 
-import os
+import runpy
 import sys
+from pathlib import Path
 
-# Read when torch is loaded, see tools/train.py.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-
-if __name__ == '__main__':
-    try:
-        from mmcnnmod.cli import launch
-    except ModuleNotFoundError as problem:
-        sys.exit(f'error: {problem}; activate the environment that has it, or run "make setup"')
-    launch('seeds')
+print('tools/train_seeds.py is now tools/experiments/run.py', file=sys.stderr, flush=True)
+sys.path[0] = str(Path(__file__).resolve().parents[0] / 'experiments')
+runpy.run_path(f'{sys.path[0]}/run.py', run_name='__main__')

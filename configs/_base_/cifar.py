@@ -11,5 +11,5 @@ optim_wrapper = dict(type='OptimWrapper')
 # The best model on the validation images goes to the test (appendix D). Of the others two are kept,
 # so that one is whole if a run is killed while it saves.
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=2, save_best='auto'))
-# A fixed seed makes a run repeatable. The paper averages five: tools/train_seeds.py.
+# A fixed seed makes a run repeatable. The paper averages five: tools/experiments/run.py.
 randomness = dict(seed=0)

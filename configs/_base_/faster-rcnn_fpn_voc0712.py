@@ -63,5 +63,5 @@ param_scheduler = [
     dict(type='MultiStepLR', begin=0, end=4, by_epoch=True, milestones=[3], gamma=0.1)
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=16)
-# A fixed seed makes a run repeatable. The paper averages three: tools/train_seeds.py.
+# A fixed seed makes a run repeatable. The paper averages three: tools/experiments/run.py.
 randomness = dict(seed=0)

@@ -103,5 +103,5 @@ log_processor = dict(by_epoch=False)
 log_level = 'INFO'
 load_from = None
 resume = False
-# A fixed seed makes a run repeatable. The paper averages three: tools/train_seeds.py.
+# A fixed seed makes a run repeatable. The paper averages three: tools/experiments/run.py.
 randomness = dict(seed=0)

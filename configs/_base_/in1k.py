@@ -18,5 +18,5 @@ test_dataloader = dict(dataset=dict(data_root=data_root))
 optim_wrapper = dict(type='OptimWrapper')
 # 100 checkpoints of one run would fill a disk.
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
-# A fixed seed makes a run repeatable. The paper averages three: tools/train_seeds.py.
+# A fixed seed makes a run repeatable. The paper averages three: tools/experiments/run.py.
 randomness = dict(seed=0)

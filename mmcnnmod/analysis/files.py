@@ -9,7 +9,14 @@ from pathlib import Path
 from ..checkpoints import atomic_write
 from ..errors import UserError
 
-NAMES = {str: 'a text', int: 'an integer', float: 'a number', dict: 'an object', list: 'a list'}
+NAMES = {
+    str: 'a text',
+    int: 'an integer',
+    float: 'a number',
+    bool: 'true or false',
+    dict: 'an object',
+    list: 'a list',
+}
 
 
 def check_folder(path: Path | None) -> None:
@@ -65,5 +72,5 @@ def check_fields(where: str, node: object, fields: Mapping[str, type]) -> None:
             raise UserError(f'{where} has no {name!r}, which must be {NAMES[kind]}')
         value = node[name]
         kinds = (int, float) if kind is float else kind
-        if isinstance(value, bool) or not isinstance(value, kinds):
+        if isinstance(value, bool) != (kind is bool) or not isinstance(value, kinds):
             raise UserError(f'{where}: {name!r} must be {NAMES[kind]}, it is {value!r:.60}')

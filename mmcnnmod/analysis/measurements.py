@@ -14,7 +14,7 @@ Accuracy of your own runs::
 
     {"results": [{"config": "resnet50_in1k", "top1": 76.1}]}
 
-or a ``seeds.json`` of tools/train_seeds.py, whose mean is taken.
+or a file of tools/experiments/run.py, whose mean over the runs of each arm is taken.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
+from statistics import mean
 from typing import NamedTuple
 
 from ..errors import UserError
@@ -108,17 +109,37 @@ def read_accuracies(paths: Sequence[Path]) -> dict[str, float]:
     found: dict[str, float] = {}
     for path in paths:
         content = read_json(path, {})
-        if 'seeds' in content:
-            check_fields(str(path), content, {'config': str, 'mean': dict})
-            check_fields(f'{path}: mean', content['mean'], {'accuracy/top1': float})
-            config, top1 = Path(content['config']).stem, content['mean']['accuracy/top1']
-            content = {'results': [{'config': config, 'top1': top1}]}
-        check_fields(str(path), content, {'results': list})
-        for i, result in enumerate(content['results']):
+        if 'runs' in content:
+            results = means_of_runs(path, content)
+        elif 'seeds' in content:
+            results = [mean_of_seeds(path, content)]
+        else:
+            check_fields(str(path), content, {'results': list})
+            results = content['results']
+        for i, result in enumerate(results):
             where = f'{path}: results[{i}]'
             check_fields(where, result, {'config': str, 'top1': float})
             add_once(found, result, 'top1', where)
     return found
+
+
+def means_of_runs(path: Path, content: dict) -> list[dict]:
+    """The mean of each arm in a file of tools/experiments/run.py; a config is its own arm."""
+    check_fields(str(path), content, {'metric': str, 'runs': list})
+    if content['metric'] != 'accuracy/top1':
+        raise UserError(f'{path} has scores of {content["metric"]}, not of accuracy/top1')
+    scores: dict[str, list[float]] = {}
+    for i, run in enumerate(content['runs']):
+        check_fields(f'{path}: runs[{i}]', run, {'arm': str, 'score': float})
+        scores.setdefault(run['arm'], []).append(run['score'])
+    return [dict(config=arm, top1=mean(values)) for arm, values in scores.items()]
+
+
+def mean_of_seeds(path: Path, content: dict) -> dict:
+    """The result in a ``seeds.json`` that tools/train_seeds.py wrote up to 0.1.0."""
+    check_fields(str(path), content, {'config': str, 'mean': dict})
+    check_fields(f'{path}: mean', content['mean'], {'accuracy/top1': float})
+    return {'config': Path(content['config']).stem, 'top1': content['mean']['accuracy/top1']}
 
 
 def add_once(found: dict[str, float], result: Mapping, name: str, where: str) -> None:

@@ -21,11 +21,10 @@ from ..analysis.runtimes import EXPORTED, RUNTIMES, check_runtime
 from ..analysis.speed import speed_report
 from ..analysis.timing import BLOCK
 from ..errors import UserError
-from ..evidence.machine import machine
 from ..ops import operator_problem
 from .benchmark_setting import LAYOUTS, Benchmark, load_networks
 from .errors import one_line_errors
-from .seed_record import versions
+from .machine import machine, versions
 
 DEFAULT = ('resnet50_in1k', 'resnet50-mod_in1k', 'resnet75-mod_in1k', 'resnet86-mod_in1k')
 OPERATORS = {'cpu': 'C++', 'cuda': 'Triton'}

@@ -19,7 +19,7 @@ from ..checkpoints import atomic_write
 from ..errors import UserError
 from .count_configs import add_counting, count_all
 from .errors import one_line_errors
-from .seed_record import versions
+from .machine import versions
 
 BEGIN, END = '<!-- models: written by tools/analysis_tools/paper_tables.py -->', '<!-- /models -->'
 

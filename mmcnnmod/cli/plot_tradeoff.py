@@ -63,7 +63,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         )  # fmt: skip
     add('--results', type=Path, nargs='+', metavar='FILE',
         help='networks and accuracies of your own runs instead: {"results": [{"config": NAME, '
-        '"top1": PERCENT}, ...]}, or seeds.json of train_seeds.py')  # fmt: skip
+        '"top1": PERCENT}, ...]}, or what experiments/run.py wrote')  # fmt: skip
     add('--speed', type=Path, metavar='FILE',
         help="times from this benchmark's JSON; the paper's for a device that is not in it"
         )  # fmt: skip

@@ -5,7 +5,7 @@ from .channels_last_hook import ChannelsLastHook
 from .deploy_hook import DeployHook
 from .finite_loss_hook import FiniteLossHook
 from .reestimate_norms_hook import ReestimateNormsHook
-from .run_facts_hook import RunFactsHook
+from .runtime_stats_hook import RuntimeStatsHook
 from .safe_checkpoint_hook import SafeCheckpointHook
 from .termination_hook import TerminationHook
 
@@ -15,7 +15,7 @@ __all__ = [
     'DeployHook',
     'FiniteLossHook',
     'ReestimateNormsHook',
-    'RunFactsHook',
+    'RuntimeStatsHook',
     'SafeCheckpointHook',
     'TerminationHook',
 ]

@@ -4,7 +4,7 @@ Each is the block of its architecture with k channels, without shortcut and down
 is the shortcut, and the stride is always 1. The last activation comes before the multiplication
 with the scores, because in the paper the Conv-Block ends with that multiplication and the fused map
 is passed on "without additional adjustments" (Sections 3 and 3.2). An activation after the sum
-would have the same counts; docs/evidence.md compares the two. Inverted residuals and ConvNeXt
+would have the same counts; docs/experiments.md compares the two. Inverted residuals and ConvNeXt
 blocks have no last activation.
 
 Widths, dilations and ratios must be positive integers, otherwise a ValueError is raised.

@@ -12,7 +12,7 @@ from mmpretrain.models.backbones import (
 from mmpretrain.registry import MODELS
 
 from ..backbones import MoDConvNeXt, MoDMobileNetV2, MoDResNet, MoDVGG
-from ..datasets.resident_preprocessor import ResidentDataPreprocessor  # noqa: F401  (registers)
+from ..datasets.in_memory_preprocessor import InMemoryDataPreprocessor  # noqa: F401  (registers)
 from .model_hub import register_models
 
 

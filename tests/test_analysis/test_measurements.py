@@ -70,7 +70,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         read_speed(tmp_path / 'none.json')
 
 
-def test_accuracies_come_from_results_and_from_seeds(write):
+def test_accuracies_come_from_results_and_experiments(write):
     results = write({'results': [{'config': 'resnet50_in1k', 'top1': 76}]})
     record = {
         'config': 'configs/resnet50-mod_in1k.py',
@@ -78,7 +78,13 @@ def test_accuracies_come_from_results_and_from_seeds(write):
         'mean': {'accuracy/top1': 74.5},
     }
     seeds = write(record, 'seeds.json')
-    assert read_accuracies([results, seeds]) == {'resnet50_in1k': 76, 'resnet50-mod_in1k': 74.5}
+    runs = [dict(arm='resnet75-mod_in1k', seed=seed, score=75.0 + seed) for seed in range(3)]
+    experiment = write(dict(metric='accuracy/top1', runs=runs), 'experiment.json')
+    assert read_accuracies([results, seeds, experiment]) == {
+        'resnet50_in1k': 76,
+        'resnet50-mod_in1k': 74.5,
+        'resnet75-mod_in1k': 76,
+    }
 
 
 @pytest.mark.parametrize(
@@ -87,6 +93,8 @@ def test_accuracies_come_from_results_and_from_seeds(write):
         ({}, "has no 'results'"),
         ({'results': [{'config': 'a'}]}, r"results\[0\] has no 'top1'"),
         ({'results': [{'config': 'a', 'top1': 1}] * 2}, 'a is there twice'),
+        ({'metric': 'mIoU', 'runs': []}, 'has scores of mIoU, not of accuracy/top1'),
+        ({'metric': 'accuracy/top1', 'runs': [{'arm': 'a'}]}, r"runs\[0\] has no 'score'"),
         ({'seeds': {}, 'config': 'a.py', 'mean': {}}, "mean has no 'accuracy/top1'"),
     ],
 )

@@ -34,8 +34,8 @@ ELSEWHERE = {
     'tools/deployment/export.py': 'test_tools/test_export.py',
     'tools/deployment/quantize.py': 'test_deploy/test_quantization.py',
     'tools/deployment/test.py': 'test_tools/test_export.py',
-    'tools/evidence/report.py': 'test_tools/test_evidence.py',
-    'tools/evidence/run.py': 'test_tools/test_evidence.py',
+    'tools/experiments/report.py': 'test_tools/test_experiments/test_run.py',
+    'tools/experiments/run.py': 'test_tools/test_experiments/test_run.py',
     'tools/model_converters/dense_to_mod.py': 'test_tools/test_dense_to_mod.py',
     'tools/model_converters/publish_model.py': 'test_tools/test_publish_model.py',
     'tools/misc/crash_test.py': 'test_tools/test_interruptions.py',
@@ -43,7 +43,6 @@ ELSEWHERE = {
     '.dev_scripts/write_metafile.py': 'test_dev_scripts/test_write_metafile.py',
     'tools/test.py': 'test_tools/test_train_and_test.py',
     'tools/train.py': 'test_tools/test_train_and_test.py',
-    'tools/train_seeds.py': 'test_tools/test_train_and_test.py',
     'tools/visualize.py': 'test_tools/test_visualize.py',
 }
 # Packages in no stack, see requirements/runtimes.txt.
@@ -108,6 +107,8 @@ def check_ours(program, arguments, monkeypatch, run_python, tmp_path):
     if program in NEEDED:
         pytest.importorskip(NEEDED[program])
     args = parse(program, arguments, monkeypatch)
+    if str(getattr(args, 'plan', '')).endswith('.py'):
+        args.config = str(args.plan)
     if hasattr(args, 'config') and hasattr(args, 'launcher'):
         if PLACEHOLDER.fullmatch(args.config):
             args.config = str(DENSE)

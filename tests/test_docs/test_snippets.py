@@ -1,5 +1,6 @@
 """The Python on the pages runs as it stands there."""
 
+import importlib
 import importlib.util
 import re
 from pathlib import Path
@@ -12,7 +13,6 @@ from mmengine.registry import MODELS, DefaultScope
 from mmcnnmod.deploy.exported_file import BATCH, Export
 from mmcnnmod.deploy.formats import FORMATS
 from mmcnnmod.deploy.parts import folded, part_of
-from mmcnnmod.evidence import read_plan
 from mmcnnmod.layers import MoDBlock
 from mmcnnmod.toolboxes import MINIMUM_VERSIONS
 
@@ -132,10 +132,12 @@ def test_regnets_narrow_blocks_need_no_groups():
 
 
 @pytest.mark.parametrize('code', [code for page in PAGES for code in blocks(page, 'yaml')])
-def test_plans(code, tmp_path):
+def test_plans(code, tmp_path, monkeypatch):
     """They can be read, beside the project's own configs, and their arms are networks."""
     pytest.importorskip('mmpretrain')
-    for config in (ROOT / 'configs/evidence').glob('*.py'):
+    monkeypatch.syspath_prepend(str(ROOT / 'tools/experiments'))
+    read_plan = importlib.import_module('plan').read_plan
+    for config in (ROOT / 'configs/experiments').glob('*.py'):
         (tmp_path / config.name).write_text(f"_base_ = '{config}'\n")
     (tmp_path / 'plan.yml').write_text(code)
     for arm in read_plan(tmp_path / 'plan.yml').arms.values():

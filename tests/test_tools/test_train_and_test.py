@@ -1,7 +1,6 @@
 """Training and testing as programs: ours, the toolboxes' own, and several processes."""
 
 import importlib.util
-import json
 import re
 import socket
 import sys
@@ -111,34 +110,6 @@ def test_resume_passes_over_truncated_files(trained, data, run_python, tmp_path)
     assert f'passed over: checkpoint {tmp_path / "iter_3.pth"} is not there' in result.stdout
     assert 'resumed epoch: 0, iter: 2' in result.stdout + result.stderr
     read_checkpoint(tmp_path / 'iter_3.pth')
-
-
-def test_several_seeds(trained, data, run_python, tmp_path):
-    """Seed 3 was interrupted after its first epoch of two, seed 4 is finished."""
-    pytest.importorskip('mmpretrain')
-    config, name, _, checkpoint, metric = TASKS['mmpretrain']
-    work_dir, _ = trained('mmpretrain')
-    (tmp_path / 'seed-3').mkdir()
-    (tmp_path / 'seed-3' / checkpoint).write_bytes((work_dir / checkpoint).read_bytes())
-    finished = {'checkpoint': 'best.pth', 'metrics': {metric: 12.5}}
-    (tmp_path / 'seeds.json').write_text(json.dumps({'seeds': {'4': finished}}))
-    result = run_python(
-        ROOT / 'tools/train_seeds.py', ROOT / config, '--seeds', 3, 4, '--resume',
-        '--work-dir', tmp_path, '--data-root', data / name, '--cfg-options', *shrink('mmpretrain'),
-        'train_cfg.max_epochs=2', 'default_hooks.checkpoint.save_best=auto', cwd=tmp_path,
-    )  # fmt: skip
-    assert result.returncode == 0, tail(result)
-    assert 'resumed epoch: 1,' in result.stdout
-    assert len(losses(result)) == 2  # the second epoch's
-
-    content = json.loads((tmp_path / 'seeds.json').read_text())
-    facts = content['seeds']['3']
-    assert facts['checkpoint'].startswith('best_accuracy')
-    assert (tmp_path / 'seed-3' / facts['checkpoint']).is_file()
-    mean = (facts['metrics'][metric] + 12.5) / 2
-    assert content['mean'][metric] == mean
-    assert re.search(rf'│ mean +│ +│ +{mean:.4g} ', result.stdout)
-    assert 'seed=3' in (tmp_path / 'seed-3/seeds.py').read_text()
 
 
 def test_a_backbone_of_another_toolbox(trained, data, run_python, tmp_path):

@@ -1,14 +1,9 @@
-"""Tables and figures of what plans found: python tools/evidence/report.py [options]."""
+"""Moved to tools/experiments/report.py; this path goes with the next release."""
 
-import os
+import runpy
 import sys
+from pathlib import Path
 
-# Read when torch is loaded, see tools/train.py.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-
-if __name__ == '__main__':
-    try:
-        from mmcnnmod.cli import launch
-    except ModuleNotFoundError as problem:
-        sys.exit(f'error: {problem}; activate the environment that has it, or run "make setup"')
-    launch('evidence_report')
+print('tools/evidence/report.py is now tools/experiments/report.py', file=sys.stderr, flush=True)
+sys.path[0] = str(Path(__file__).resolve().parents[1] / 'experiments')
+runpy.run_path(f'{sys.path[0]}/report.py', run_name='__main__')

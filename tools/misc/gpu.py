@@ -9,7 +9,7 @@ there, so that a cut loses one step:
 1. environment.json; tests.txt: the tests marked `gpu`; trainings.txt: two iterations of each task.
 2. speed.json, training.json, models.json, batches.json (8 and 256), compile.json: the benchmark,
    see docs/performance.md.
-3. The runs of configs/evidence/gpu_short.yml on the CIFAR-10 in folders that --data names.
+3. The runs of configs/experiments/gpu_short.yml on the CIFAR-10 in folders that --data names.
 
 The same command after a cut goes on with step 3; tables.md in OUT has the tables.
 """
@@ -32,7 +32,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / 'tools'
-EVIDENCE = ROOT / 'configs' / 'evidence'
+EXPERIMENTS = ROOT / 'configs' / 'experiments'
 SPEED = ('speed', 'training', 'models', 'batches', 'compile')
 TESTS = ('tests.txt', 'trainings.txt')
 # Trainings of small images side by side: one alone leaves gaps on the GPU.
@@ -161,9 +161,9 @@ def benchmark(args: argparse.Namespace, name: str, configs: list[str], *options)
 
 def training(args: argparse.Namespace) -> list[Step]:
     """The plan, several runs at a time."""
-    plan, data, more = EVIDENCE / 'gpu_short.yml', args.data, []
+    plan, data, more = EXPERIMENTS / 'gpu_short.yml', args.data, []
     if args.dry_run:
-        plan, data = EVIDENCE / 'smoke.yml', args.work / 'drawn'
+        plan, data = EXPERIMENTS / 'smoke.yml', args.work / 'drawn'
         more = ['--device', 'cpu', '--seeds', 0]
         draw = [TOOLS / 'dataset_tools' / 'generate_data.py', 'imagenet', data, '--size', '64x32',
                 '--classes', 4, '--train', 64, '--val', 16]  # fmt: skip
@@ -171,7 +171,7 @@ def training(args: argparse.Namespace) -> list[Step]:
     if data is None:
         print('cifar10: left out, for --data names no folder with the images', flush=True)
         return []
-    command = [sys.executable, TOOLS / 'evidence' / 'run.py', plan, '--data-root', data,
+    command = [sys.executable, TOOLS / 'experiments' / 'run.py', plan, '--data-root', data,
                '--results', args.out / 'runs', '--work-dir', args.work / 'runs', '--time-budget',
                MINUTES_LEFT, *more]  # fmt: skip
     return [Step('cifar10', 1.0, [command] * SIDE_BY_SIDE)]
@@ -185,7 +185,7 @@ def read_images(data: Path) -> None:
     import mmcnnmod  # noqa: F401
     from mmcnnmod.cli.config import set_data_root
 
-    cfg = Config.fromfile(EVIDENCE / 'resnet_cifar10_short.py')
+    cfg = Config.fromfile(EXPERIMENTS / 'resnet_cifar10_short.py')
     set_data_root(cfg, str(data))
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         for loader in (cfg.train_dataloader, cfg.test_dataloader):
@@ -235,8 +235,7 @@ def ended(process: subprocess.Popen, seconds: float) -> int | None:
 def write_environment(args: argparse.Namespace) -> None:
     """environment.json: machine and versions."""
     sys.path.insert(0, str(ROOT))
-    from mmcnnmod.cli.seed_record import versions
-    from mmcnnmod.evidence.machine import machine
+    from mmcnnmod.cli.machine import machine, versions
 
     content = dict(
         machine=machine('cpu' if args.dry_run else 'auto'),

@@ -1,0 +1,88 @@
+"""Augmentation and normalisation of small images, a batch at a time on the device."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models.utils import ClsDataPreprocessor
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from ..deprecation import renamed_from
+from ..errors import UserError
+
+
+@MODELS.register_module()
+@renamed_from(MODELS, 'ResidentDataPreprocessor')
+class InMemoryDataPreprocessor(ClsDataPreprocessor):
+    """What ``RandomCrop(padding)``, ``RandomFlip`` and mmpretrain's preprocessor do, on the device.
+
+    For batches of :class:`InMemoryDataset`; other batches go to mmpretrain's preprocessor. In
+    training the batch is one data sample that holds all labels, which the heads' losses take like a
+    list of samples with one label each; it saves an object per image.
+
+    Args:
+        padding (int): Pixels of zeros around an image, out of which it is cropped at random in its
+            own size. Defaults to 4, as usual for CIFAR.
+        flip_prob (float): How often an image is mirrored. Defaults to 0.5.
+        **kwargs: Of ``ClsDataPreprocessor``: ``mean``, ``std``, ``to_rgb``, ``num_classes``.
+
+    Raises:
+        UserError: With ``batch_augments`` or ``to_onehot``, which need an object per image.
+    """
+
+    def __init__(self, padding: int = 4, flip_prob: float = 0.5, **kwargs) -> None:
+        super().__init__(**kwargs)
+        if self.to_onehot:
+            raise UserError(
+                'InMemoryDataPreprocessor takes neither batch_augments nor to_onehot; use the '
+                "data set's own pipeline with ClsDataPreprocessor"
+            )
+        self.padding = padding
+        self.flip_prob = flip_prob
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Bring a batch to the device, augment it in training, normalise it.
+
+        Args:
+            data (dict): 'inputs' (N, 3, H, W) uint8 and 'labels' (N,).
+            training (bool): Whether to augment. Defaults to False.
+
+        Returns:
+            dict: 'inputs', float32, and 'data_samples', one in training, else N.
+        """
+        if 'labels' not in data:
+            return super().forward(data, training)
+        images, labels = (self.cast_data(data[key]) for key in ('inputs', 'labels'))
+        if training:
+            images = random_crop_flip(images, self.padding, self.flip_prob)
+        normalised = super().forward(dict(inputs=images), training)['inputs']
+        parts = [labels] if training else labels.split(1)
+        return dict(
+            inputs=normalised, data_samples=[DataSample().set_gt_label(part) for part in parts]
+        )
+
+
+def random_crop_flip(images: Tensor, padding: int, flip_prob: float) -> Tensor:
+    """Pad with zeros, crop each image at its own random place, mirror some.
+
+    Args:
+        images (Tensor): Shape (N, C, H, W).
+        padding (int): Pixels on each side; every offset of 0 to 2 * padding is as likely.
+        flip_prob (float): How often an image is mirrored.
+
+    Returns:
+        Tensor: Of the same shape, in channels-last order.
+    """
+    n, _, height, width = images.shape
+    device = images.device
+    offsets = torch.randint(2 * padding + 1, (2, n, 1), device=device)
+    rows = offsets[0] + torch.arange(height, device=device)
+    columns = torch.arange(width, device=device).expand(n, width)
+    mirrored = torch.rand(n, 1, device=device) < flip_prob
+    columns = offsets[1] + torch.where(mirrored, columns.flip(1), columns)
+    padded = F.pad(images, (padding,) * 4)
+    # The indices on both sides of the slice put the channels last, which is how they stay.
+    samples = torch.arange(n, device=device)[:, None, None]
+    return padded[samples, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)

@@ -1,0 +1,32 @@
+"""Registered names that have changed: the old ones still work for one release."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+from mmengine.registry import Registry
+
+
+def renamed_from(registry: Registry, old: str) -> Callable[[type], type]:
+    """A class decorator that also registers the class's old name, which warns when it is used.
+
+    Args:
+        registry (Registry): Where the old name was registered.
+        old (str): The name that configs may still have.
+    """
+
+    def decorate(cls: type) -> type:
+        def build(*args, **kwargs):
+            warnings.warn(
+                f'{old} is now called {cls.__name__}; the old name goes with the next release',
+                FutureWarning,
+                stacklevel=2,
+            )
+            return cls(*args, **kwargs)
+
+        build.__name__ = old
+        registry.register_module(name=old, module=build)
+        return cls
+
+    return decorate

@@ -1,0 +1,36 @@
+"""A small plan, records of its runs, and what training leaves in a work dir."""
+
+import json
+from pathlib import Path
+
+import torch
+
+
+def make_plan(*arms, seeds=(0, 1, 2)):
+    from plan import Arm, Plan
+
+    arms = arms or (Arm('R34', Path('x.py')), Arm('MoD', Path('x.py'), baseline='R34', weight=0.5))
+    return Plan('p', 'Title', '', 'top1', (32, 32), seeds, {arm.name: arm for arm in arms})
+
+
+def make_run(arm, seed, score, seconds=10.0, **more):
+    return dict(
+        arm=arm, seed=seed, score=score, curve=[[1, score - 9], [2, score]], train_seconds=8.0,
+        peak_memory_mb=100, seconds=seconds, machine='m', versions=dict(torch='2'),
+        config_hash='h', date='2026-11-21', **more,
+    )  # fmt: skip
+
+
+def log(folder, *lines, start='start'):
+    """Add lines to the scalars of a work dir, as mmengine does."""
+    path = folder / start / 'vis_data' / 'scalars.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('a') as file:
+        file.writelines(f'{json.dumps(line)}\n' for line in lines)
+
+
+def save_checkpoint(path, best='best_1.pth'):
+    """As much of a checkpoint as is read; mmengine keeps a record of the best one in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hub = {'runtime_info': {'best_ckpt': str(path.with_name(best))}}
+    torch.save({'state_dict': {'x': torch.zeros(1)}, 'meta': {}, 'message_hub': hub}, path)

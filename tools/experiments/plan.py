@@ -1,0 +1,280 @@
+"""What to train: a YAML file with arms and seeds, a choice from other plans, or one config.
+
+A plan::
+
+    title: CIFAR-10, shortened schedule
+    about: What is compared, in a sentence or two.
+    config: resnet_cifar10_short.py     # beside the plan; an arm may have another one
+    metric: accuracy/top1               # the score, as the toolbox's evaluation calls it
+    scale: 1                            # factor for the report: 100 turns shares into percent
+    image_size: [32, 32]                # height and width at which MACs are counted
+    seeds: [0, 1, 2]
+    test: false                         # true: the score is that of a test after the training
+    overrides: {train_cfg.max_epochs: 30}    # settings of all arms, as for --cfg-options
+    arms:                               # the most informative first
+      R34: {overrides: {model.backbone.depth: 34}}
+      R34-MoD:
+        baseline: R34                   # what the report compares it with
+        weight: 1.2                     # how long it takes, relative to the others
+        overrides: {model.backbone.type: ResNetMoD_CIFAR, model.backbone.depth: 34}
+
+Only ``title``, ``config``, ``metric``, ``seeds`` and ``arms`` are required. An arm with
+``needs: OTHER`` starts after the run of the arm OTHER with the same seed; ``{checkpoint}`` in its
+overrides becomes the last checkpoint of that run. ``arms: OTHER.yml`` takes the arms of another
+plan. With ``test: true`` the best checkpoint on validation is tested, or the last one if the config
+keeps no best (appendix D of the paper); otherwise the score is that of the last evaluation.
+
+A choice from other plans, in the order in which to run::
+
+    title: What is most worth knowing
+    include:
+      - {plan: cifar10_short.yml, arms: [R34, R34-MoD]}
+      - {plan: cifar10_short.yml}       # the rest of it
+
+A config, ``CONFIG.py``, is a plan with one arm that is tested.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+from mmengine.config import Config
+
+from mmcnnmod.analysis.files import check_fields
+from mmcnnmod.cli.config import read_config
+from mmcnnmod.config_types import type_name
+from mmcnnmod.errors import UserError
+
+REQUIRED = {'title': str, 'metric': str, 'seeds': list, 'arms': dict}
+OPTIONS = {'about': str, 'image_size': list, 'test': bool, 'scale': float}
+# Of a plan, for all arms, or of an arm.
+COMMON = {'config': str, 'overrides': dict}
+ARM_OPTIONS = {**COMMON, 'baseline': str, 'needs': str, 'weight': float}
+CHECKPOINT = '{checkpoint}'
+SEEDS = (0, 1, 2, 3, 4)  # of a config, as in Table 9 of the paper
+# The score of a config, by its evaluator.
+METRICS = {
+    'Accuracy': 'accuracy/top1', 'IoUMetric': 'mIoU', 'VOCMetric': 'pascal_voc/mAP',
+    'CocoMetric': 'coco/bbox_mAP',
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One of the things that are compared, see the head of this module.
+
+    ``overrides`` includes those of the plan.
+    """
+
+    name: str
+    config: Path
+    overrides: dict = field(default_factory=dict)
+    baseline: str | None = None
+    needs: str | None = None
+    weight: float = 1.0
+
+    @property
+    def folder(self) -> str:
+        """Its name as a part of paths."""
+        return re.sub(r'[^\w.]+', '-', self.name)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan that is no choice from others, see the head of this module.
+
+    ``name`` is the file's name without its ending; results and work dirs have this name.
+    """
+
+    name: str
+    title: str
+    about: str
+    metric: str
+    image_size: tuple[int, int] | None
+    seeds: tuple[int, ...]
+    arms: dict[str, Arm]
+    scale: float = 1.0
+    test: bool = False
+
+    @property
+    def score(self) -> str:
+        """What the report calls the score."""
+        return self.metric if self.scale == 1 else f'{self.metric} x {self.scale:g}'
+
+    @property
+    def runs(self) -> list[Run]:
+        """All arms with the first seed, then with the second, ..."""
+        return [Run(self, arm, seed) for seed in self.seeds for arm in self.arms.values()]
+
+
+class Run(NamedTuple):
+    """An arm of a plan with one seed."""
+
+    plan: Plan
+    arm: Arm
+    seed: int
+
+    @property
+    def source(self) -> Run | None:
+        """The run whose checkpoint it starts from, if it needs one."""
+        needs = self.arm.needs
+        return None if needs is None else self._replace(arm=self.plan.arms[needs])
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether another arm starts from its checkpoint."""
+        return any(arm.needs == self.arm.name for arm in self.plan.arms.values())
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Names of plan and arm, and the seed."""
+        return self.plan.name, self.arm.name, self.seed
+
+    def __str__(self) -> str:
+        return f'{self.plan.name}, {self.arm.name}, seed {self.seed}'
+
+
+def read_runs(path: Path) -> list[Run]:
+    """The runs of a plan, or of a choice from others, in their order and each of them once."""
+    content = read_yaml(path)
+    if 'include' not in content:
+        return read_plan(path).runs
+    check(str(path), content, {'title': str, 'include': list}, {'about': str})
+    found: dict[tuple, Run] = {}
+    for i, entry in enumerate(content['include']):
+        where = f'{path}: include[{i}]'
+        check(where, entry, {'plan': str}, {'arms': list, 'seeds': list})
+        runs = read_plan(path.parent / entry['plan']).runs
+        for run in choose(runs, entry.get('arms'), entry.get('seeds'), where):
+            found.setdefault(run.key, run)
+    return list(found.values())
+
+
+def choose(
+    runs: Sequence[Run], arms: list[str] | None, seeds: list[int] | None, where: str
+) -> list[Run]:
+    """The runs of these arms and seeds, None for all; an error begins with ``where``."""
+    for kind, wanted, known in (
+        ('arm', arms, dict.fromkeys(run.arm.name for run in runs)),
+        ('seed', seeds, dict.fromkeys(run.seed for run in runs)),
+    ):
+        for name in wanted or ():
+            if name not in known:
+                choices = ', '.join(map(str, known))
+                raise UserError(f'{where} has no {kind} {name!r}; choose from {choices}')
+    left = [
+        run
+        for run in runs
+        if (not arms or run.arm.name in arms) and (not seeds or run.seed in seeds)
+    ]
+    if not left:
+        raise UserError(f'{where}: no run is left by the choice of arms and seeds')
+    return left
+
+
+def plan_of_config(
+    path: Path, seeds: Sequence[int] | None = None, metric: str | None = None
+) -> Plan:
+    """A plan with one arm, a config that is trained with each seed and then tested.
+
+    By default the seeds are 0 to 4, and the score is what ``save_best`` names, else what belongs to
+    the config's evaluator.
+    """
+    cfg, seeds = read_config(str(path)), tuple(dict.fromkeys(seeds or SEEDS))
+    check_seeds('--seeds', seeds)
+    metric, arm = metric or metric_of(cfg, path), Arm(path.stem, path)
+    return Plan(arm.name, arm.name, '', metric, None, seeds, {arm.name: arm}, test=True)
+
+
+def metric_of(cfg: Config, path: Path) -> str:
+    """The score by which a config's networks are compared."""
+    best = (cfg.get('default_hooks', {}).get('checkpoint') or {}).get('save_best')
+    best = best[0] if isinstance(best, (list, tuple)) and best else best
+    if best and best != 'auto':
+        return best
+    evaluators = cfg.get('test_evaluator') or cfg.get('val_evaluator') or []
+    for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
+        if type_name(evaluator) in METRICS:
+            return METRICS[type_name(evaluator)]
+    raise UserError(f'config {path}: say with --metric which number of its evaluation is the score')
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan that is no choice from others, or make one of a config."""
+    if path.suffix == '.py':
+        return plan_of_config(path)
+    content = read_yaml(path)
+    if isinstance(content.get('arms'), str):
+        content['arms'] = read_yaml(path.parent / content['arms']).get('arms')
+    check(str(path), content, REQUIRED, {**OPTIONS, **COMMON})
+    check_seeds(f'{path}: seeds', content['seeds'])
+    size = content.get('image_size')
+    if size and (len(size) != 2 or not all(type(side) is int and side > 0 for side in size)):
+        raise UserError(f'{path}: image_size must be height and width, it is {size!r:.60}')
+    if not content['arms']:
+        raise UserError(f'{path}: it has no arms')
+    arms: dict[str, Arm] = {}
+    for name, options in content['arms'].items():
+        arm = read_arm(path, str(name), options or {}, content, arms)
+        if arm.folder in {other.folder for other in arms.values()}:
+            raise UserError(f'{path}: the names of two arms are too alike: {arm.name}')
+        arms[arm.name] = arm
+    return Plan(
+        path.stem, content['title'], content.get('about', '').strip(), content['metric'],
+        tuple(size) if size else None, tuple(content['seeds']), arms,
+        scale=float(content.get('scale', 1)), test=content.get('test', False),
+    )  # fmt: skip
+
+
+def read_arm(path: Path, name: str, options: dict, content: dict, before: dict[str, Arm]) -> Arm:
+    """One arm; the arms that it names must stand before it."""
+    where = f'{path}: arm {name!r}'
+    check(where, options, {}, ARM_OPTIONS)
+    for key in ('baseline', 'needs'):
+        if key in options and options[key] not in before:
+            raise UserError(f'{where}: {key} {options[key]!r} is no arm that stands before it')
+    merged = {**content, **options}
+    if 'config' not in merged:
+        raise UserError(f'{where} has no config, nor has the plan')
+    config = path.parent / merged['config']
+    if not config.is_file():
+        raise UserError(f'{where}: config {config} is not there')
+    overrides = {**content.get('overrides', {}), **options.get('overrides', {})}
+    weight = float(options.get('weight', 1))
+    return Arm(name, config, overrides, options.get('baseline'), options.get('needs'), weight)
+
+
+def check(where: str, node: object, required: Mapping, options: Mapping) -> None:
+    """Fail unless all values are of their kinds, nothing is missing, and nothing is misspelt."""
+    check_fields(where, node, required)
+    check_fields(where, node, {name: options[name] for name in options if name in node})
+    known = {**required, **options}
+    for key in node:
+        if key not in known:
+            raise UserError(f'{where}: unknown key {key!r}; choose from {", ".join(known)}')
+    for key in ('weight', 'scale'):
+        if node.get(key, 1) <= 0:
+            raise UserError(f'{where}: {key} must be above 0')
+
+
+def check_seeds(where: str, seeds: Sequence) -> None:
+    """Fail unless there are seeds, each of them a number that torch takes."""
+    if not seeds or not all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds):
+        raise UserError(f'{where} must be numbers from 0 to 2**32 - 1, got {list(seeds)!r:.60}')
+
+
+def read_yaml(path: Path) -> dict:
+    """A YAML file that holds a mapping."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except OSError as problem:
+        raise UserError(f'plan {path} cannot be read: {problem.strerror or problem}') from problem
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise UserError(f'plan {path} is no YAML: {" ".join(str(problem).split())}') from problem
+    check_fields(str(path), content, {})
+    return content

@@ -1,0 +1,108 @@
+"""The configs that the runs of a plan train."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from argparse import Namespace
+from inspect import signature
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+from plan import CHECKPOINT, Run
+
+from mmcnnmod.checkpoints import atomic_write
+from mmcnnmod.cli import train
+from mmcnnmod.cli.arguments import train_parser
+from mmcnnmod.cli.config import LOADERS, load_config, map_tree, require_keys
+from mmcnnmod.cli.programs import RunFailed
+from mmcnnmod.cli.resuming import checkpoints
+from mmcnnmod.errors import UserError
+
+# Names that have changed since the first results. The hash is that of the old names, so that these
+# results still belong to their plans.
+HASHED_AS = {
+    'InMemoryDataset': 'ResidentDataset',
+    'InMemoryDataPreprocessor': 'ResidentDataPreprocessor',
+    'RuntimeStatsHook': 'RunFactsHook',
+    'runtime_stats': 'run_facts',
+    'work_dirs/experiments/images': 'work_dirs/evidence/images',
+    'data/experiments-smoke/': 'data/evidence-smoke/',
+}
+
+
+def config_of(run: Run, options: Namespace | None = None) -> Config:
+    """The config of a run's arm, but for seed, needed checkpoint and --data-root.
+
+    Of the program's options, those of tools/train.py are applied. Errors name plan and arm.
+    """
+    options = vars(options or train_parser().parse_args(['']))
+    gpus, tta = options.get('gpus'), options.get('tta', False)
+    overrides = {**run.arm.overrides, **(options['cfg_options'] or {})}
+    launcher = 'pytorch' if gpus else 'none'
+    chosen = dict(config=str(run.arm.config), cfg_options=overrides, launcher=launcher)
+    args = Namespace(**{**options, **chosen, 'data_root': None, 'resume': None})
+    try:
+        cfg = load_config(args)
+        require_keys(cfg, args.config, 'training', *train.NEEDED)
+        if args.amp or args.auto_scale_lr or args.no_validate or args.pretrained:
+            train.apply_options(cfg, args)
+        # A misspelt override would change nothing, and nobody would notice.
+        before = Config.fromfile(run.arm.config)
+        for name in run.arm.overrides:
+            if name.split('.')[0] not in {*before, *signature(Runner).parameters}:
+                raise UserError(
+                    f'the override {name} has no place in the config, which has '
+                    f'{", ".join(sorted(before))}'
+                )
+    except UserError as problem:
+        raise UserError(f'plan {run.plan.name}, arm {run.arm.name}: {problem}') from None
+    cfg.setdefault('default_hooks', {})['runtime_stats'] = dict(type='RuntimeStatsHook')
+    if run.plan.test:
+        # Not settings of a training, but results with different ones do not compare.
+        cfg.tested_with = dict(gpus=gpus, tta=tta)
+    cfg.pop('work_dir')
+    return cfg
+
+
+def hash_of(cfg: Config) -> str:
+    """A short fingerprint of a config's settings, the same on every machine."""
+    settings = copy.deepcopy(cfg.to_dict())
+    for name in LOADERS:
+        if settings.get(name):
+            settings[name].pop('pin_memory', None)  # depends on whether there is a GPU
+    text = json.dumps(settings, sort_keys=True, default=str)
+    for name, old in HASHED_AS.items():
+        text = text.replace(f'"{name}"', f'"{old}"')
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def freeze(cfg: Config, run: Run, source: Path | None, folder: Path) -> Path:
+    """Write the config that a run trains beside its work dir, into which mmengine writes its own.
+
+    ``source`` is the work dir of the run whose checkpoint it needs. Checkpoints of other settings
+    in ``folder``, and a source without any, are a failure.
+    """
+    cfg = copy.deepcopy(cfg)
+    cfg.merge_from_dict({'randomness.seed': run.seed})
+    if source is not None:
+        found = checkpoints(source)
+        if not found:
+            raise RunFailed(
+                f'{source} has no checkpoint any more; take the run out of the results, so that '
+                'it is trained again'
+            )
+        path = str(found[0])
+
+        def fill_in(node):
+            return node.replace(CHECKPOINT, path) if isinstance(node, str) else node
+
+        cfg = Config(map_tree(cfg._cfg_dict, fill_in))
+    text, frozen = cfg.pretty_text, folder.with_name(f'{folder.name}.py')
+    if checkpoints(folder) and frozen.exists() and frozen.read_text() != text:
+        raise RunFailed(f'{folder} is half-trained with other settings; choose another --work-dir')
+    with atomic_write(frozen) as partial:
+        partial.write_text(text)
+    return frozen

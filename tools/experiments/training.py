@@ -1,0 +1,166 @@
+"""One run of a plan: trained in a process of its own, resumed if it was interrupted, and tested."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from numbers import Real
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryFile
+from time import monotonic
+
+import torch
+from mmengine.config import Config
+from plan import Run
+from results import Busy, locked
+from rich.console import Console
+from settings import freeze
+from work_dir import choose_checkpoint, evaluated, is_trained, last_step, read_work_dir
+
+from mmcnnmod.analysis.counting import count_alike
+from mmcnnmod.cli.errors import building_from
+from mmcnnmod.cli.machine import machine, versions
+from mmcnnmod.cli.programs import RunFailed, run_program
+from mmcnnmod.cli.resuming import checkpoints, newest_readable
+from mmcnnmod.errors import UserError
+
+ETA = re.compile(r'\(train\).* eta: ((?:\d+ days?, )?\d+:\d\d:\d\d)')
+
+
+def train_run(
+    run: Run, cfg: Config, folder: Path, source: Path | None, title: str, args: Namespace,
+    deadline: float | None,
+) -> dict:  # fmt: skip
+    """Do what is missing of a run: its training, and its test if the plan has one.
+
+    Args:
+        run (Run): What to train.
+        cfg (Config): The config of its arm.
+        folder (Path): Its work dir.
+        source (Path, optional): That of the run whose checkpoint it needs.
+        title (str): Shown while it runs.
+        args (Namespace): The program's options.
+        deadline (float, optional): When to end it, on the clock ``time.monotonic``.
+
+    Returns:
+        dict: The record for :class:`results.Results`, but for the hash of the settings.
+
+    Raises:
+        RunFailed, OutOfTime, Busy: If it failed, was ended, or another process trains it.
+    """
+    began = monotonic()
+    options = ['--device', args.device, *['--debug'] * args.debug]
+    options += ['--trust-checkpoint'] * args.trust_checkpoint
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder) as lock, watched_gpu(args.device) as busy:
+
+            def start(program: str, *words) -> None:
+                left = None if deadline is None else max(0.0, deadline - monotonic())
+                with logged(f'{title}: {program}', folder / f'{program}.log') as show:
+                    run_program(program, args.gpus, *words, *options, show=show, seconds=left,
+                                keep_open=[lock])  # fmt: skip
+
+            config = freeze(cfg, run, source, folder)
+            newest = newest_readable(evaluated(folder, run.plan, cfg))
+            if not is_trained(folder, newest, cfg):
+                resume = ['--resume', newest] if newest else []
+                start('train', config, '--work-dir', folder, *resume)
+            found = read_work_dir(folder, run.plan, last_step(cfg))
+            if run.plan.test:
+                checkpoint, out = choose_checkpoint(folder, cfg), folder / 'test' / 'metrics.json'
+                out.unlink(missing_ok=True)
+                start('test', config, folder / checkpoint, '--work-dir', out.parent, '--out', out,
+                      '--out-item', 'metrics', *['--tta'] * args.tta)  # fmt: skip
+                found |= {'checkpoint': checkpoint, **scores_of(out, run.plan.metric)}
+    except Busy:
+        raise
+    except (UserError, OSError) as problem:
+        raise RunFailed(str(problem)) from problem
+    if not run.plan.test:
+        for old in checkpoints(folder)[1:]:
+            old.unlink()
+    seconds = None if newest else round(monotonic() - began, 1)
+    return dict(
+        arm=run.arm.name, seed=run.seed, **found, seconds=seconds, **busy,
+        machine=machine(args.device), versions=versions(), date=date.today().isoformat(),
+    )  # fmt: skip
+
+
+def scores_of(path: Path, metric: str) -> dict:
+    """The score and all numbers of a test, from the file that it wrote."""
+    metrics = json.loads(path.read_text())
+    metrics = {name: value for name, value in metrics.items() if isinstance(value, Real)}
+    if metric not in metrics:
+        names = ', '.join(metrics) or 'no numbers'
+        raise RunFailed(f'the test gives no {metric}, but {names}; say with --metric which')
+    return dict(score=metrics[metric], metrics=metrics)
+
+
+@contextmanager
+def logged(title: str, path: Path) -> Iterator[Callable[[str], None]]:
+    """Gives a function for the lines of a program; it logs them, and shows the time left."""
+    console = Console(highlight=False)
+    console.print(title, soft_wrap=True)
+    with path.open('a') as log, console.status('starts') as status:
+
+        def show(line: str) -> None:
+            log.write(line)
+            log.flush()
+            if match := ETA.search(line):
+                status.update(f'{match[1]} left')
+
+        yield show
+
+
+def cost_of(run: Run, cfg: Config) -> dict:
+    """Parameters and MACs of a run's network; a network that cannot be built is a failed run."""
+    try:
+        with building_from(f'config {run.arm.config}'):
+            count = count_alike(cfg, run.plan.image_size)
+    except UserError as problem:
+        raise RunFailed(str(problem)) from problem
+    return dict(params=count.params, macs=count.macs)
+
+
+@contextmanager
+def watched_gpu(device: str) -> Iterator[dict]:
+    """Ask the driver every second how busy the first GPU is, while something runs on it.
+
+    The driver calls it busy while any kernel runs, however few of its processors that takes. The
+    dict gets 'gpu_busy_percent' in the end; it stays empty without a GPU or ``nvidia-smi``.
+    """
+    found: dict = {}
+    program = shutil.which('nvidia-smi')
+    if device == 'cpu' or program is None or not torch.cuda.is_available():
+        yield found
+        return
+    first = (os.environ.get('CUDA_VISIBLE_DEVICES') or '0').split(',')[0]
+    query = ['--query-gpu=utilization.gpu', '--format=csv,noheader,nounits', '-l', '1', '-i', first]
+    with TemporaryFile('w+') as output:
+        watcher = subprocess.Popen([program, *query], stdout=output, stderr=subprocess.DEVNULL)
+        try:
+            yield found
+        finally:
+            watcher.terminate()
+            watcher.wait()
+        output.seek(0)
+        busy = busy_percent(output.read())
+        if busy is not None:
+            found['gpu_busy_percent'] = busy
+
+
+def busy_percent(output: str) -> float | None:
+    """The median of the lines, each a percentage of the first GPU, without idle ones before."""
+    values = [int(line) for line in output.split() if line.isdigit()]
+    while values and values[0] == 0:
+        values.pop(0)
+    return median(values) if values else None

@@ -1,0 +1,118 @@
+"""What a training leaves in its work dir: checkpoints, the learning curve, and runtime stats."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.config import Config
+from plan import Plan
+
+from mmcnnmod.analysis.files import read_json
+from mmcnnmod.checkpoints import read_checkpoint
+from mmcnnmod.cli.programs import RunFailed
+from mmcnnmod.cli.resuming import checkpoints, step_of
+from mmcnnmod.engine.runtime_stats_hook import SECONDS, STATS_FILE
+from mmcnnmod.errors import UserError
+
+
+def last_step(cfg: Config) -> int | None:
+    """The epoch or iteration after which training ends."""
+    return cfg.train_cfg.get('max_epochs') or cfg.train_cfg.get('max_iters')
+
+
+def is_trained(folder: Path, newest: Path | None, cfg: Config) -> bool:
+    """Whether a training came to its end; ``newest`` is its newest whole checkpoint."""
+    ended = newest is not None and step_of(newest) == last_step(cfg)
+    return ended and (folder / STATS_FILE).exists()
+
+
+def evaluated(folder: Path, plan: Plan, cfg: Config) -> list[Path]:
+    """The checkpoints to resume from, newest first: those whose learning curve is complete.
+
+    A checkpoint is written before the evaluation that is due after the same step. mmengine would
+    not make up for that evaluation if it resumed from there.
+    """
+    scores, interval = curve_of(folder, plan.metric), cfg.train_cfg.get('val_interval', 1)
+    # A config that is tested may do without evaluations, or log them elsewhere.
+    if plan.test and (not scores or 'dynamic_intervals' in cfg.train_cfg):
+        return checkpoints(folder)
+    return [
+        path
+        for path in checkpoints(folder)
+        if (step := step_of(path)) in scores
+        or step < cfg.train_cfg.get('val_begin', 1)
+        or (step % interval and step != last_step(cfg))
+    ]
+
+
+def choose_checkpoint(folder: Path, cfg: Config) -> str:
+    """The name of the checkpoint to test: the best on validation if one is kept, else the last."""
+    if not checkpoints(folder):
+        raise RunFailed(f'left no checkpoint in {folder}')
+    last = checkpoints(folder)[0]
+    save_best = (cfg.get('default_hooks', {}).get('checkpoint') or {}).get('save_best')
+    if not save_best or cfg.get('val_cfg') is None:
+        return last.name
+    # mmengine keeps a record of the best by each of several metrics; the first one counts.
+    several = isinstance(save_best, (list, tuple)) and len(save_best) > 1
+    key = f'best_ckpt_{save_best[0]}' if several else 'best_ckpt'
+    best = read_checkpoint(last)['message_hub']['runtime_info'].get(key)
+    if best is None:
+        raise RunFailed(f'has no best checkpoint: {last} was never evaluated; see val_interval')
+    return Path(best).name
+
+
+def read_work_dir(folder: Path, plan: Plan, last: int | None = None) -> dict:
+    """What to record of a finished training, whose last evaluation should be after step ``last``.
+
+    Returns:
+        dict: 'curve', pairs of step (epoch or iteration) and score; 'score', the last of them,
+        unless the plan has a test; 'data_share', the part of the time that training waited for
+        data, None if no step was logged; and the stats of
+        :class:`mmcnnmod.engine.RuntimeStatsHook`.
+    """
+    scores = curve_of(folder, plan.metric)
+    curve = [[step, round(scores[step], 4)] for step in sorted(scores)]
+    if not plan.test and not curve:
+        raise UserError(f'{folder} was never evaluated; see val_interval')
+    if not plan.test and last is not None and curve[-1][0] != last:
+        raise UserError(
+            f'{folder} was evaluated at step {curve[-1][0]} last, not at the end, {last}; remove '
+            'the folder and train again'
+        )
+    losses = [line for line in scalars(folder) if 'loss' in line]
+    if losses and not math.isfinite(losses[-1]['loss']):
+        raise UserError(f'{folder}: the loss ended as {losses[-1]["loss"]}; is the rate too high?')
+    times = [line for line in losses if line.get('time')]
+    seconds = sum(line['time'] for line in times)
+    waiting = round(sum(line['data_time'] for line in times) / seconds, 4) if seconds else None
+    stats = read_json(folder / STATS_FILE, {SECONDS: float, 'peak_memory_mb': float})
+    score = {} if plan.test else {'score': curve[-1][1]}
+    return {**score, 'curve': curve, 'data_share': waiting, **stats}
+
+
+def curve_of(folder: Path, metric: str) -> dict[int, float]:
+    """The scores that a training has logged so far, by epoch or iteration."""
+    evaluations = [line for line in scalars(folder) if 'loss' not in line and 'step' in line]
+    # After a resumption steps are repeated; the later ones count.
+    scores = {line['step']: line[metric] for line in evaluations if metric in line}
+    if evaluations and not scores:
+        names = ', '.join(sorted(set(evaluations[0]) - {'step', 'time', 'data_time'}))
+        raise UserError(
+            f'{folder} has no score {metric}, but {names}; correct the metric of the plan, or '
+            '--metric'
+        )
+    return scores
+
+
+def scalars(folder: Path) -> Iterator[dict]:
+    """The lines that mmengine logged, over all starts; the last may be cut off."""
+    for path in sorted(folder.glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue
