@@ -99,8 +99,7 @@ class Experiments:
         self.runs = runs_from(args)
         plans = {run.plan.name: run.plan for run in self.runs}
         self.results = {name: Results(args.results, plan) for name, plan in plans.items()}
-        budget = args.time_budget
-        self.deadline = None if budget is None else monotonic() + 60 * budget
+        self.deadline = monotonic() + 60 * args.time_budget if args.time_budget else None
         self.configs: dict[tuple[str, str], tuple[Config, str]] = {}
 
     def known(self, run: Run) -> dict | None:
@@ -133,7 +132,8 @@ class Experiments:
             return whole
         cfg, _ = self.settings(run)
         done = evaluated(self.folder(run), run.plan, cfg)
-        return whole * (1 - step_of(done[0]) / last_step(cfg)) if done else whole
+        # SIGTERM leaves a checkpoint that counts iterations, also where training counts epochs.
+        return whole * max(0, 1 - step_of(done[0]) / last_step(cfg)) if done else whole
 
     def time_left(self, runs: list[Run]) -> str:
         """An estimate for the runs to come."""
@@ -283,7 +283,7 @@ def show_results(results: Results) -> None:
         metric = results.plan.metric
         names = {metric: None}
         names |= dict.fromkeys(name for run in results.runs for name in run.get('metrics', {}))
-        table = Table('', 'runs', *names, caption='mean ± standard deviation of the sample (n - 1)')
+        table = Table('', 'runs', *names, caption='mean ± deviation (n - 1)')
         for arm in results.plan.arms:
             if runs := results.of(arm):
                 rows = [{**run.get('metrics', {}), metric: run['score']} for run in runs]

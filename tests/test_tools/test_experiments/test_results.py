@@ -39,6 +39,9 @@ def test_damaged_results_are_named(tmp_path, change, words):
     (tmp_path / 'p.json').write_text(json.dumps(content))
     with pytest.raises(UserError, match=words):
         Results(tmp_path, make_plan())
+    (tmp_path / 'p.json').write_text('{"runs": ')
+    with pytest.raises(UserError, match=r'p\.json is no JSON'):
+        Results(tmp_path, make_plan())
 
 
 def test_a_run_takes_as_long_as_earlier_ones_or_as_the_weights_say(tmp_path):

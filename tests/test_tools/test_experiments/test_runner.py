@@ -106,6 +106,22 @@ def test_an_interrupted_run_resumes_from_its_newest_whole_checkpoint(programs, r
     assert [r['seconds'] for r in records() if r['arm'] == 'MoD'] == [None, 60]
 
 
+def test_a_checkpoint_of_sigterm_gives_no_negative_time(programs, run):
+    """It counts iterations, also in a training by epochs."""
+
+    def interrupt(folder):
+        first_epoch(folder)
+        save_checkpoint(folder / 'iter_21.pth')
+        raise SystemExit(143)
+
+    options = ['--arms', 'dense', '--cfg-options', 'train_cfg.val_interval=2']
+    programs.disturb['dense-1'] = interrupt
+    assert run(*options)[0] == 143
+    _, out, _ = run(*options)
+    assert 'plan, dense, seed 1 (1 of 1, about 0:00:00 left)' in out
+    assert resumed_from(programs.words[-1]).endswith('iter_21.pth')
+
+
 def test_a_checkpoint_whose_evaluation_is_missing_is_not_resumed(programs, run):
     """mmengine writes it before the evaluation, and would not make up for that."""
 
