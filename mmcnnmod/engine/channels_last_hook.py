@@ -28,14 +28,7 @@ class ChannelsLastHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Convert the model after its weights have been loaded."""
-        self.apply(runner.model)
-
-    def before_test(self, runner: Runner) -> None:
-        """Convert the model after its weights have been loaded."""
-        self.apply(runner.model)
-
-    def apply(self, model: nn.Module) -> None:
-        """Convert a model's weights and its backbone's inputs."""
+        model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         if not hasattr(model, 'backbone'):
@@ -46,6 +39,8 @@ class ChannelsLastHook(Hook):
         model.to(memory_format=torch.channels_last)
         if order_inputs not in model.backbone._forward_pre_hooks.values():
             model.backbone.register_forward_pre_hook(order_inputs)
+
+    before_test = before_train
 
 
 def order_inputs(backbone: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
