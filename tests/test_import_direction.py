@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'mmcnnmod'
 TOOLBOXES = {'mmpretrain', 'mmseg', 'mmdet', 'mmpose', 'mmrotate'}
-# From the top down; a package may import from every later line, and from no package of its own line.
+# From the top down; a package may import from every later line, not from its own.
 LEVELS = [
     line.split()
     for line in re.search(

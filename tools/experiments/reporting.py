@@ -104,7 +104,7 @@ def report(
         claim (str): What the results mean, in Markdown. Defaults to nothing.
     """
     lines = [INTRODUCTION.format(source=source), '', *([claim, ''] if claim else [])]
-    planned, root = [], config_folder().parent
+    planned, root = [], config_folder().resolve().parent
     for results, path in zip(all_results, paths, strict=True):
         plan, arms = results.plan, summaries(results).values()
         done, total = sum(len(arm.runs) for arm in arms), sum(arm.planned for arm in arms)
