@@ -111,7 +111,8 @@ def report(
         if done:
             lines += [f'- [{plan.title}](#{anchor(plan.title)}): {done} of {total} runs']
         else:
-            where = path.relative_to(root) if path.is_relative_to(root) else path
+            whole = path.resolve()
+            where = whole.relative_to(root) if whole.is_relative_to(root) else path
             planned += [f'- {plan.title}: `python tools/experiments/run.py {where}`']
     if planned:
         lines += ['', 'Planned and not run yet:', '', *planned]
