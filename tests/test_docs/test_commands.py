@@ -17,7 +17,7 @@ import pytest
 
 from mmcnnmod.cli.config import load_config
 
-from ..test_tools.conftest import tail
+from ..utils.tasks import tail
 from .pages import PAGES, ROOT, alternatives, commands
 
 # The programs that really run here, on their commands from the pages, with options that make it

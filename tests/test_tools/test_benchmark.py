@@ -12,7 +12,7 @@ from mmcnnmod.analysis.timing import interleaved
 from mmcnnmod.cli import benchmark, benchmark_setting
 from mmcnnmod.ops import operator_problem
 
-from .conftest import ROOT
+from ..utils.tasks import ROOT
 
 TOOL = ROOT / 'tools/analysis_tools/benchmark.py'
 SMALL = ['resnet18_in1k', 'resnet18-mod_in1k', '--size', '32', '32', '--rounds', '2']

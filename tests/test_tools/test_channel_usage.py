@@ -16,7 +16,7 @@ from mmcnnmod.analysis import mod_blocks
 from mmcnnmod.cli import channel_usage as tool
 from mmcnnmod.cli.config import revert_sync_bn
 
-from .conftest import ROOT, TASKS, shrink, tail
+from ..utils.tasks import ROOT, TASKS, shrink, tail
 
 FOLDERS = ROOT / 'configs/resnet18-mod_cifar10-folder.py'
 DARK, BRIGHT = [3, 8, 13, 21], [2, 8, 34, 55]  # what a rigged block of 256 channels selects

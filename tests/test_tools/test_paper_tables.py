@@ -13,7 +13,7 @@ from mmcnnmod.analysis.counting import read_counts
 from mmcnnmod.analysis.paper import PRINTED_NUMBERS, load_tables
 from mmcnnmod.cli import paper_tables, plot_tradeoff
 
-from .conftest import ROOT, tail
+from ..utils.tasks import ROOT, tail
 
 TOOL = ROOT / 'tools/analysis_tools/paper_tables.py'
 PLOT = ROOT / 'tools/analysis_tools/plot_tradeoff.py'
