@@ -51,7 +51,7 @@ def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False)
     """
     path = str(path)
     if '://' not in path and not Path(path).expanduser().is_file():
-        raise UserError(f'checkpoint {path} is not there')
+        raise UserError(f'checkpoint {path} does not exist')
     try:
         with safe_loading(trusted or is_trusting()):
             content = CheckpointLoader.load_checkpoint(path, map_location, logger='silent')

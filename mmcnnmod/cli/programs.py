@@ -1,4 +1,4 @@
-"""tools/train.py and tools/test.py in processes of their own, for programs that start several."""
+"""Run tools/train.py and tools/test.py in separate processes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import time
 from collections.abc import Callable, Sequence
 from threading import Timer
 
-# Seconds that a program has to end by itself.
+# The seconds that a program has to end by itself.
 GRACE = 20.0
 
 
 class RunFailed(Exception):
-    """Training or testing failed; other runs go on."""
+    """Training or testing failed; other runs continue."""
 
 
 class OutOfTime(Exception):
-    """A program was ended because its time was over."""
+    """A program was stopped because its time was over."""
 
 
 def end_child_when_terminated() -> None:
-    """From now on SIGTERM ends this program as an interrupt does, with the program it started."""
+    """Let SIGTERM end this program and the one that it started, like an interrupt."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def print_line(line: str) -> None:
-    """Show a line of a program's output at once."""
+    """Print a line of a program's output without buffering."""
     print(line, end='', flush=True)
 
 
@@ -40,19 +40,19 @@ def run_program(
     seconds: float | None = None,
     keep_open: Sequence[int] = (),
 ) -> None:
-    """Run tools/train.py's or tools/test.py's main in a process of its own, and show its output.
+    """Run tools/train.py or tools/test.py in a separate process, and show its output.
 
     Args:
         name (str): 'train' or 'test'.
-        gpus (int, optional): On how many GPUs; None for one process without a launcher.
-        *arguments: Of the program.
-        show (Callable[[str], None]): Gets every line of the output. Defaults to printing it.
-        seconds (float, optional): End it after this time. Defaults to None, never.
+        gpus (int, optional): The number of GPUs; None for one process without a launcher.
+        *arguments: Arguments of the program.
+        show (Callable[[str], None]): Called with every line of the output. Defaults to printing.
+        seconds (float, optional): Stop it after this time. Defaults to None, no limit.
         keep_open (Sequence[int]): File descriptors that it inherits, such as a lock's.
 
     Raises:
-        RunFailed: With the line that it ended with.
-        OutOfTime: If it was ended.
+        RunFailed: If it failed, with its last line.
+        OutOfTime: If it was stopped.
     """
     command = ['-m', f'mmcnnmod.cli.{name}', *map(str, arguments)]
     if gpus:
@@ -83,13 +83,13 @@ def run_program(
             for clock in clocks:
                 clock.cancel()
     if limit is not None and time.monotonic() - began >= limit and process.returncode:
-        raise OutOfTime(f'{name} was ended after {limit:.0f} s')
+        raise OutOfTime(f'{name} was stopped after {limit:.0f} s')
     if process.returncode:
         raise RunFailed(f'failed in {name} (exit code {process.returncode}): {reason}')
 
 
 def last_words(output: Sequence[str], show: Callable[[str], None]) -> str:
-    """Show the lines of a program; gives the reason why it ended, if it failed."""
+    """Show the lines of a program; returns the reason if it failed."""
     reason = ''
     for line in output:
         show(line)

@@ -60,7 +60,9 @@ def test_data_root_of_several_is_refused():
     cfg = coco()
     cfg.pop('data_root')
     cfg.val_dataloader = dict(dataset=dict(data_root='data/other'))
-    with pytest.raises(UserError, match='replaces one root, this config has data/coco, data/oth'):
+    with pytest.raises(
+        UserError, match='replaces one root, but this config has data/coco, data/oth'
+    ):
         edits.set_data_root(cfg, '/set')
 
 

@@ -127,7 +127,7 @@ def run(fails, folder, tmp_path):
     return train
 
 
-NO_IMAGES = ': the data set finds no image to use; look at its ann_file'
+NO_IMAGES = ': the data set finds no images; check its ann_file'
 VANISHING = {'classify': 'train/a', 'segment': 'labels/train', 'detect': 'images'}
 
 
@@ -174,7 +174,7 @@ def test_more_classes_than_the_head_has(run, task, option, words):
         ('a/0.png 0\na/2.png -1\n', 'has the label -1 and model.head.num_classes is 10, for'),
         ('a/0.png 0\na/2.png x\n', "cannot be read (invalid literal for int() with base 10: 'x')"),
         ('a/0.png\n', 'cannot be read (not enough values'),
-        ('', ': the data set finds no image to use; look at its ann_file'),
+        ('', ': the data set finds no images; check its ann_file'),
     ],
 )
 def test_an_annotation_file_of_a_classifier(run, folder, content, words):
