@@ -104,7 +104,7 @@ def test_what_is_no_checkpoint(tmp_path):
 
 
 def test_an_address_out_of_reach():
-    with pytest.raises(UserError, match=r'fetch it where there is a network and name the file'):
+    with pytest.raises(UserError, match=r'download it elsewhere and use the file'):
         read_checkpoint('http://127.0.0.1:9/net.pth')  # nobody listens on port 9
 
 

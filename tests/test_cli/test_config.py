@@ -180,7 +180,7 @@ def test_mod_swaps_and_the_dumped_copy_needs_no_option(tmp_path, capsys):
     [
         (['--mod'], 'config .*: no backbone to swap: model.backbone is ResNeXt'),
         (['--mod', 'depth=75'], 'no backbone to swap'),
-        (['--mod', 'cfg=1'], "'cfg' is no MoD option; choose from depth"),
+        (['--mod', 'cfg=1'], "'cfg' is not an MoD option; choose from depth"),
     ],
 )
 def test_mod_on_an_unsupported_config(options, word, tmp_path):

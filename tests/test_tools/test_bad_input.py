@@ -118,7 +118,7 @@ def test_truncated_image(fails, data, tmp_path, workers, kind):
         '--cfg-options', *shrink('mmseg'), f'train_dataloader.num_workers={workers}',
     )  # fmt: skip
     assert f'{Path(kind).name[1:]} cannot be read' in line
-    assert 'replace it or take it out' in line
+    assert 'replace it or remove it' in line
 
 
 def test_resume_from_another_network(fails, options, tmp_path):
@@ -150,7 +150,7 @@ def test_debug_shows_the_traceback(tmp_path, run_tool):
     ('module', 'words'),
     [
         ("raise ImportError('_ext.so: undefined symbol: _ZN3c10')", ['rebuild', 'undefined']),
-        ("raise AssertionError('MMCV==1.0 is incompatible')", ['mmcv that fits']),
+        ("raise AssertionError('MMCV==1.0 is incompatible')", ['matching mmcv']),
         ("raise ModuleNotFoundError('gone', name='mmseg')", ['mmseg is not installed']),
     ],
 )
