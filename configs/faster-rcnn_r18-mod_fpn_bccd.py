@@ -62,7 +62,7 @@ train_dataloader = dict(
     dataset=dict(
         ann_file='BCCD/ImageSets/Main/train.txt',
         # Two boxes of the data are single points (BloodImage_00338 and _00343). This ignores them
-        # in training, where a side of 0 gives an infinite target; the metric keeps the one in val,
+        # in training, where a side of 0 gives an infinite target. The metric keeps the one in val,
         # which no prediction can match: one missed RBC of 968.
         filter_cfg=dict(filter_empty_gt=True, bbox_min_size=1),
         pipeline=train_pipeline,
@@ -83,11 +83,11 @@ val_dataloader = dict(
 test_dataloader = dict(
     dataset=dict(ann_file='BCCD/ImageSets/Main/test.txt', **eval_set), **eval_loader
 )
-# The area under the whole curve, as VOC measures since 2010; '11points' is for VOC2007.
+# The area under the whole curve, as in VOC since 2010; '11points' is for VOC2007.
 val_evaluator = dict(type='VOCMetric', metric='mAP', eval_mode='area')
 test_evaluator = val_evaluator
 
-# Not tuned: AdamW with a short warm-up, for a few hundred iterations from scratch.
+# Not tuned: AdamW with a short warm-up, as is usual for a few hundred iterations from scratch.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=8, val_interval=2)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

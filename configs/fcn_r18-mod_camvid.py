@@ -2,7 +2,7 @@
 # data/camvid/{images,labels}/{train,val,test}/<name>.{jpg,png}
 _base_ = '_base_/fcn_r18-mod.py'
 
-# 11 is CamVid's "Unlabelled". Every part that sees labels is told, or it would count as a class.
+# 11 is CamVid's "Unlabelled". Every part that uses labels must ignore it, or it counts as a class.
 ignore_index = 11
 crop_size = (240, 320)
 model = dict(
@@ -74,7 +74,7 @@ test_dataloader = dict(
 val_evaluator = dict(ignore_index=ignore_index)
 test_evaluator = val_evaluator
 
-# Not tuned: AdamW with a short warm-up, as usual for a few hundred iterations from scratch.
+# Not tuned: AdamW with a short warm-up, as is usual for a few hundred iterations from scratch.
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.01))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=30, by_epoch=False),

@@ -1,8 +1,8 @@
-# The demo: FCN-R18-MoD on generated street scenes in the layout of Cityscapes (README.md), trained
-# within minutes on two CPU cores.
+# The demo: FCN-R18-MoD on generated street scenes in the layout of Cityscapes (README.md). It
+# trains in minutes on two CPU cores.
 _base_ = ['_base_/fcn_r18-mod.py', '_base_/cityscapes.py']
 
-# Half the size of the scenes, 512x256, and a crop that is most of that.
+# Half the size of the scenes, 512x256, and a crop of most of that.
 scale = (256, 128)
 crop_size = (128, 256)
 model = dict(data_preprocessor=dict(size=crop_size))
@@ -26,7 +26,7 @@ train_dataloader = dict(batch_size=4, dataset=dict(data_root=data_root, pipeline
 val_dataloader = dict(dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-# Not tuned: AdamW with a short warm-up, as usual for a few hundred iterations from scratch.
+# Not tuned: AdamW with a short warm-up, as is usual for a few hundred iterations from scratch.
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.01))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=20, by_epoch=False),

@@ -13,7 +13,7 @@ from .version import __version__
 __all__ = ['__version__', 'swap_backbone']
 
 register_all()
-# Where mmengine or mmcv are missing there is no runner to hook into; the tools say what is missing.
+# Without mmengine or mmcv there is no runner for hooks; the tools report what is missing.
 with suppress(ImportError):
     from . import datasets, engine  # noqa: F401
     from .backbones import switch_to_deploy

@@ -12,14 +12,14 @@ def renamed_from(registry: Registry, old: str) -> Callable[[type], type]:
     """A class decorator that also registers the class's old name, which warns when it is used.
 
     Args:
-        registry (Registry): Where the old name was registered.
-        old (str): The name that configs may still have.
+        registry (Registry): The registry of the old name.
+        old (str): The old name, which configs may still use.
     """
 
     def decorate(cls: type) -> type:
         def build(*args, **kwargs):
             warnings.warn(
-                f'{old} is now called {cls.__name__}; the old name goes with the next release',
+                f'{old} is now called {cls.__name__}; the next release removes the old name',
                 FutureWarning,
                 stacklevel=2,
             )

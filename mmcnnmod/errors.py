@@ -2,7 +2,7 @@
 
 
 class UserError(ValueError):
-    """An error that the user can fix: one line that names the thing and the remedy."""
+    """An error that the user can fix: one line that names the cause and the remedy."""
 
 
 def one_line(text: object) -> str:

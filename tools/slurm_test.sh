@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
 # Test on a SLURM cluster.
 #   tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [options of tools/test.py]
-# GPUS (4), GPUS_PER_NODE (4), CPUS_PER_TASK (5) and SRUN_ARGS are taken from the environment.
+# Environment variables: GPUS (4), GPUS_PER_NODE (4), CPUS_PER_TASK (5) and SRUN_ARGS.
 exec "$(dirname "$0")/misc/srun.sh" test "$@"

@@ -1,4 +1,4 @@
-# Data in the layout of Cityscapes; what inherits from this adds the root and the pipelines.
+# Data in the layout of Cityscapes; configs that inherit from this add the root and the pipelines.
 train_dataloader = dict(
     num_workers=2,
     persistent_workers=True,

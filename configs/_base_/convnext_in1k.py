@@ -1,6 +1,6 @@
-# ConvNeXt on ImageNet: the paper names it (Section 3.4) and gives neither numbers nor a recipe. So
-# it is ConvNeXt's own, as mmpretrain has it: 300 epochs, batch 4096 as 32 x 128, AdamW, Mixup and
-# CutMix, EMA. It is meant for many GPUs: on few, --auto-scale-lr fits the rate to the batch.
+# ConvNeXt on ImageNet: the paper mentions it (Section 3.4) without numbers or a recipe. This is
+# mmpretrain's recipe: 300 epochs, batch 4096 as 32 x 128, AdamW, Mixup and CutMix, EMA. It is meant
+# for many GPUs; on fewer, --auto-scale-lr scales the learning rate to the batch size.
 _base_ = 'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py'
 custom_imports = dict(imports=['mmcnnmod'], allow_failed_imports=False)
 

@@ -1,4 +1,4 @@
-# Faster R-CNN on Pascal VOC by appendix C. mmdetection's bases already hold what it names: batch 2
+# Faster R-CNN on Pascal VOC by appendix C. mmdetection's bases already have its settings: batch 2
 # per GPU, AspectRatioBatchSampler, (1000, 600) with kept ratio, flip 0.5, mAP by '11points'.
 _base_ = [
     './faster-rcnn_from-scratch.py',
@@ -8,10 +8,10 @@ _base_ = [
 
 model = dict(roi_head=dict(bbox_head=dict(num_classes=20)))
 
-# Appendix C trains on the two 'train' sets and evaluates on VOC2007 'val'; the base, as usual
+# Appendix C trains on the two 'train' sets and evaluates on VOC2007 'val'. The base, as is usual
 # elsewhere, trains on 'trainval' and tests on VOC2007 'test'. A list replaces the base's list, so
-# the entries are written out; they differ from it in `ann_file` only (its filter, which
-# ignores boxes below 32 pixels in training, included).
+# the entries are repeated here; they differ only in `ann_file`. The filter, which ignores boxes
+# below 32 pixels in training, is the base's.
 train_dataloader = dict(
     dataset=dict(
         dataset=dict(
@@ -45,5 +45,5 @@ param_scheduler = [
     dict(type='MultiStepLR', begin=0, end=4, by_epoch=True, milestones=[3], gamma=0.1)
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=16)
-# A fixed seed makes a run repeatable. The paper averages three: tools/experiments/run.py.
+# A fixed seed makes a run repeatable. The paper averages three seeds: tools/experiments/run.py.
 randomness = dict(seed=0)

@@ -1,5 +1,5 @@
 # FCN on a ResNet with output stride 8 (appendix B), and mmsegmentation's usual runtime.
-# Written out, because `mmseg::_base_/...` does not resolve with onedl's packages.
+# Complete, because `mmseg::_base_/...` cannot be resolved with onedl's packages.
 custom_imports = dict(imports=['mmcnnmod'], allow_failed_imports=False)
 default_scope = 'mmseg'
 
@@ -14,9 +14,9 @@ model = dict(
         pad_val=0,
         seg_pad_val=255,
     ),
-    # The plain 7x7 stem: mmsegmentation's FCN has ResNetV1c, whose parameters miss Table 3.
-    # No `init_cfg` and no `pretrained`: there are no MoD weights, and the dense row shall be
-    # comparable. A backbone can be given when training (README.md), so the key must stay unset.
+    # The plain 7x7 stem: mmsegmentation's FCN uses ResNetV1c, whose parameter count differs from
+    # Table 3. No `init_cfg` and no `pretrained`: there are no MoD weights, and the dense row should
+    # be comparable. The key must stay unset, so that options can set it (README.md).
     backbone=dict(
         type='ResNet',
         depth=50,
@@ -63,7 +63,7 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
-# `--tta` wraps the model in this one and takes the pipeline below: six scales, each also mirrored.
+# `--tta` wraps the model in this one and uses the pipeline below: six scales, each also flipped.
 tta_model = dict(type='SegTTAModel')
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -103,5 +103,5 @@ log_processor = dict(by_epoch=False)
 log_level = 'INFO'
 load_from = None
 resume = False
-# A fixed seed makes a run repeatable. The paper averages three: tools/experiments/run.py.
+# A fixed seed makes a run repeatable. The paper averages three seeds: tools/experiments/run.py.
 randomness = dict(seed=0)

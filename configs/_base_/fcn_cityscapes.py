@@ -14,7 +14,7 @@ train_pipeline = [
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
-# One scale; the paper tests with several and flips, which is `--tta`.
+# One scale; the paper tests with several scales and flips, see `--tta`.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 1024), keep_ratio=True),

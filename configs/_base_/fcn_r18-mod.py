@@ -1,4 +1,5 @@
-# A small FCN for small data and one process, be it a CPU: plain BN, narrow head, no auxiliary head.
+# A small FCN for small data and one process, for instance on a CPU: plain BN, a narrow head and no
+# auxiliary head.
 _base_ = './fcn.py'
 
 norm_cfg = dict(type='BN', requires_grad=True)

@@ -1,5 +1,5 @@
-# VGG-BN for 32x32 images, of which five poolings leave one pixel. Its head has the widths
-# 512-512-512-classes: only these give the parameters of Table 9. Dropout stands where VGG has it.
+# VGG-BN for 32x32 images; five poolings reduce them to one pixel. The head has the widths
+# 512-512-512-classes: only these give the parameters of Table 9. Dropout is placed as in VGG.
 model = dict(
     type='ImageClassifier',
     backbone=dict(type='VGG', depth=16, norm_cfg=dict(type='BN')),

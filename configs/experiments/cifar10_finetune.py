@@ -1,5 +1,5 @@
-# 300 training and 200 test images of each of CIFAR-10's classes, enlarged to 96 pixels, and a short
-# schedule that is the same for every start.
+# 300 training and 200 test images of each class of CIFAR-10, enlarged to 96 pixels, and a short
+# schedule, the same for every initialisation.
 _base_ = '../_base_/cifar10_in_memory.py'
 
 size = 96

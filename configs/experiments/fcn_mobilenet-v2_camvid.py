@@ -1,10 +1,10 @@
-# MobileNetV2-MoD with a light FCN head on CamVid, at a stride of 32 and for a CPU. Scores are those
-# on the test split: train and val share a sequence.
+# MobileNetV2-MoD with a light FCN head on CamVid, with output stride 32, for a CPU. Scores are
+# those on the test split: train and val share a sequence.
 _base_ = '../fcn_r18-mod_camvid.py'
 
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
-    # That of torchvision's ImageNet weights.
+    # The preprocessing of torchvision's ImageNet weights.
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
     ),

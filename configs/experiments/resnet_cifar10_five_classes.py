@@ -1,4 +1,4 @@
-# ResNet-34-MoD on five of CIFAR-10's classes, 500 images of each: a small set to transfer to.
+# ResNet-34-MoD on five of CIFAR-10's classes, 500 images of each: a small set for transfer.
 _base_ = './resnet_cifar10_short.py'
 
 classes = ['dog', 'frog', 'horse', 'ship', 'truck']

@@ -1,8 +1,8 @@
-# A shortened schedule that is the same for all networks: 30 epochs, batch 512, one cycle.
+# A short schedule, the same for all networks: 30 epochs, batch 512, one cycle.
 _base_ = './resnet_cifar10.py'
 
 train_dataloader = dict(batch_size=512)
-# 0.4 is 0.1 for a batch of 128; Nesterov and a weight decay of 5e-4 are usual for short schedules.
+# 0.4 corresponds to 0.1 at batch 128; Nesterov and weight decay 5e-4 are usual for short schedules.
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.4, momentum=0.9, weight_decay=5e-4, nesterov=True)
 )

@@ -1,4 +1,4 @@
-# A tenth of CIFAR-10 and a quarter of the width, for a CPU.
+# A tenth of CIFAR-10 and networks with a quarter of the width, for a CPU.
 _base_ = './resnet_cifar10_short.py'
 
 width = 16

@@ -1,4 +1,4 @@
-# Generated pictures, see `make experiments`, at 32x16 pixels and a network of a quarter of the
+# Generated pictures of 32x16 pixels (see `make experiments`) and a network with a quarter of the
 # width: seconds on a CPU.
 _base_ = './resnet_cifar10.py'
 

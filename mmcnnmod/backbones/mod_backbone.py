@@ -23,7 +23,7 @@ DENSE = ('DensePretrained',)
 FOR_SPEED = 'for speed call mmcnnmod.switch_to_deploy(model) after training, or test with --deploy'
 # Options that were removed in 0.2.0: the values that are the behaviour now, and the remedy.
 REMOVED = {
-    'last_activation': (('before',), 'remove it: the activation stands before the scores'),
+    'last_activation': (('before',), 'remove it: the activation comes before the scores'),
     'order': (('score',), 'remove it: channels enter the Conv-Block by their scores'),
     'zero_init': ((False,), 'for a network without its MoD blocks set skip_bound=True'),
     'backend': ((None, 'auto'), f'remove it; {FOR_SPEED}'),
@@ -164,8 +164,8 @@ class MoDBackbone:
         """Rename tensors that have other names in other toolboxes, then load them."""
         if self.deploy:
             raise RuntimeError(
-                f'{type(self).__name__} was switched to deploy and takes no checkpoint any more; '
-                'load it into a network that is built anew, then call switch_to_deploy()'
+                f'{type(self).__name__} was switched to deploy and cannot load a checkpoint; '
+                'build the network again, load the checkpoint, then call switch_to_deploy()'
             )
         rename_tensors(state_dict, self, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -257,8 +257,8 @@ def switch_to_deploy(model: nn.Module) -> None:
     backbones = [module for module in model.modules() if isinstance(module, MoDBackbone)]
     if not backbones:
         raise UserError(
-            f'{type(model).__name__} has no MoD backbone to switch to deploy; leave that out, or '
-            'give the config one (tools: --mod)'
+            f'{type(model).__name__} has no MoD backbone to switch to deploy; remove this step, or '
+            'use a config with one (tools: --mod)'
         )
     for backbone in backbones:
         backbone.switch_to_deploy()

@@ -1,8 +1,8 @@
 """Starting an MoD network from the weights of a dense one, see docs/warm_start.md.
 
-Standard blocks take the weights of dense blocks. MoD blocks have no dense counterpart. They keep
-their random weights, scaled down so that they add little at first: the network starts as the dense
-one without the blocks that it has no place for.
+Standard blocks get the weights of dense blocks. MoD blocks have no dense counterpart. They keep
+their random weights, scaled down so that they add little at first. So the network starts like the
+dense one without some of its blocks.
 """
 
 from __future__ import annotations
@@ -98,11 +98,11 @@ class DensePretrained:
         if getattr(module, 'norm_eval', False):
             print_log(
                 'norm_eval: the norms keep the statistics of the whole dense network, which do not '
-                'fit half of it, unless custom_hooks has ReestimateNormsHook (docs/warm_start.md)',
+                'fit half of it; ReestimateNormsHook corrects this (docs/warm_start.md)',
                 logger='current',
                 level=logging.WARNING,
             )
-        if hasattr(module, '_params_init_info'):  # mmengine's record of who initialised what
+        if hasattr(module, '_params_init_info'):  # mmengine's record of the initialisations
             update_init_info(module, f'DensePretrained: from {self.checkpoint}')
 
 
@@ -113,20 +113,20 @@ def start_model_from_dense(
 
     Args:
         model (nn.Module): A classifier, segmentor or detector, initialised; changed in place.
-        state_dict (Mapping[str, Tensor]): Of the dense model, or of a dense backbone alone.
+        state_dict (Mapping[str, Tensor]): The dense model, or only its backbone.
         prefix (str, optional): The prefix of the dense backbone. Defaults to None: the same as in
             ``model``, or else it is searched for.
         **options: See :func:`start_from_dense`.
 
     Returns:
-        list[str]: A line on each backbone, and one on the other parts.
+        list[str]: One line for each backbone, and one for the other parts.
 
     Raises:
         UserError: If ``model`` has no MoD backbone, and see :func:`start_from_dense`.
     """
     backbones = mod_backbones(model)
     if not backbones:
-        raise UserError(f'{type(model).__name__} has no MoD backbone to start')
+        raise UserError(f'{type(model).__name__} has no MoD backbone to initialise')
     prefixes = [there for _, there in networks_in(state_dict)]
     lines = []
     for name, backbone in backbones.items():
@@ -163,17 +163,17 @@ def start_from_dense(
         strength (float): See :class:`DensePretrained`. Defaults to 0.01.
 
     Returns:
-        str: A line on what was loaded.
+        str: One line that summarises what was loaded.
 
     Raises:
         UserError: If ``network`` has no MoD blocks or is of an unknown family, if ``state_dict``
-            has no dense network of its family, or one with blocks of another kind or width. Nothing
-            has been changed then.
+            has no dense network of its family, or one with blocks of another type or width. Then
+            nothing is changed.
     """
     family = check_options(network, mapping, strength)
     dense = find_dense_network(state_dict, family, prefix)
     sources = map_blocks(network, dense, mapping)
-    # Standard blocks whose dense block has started an earlier one already.
+    # Standard blocks whose dense block already initialised an earlier one.
     seen = set()
     repeated = [n for n, block in sources.items() if block in seen or seen.add(block)]
     own = network.state_dict()
@@ -198,7 +198,7 @@ def start_from_dense(
         if match.clashing:
             shapes = ['x'.join(map(str, t[match.clashing[0]].shape)) for t in (plain, start)]
             text += f', which is {shapes[0]} here and {shapes[1]} there'
-        raise UserError(f'{text}; give a checkpoint of the same widths and norms')
+        raise UserError(f'{text}; use a checkpoint with the same widths and norms')
     check_all_is_used(network, dense, sources, set(partners.values()))
 
     network.load_state_dict(
@@ -265,7 +265,7 @@ def find_dense_network(
         raise UserError(f'it holds no {family.name} under the prefix {chosen!r}, but under {shown}')
     inside = {n.removeprefix(chosen): t for n, t in state_dict.items() if n.startswith(chosen)}
     if has_mod_blocks(inside):
-        raise UserError(f"it holds a {family.name}-MoD already: load it with type='Pretrained'")
+        raise UserError(f"it already holds a {family.name}-MoD: load it with type='Pretrained'")
     tensors = {common: inside[name] for common, name in family.common(inside).items()}
     return DenseNetwork(family, tensors, blocks_of_stages(tensors))
 
@@ -320,7 +320,7 @@ def weaken_new_blocks(network: nn.Module, repeated: Iterable[str], strength: flo
 
 
 def check_options(network: nn.Module, mapping: str, strength: float) -> Family:
-    """Refuse networks that cannot start from dense weights, and wrong options; gives the family."""
+    """Refuse unsupported networks and wrong options; returns the family."""
     name = type(network).__name__
     skips = getattr(network, 'skip_bound', False)
     if not skips and not any(isinstance(module, MoDBlock) for module in network.modules()):
@@ -328,13 +328,15 @@ def check_options(network: nn.Module, mapping: str, strength: float) -> Family:
     family = FAMILIES.get(getattr(network, 'family', None))
     if family is None:
         raise UserError(
-            f'{name} cannot start from dense weights: that is known of the MoD versions of '
+            f'{name} cannot start from dense weights: this is supported by the MoD versions of '
             f'{", ".join(FAMILIES)}'
         )
     if mapping not in MAPPINGS:
         raise UserError(f'unknown mapping {mapping!r}; choose from {", ".join(MAPPINGS)}')
     if not strength > 0:
-        raise UserError(f'strength must be positive, or the MoD blocks never learn; got {strength}')
+        raise UserError(
+            f'strength must be positive, or the MoD blocks are never trained; got {strength}'
+        )
     return family
 
 
@@ -344,20 +346,20 @@ def check_kind(
     """Refuse a dense network with other blocks, another form of stem, or too few layers."""
     if dense.family in (VGG, MOBILENET_V2) and repeats:
         raise UserError(
-            f'{describe(network)} has more standard blocks in a stage than this {dense}; give the '
-            'weights of one as deep, or placement and mod_stages with fewer standard blocks'
+            f'{describe(network)} has more standard blocks in a stage than this {dense}; use '
+            'weights of a deeper network, or placement and mod_stages with fewer standard blocks'
         )
     if dense.family is not RESNET:
         return
     (bottlenecks, deep), theirs = resnet_kind(names), resnet_kind(dense.tensors)
     if bottlenecks != theirs[0]:
         depths = '50, 101 or 152' if bottlenecks else '18 or 34'
-        raise UserError(f'{describe(network)} needs a dense ResNet-{depths}, this is a {dense}')
+        raise UserError(f'{describe(network)} needs a dense ResNet-{depths}, but this is a {dense}')
     if deep != theirs[1]:
         forms = ('one convolution', 'three convolutions (V1c, V1d)')
         raise UserError(
-            f'{describe(network)} has a stem of {forms[deep]}, this {dense} one of '
-            f'{forms[theirs[1]]}; give a checkpoint with the same'
+            f'{describe(network)} has a stem of {forms[deep]}, but this {dense} one of '
+            f'{forms[theirs[1]]}; use a checkpoint with the same stem'
         )
 
 
@@ -383,8 +385,8 @@ def check_all_is_used(
     ]
     if left:
         raise UserError(
-            f'this {dense} has {len(left)} tensors in its blocks, such as {left[0]}, for which '
-            f'{describe(network)} has no place; give a checkpoint of the same kind of blocks'
+            f'this {dense} has {len(left)} tensors in its blocks, such as {left[0]}, which '
+            f'{describe(network)} does not have; use a checkpoint with the same type of blocks'
         )
 
 

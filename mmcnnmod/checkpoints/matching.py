@@ -25,11 +25,11 @@ from .reading import read_state_dict
 # mostly of a new head.
 MIN_SHARE = 0.8
 MIN_SHARE_OF_DENSE = 0.45
-# Tensors of another shape. Fine-tuning may have a few, in a new stem or classifier; more are a sign
-# of another architecture.
+# The number of tensors with another shape. In fine-tuning a new stem or classifier may cause a few;
+# more indicate another architecture.
 MAX_CLASHES = 0.05
-MAX_PREFIXES = 16  # that are tried; no checkpoint holds so many networks
-MAX_SHOWN = 4  # beginnings of names in an error
+MAX_PREFIXES = 16  # the number to try; no checkpoint has so many networks
+MAX_SHOWN = 4  # the number of name prefixes in an error
 # A block of a ResNet's stage.
 STAGE_AND_BLOCK = re.compile(r'(layer\d+\.)(\d+)\..+')
 
@@ -101,9 +101,9 @@ def match_state_dicts(
 def judge(model: nn.Module, state_dict: Mapping[str, Tensor], prefix: str = '') -> Match:
     """Compare a model's MoD backbones with a checkpoint, or all of it if it has none.
 
-    Names of other toolboxes are translated. Of a dense checkpoint, MoD blocks and the last blocks
-    of a longer ResNet stage are not expected. Other parts than the backbone may be missing: a new
-    head is usual in fine-tuning.
+    Names of other toolboxes are translated. A dense checkpoint may lack the MoD blocks and the last
+    blocks of longer ResNet stages. Parts other than the backbone may be missing, because a new head
+    is usual in fine-tuning.
 
     Args:
         model (nn.Module): A whole model or a backbone; it is not changed.
@@ -111,8 +111,8 @@ def judge(model: nn.Module, state_dict: Mapping[str, Tensor], prefix: str = '') 
         prefix (str): The prefix of the model's names in it. Defaults to ''.
 
     Returns:
-        Match: Its ``foreign`` says whether the checkpoint is of another network. Of several
-        backbones it is the match of the worst.
+        Match: ``foreign`` is true for a checkpoint of another network. With several backbones, the
+        worst match.
     """
     given = {n.removeprefix(prefix): t for n, t in state_dict.items() if n.startswith(prefix)}
     backbones = mod_backbones(model)
@@ -178,18 +178,18 @@ def load_pretrained(network: nn.Module, checkpoint: str, prefix: str | None = No
     if match.foreign:
         raise UserError(
             f'{name}: the checkpoint {checkpoint} is of another network: {match}; it holds '
-            f'{describe_contents(state_dict)}; give a matching one, or the right prefix in '
-            'init_cfg, or none'
+            f'{describe_contents(state_dict)}; use a matching one, or set or remove the prefix in '
+            'init_cfg'
         )
     inside = {n.removeprefix(chosen): t for n, t in state_dict.items() if n.startswith(chosen)}
     load_state_dict(network, inside, strict=False, logger='current')
-    if not has_mod_blocks(inside):  # MoD blocks keep random weights, so they have to learn
+    if not has_mod_blocks(inside):  # MoD blocks keep random weights, so they must be trained
         for module in network.modules():
             if isinstance(module, MoDBlock):
                 module.requires_grad_(True)
     under = f' under {chosen!r}' if chosen else ''
     print_log(f'{name} starts from {checkpoint}{under}: {match}', logger='current')
-    if hasattr(network, '_params_init_info'):  # mmengine's record of who initialised what
+    if hasattr(network, '_params_init_info'):  # mmengine's record of the initialisations
         update_init_info(network, f'Pretrained: from {checkpoint}')
 
 

@@ -17,8 +17,8 @@ from ..files import atomic_write
 from .reading import weights_of
 
 SUFFIXES = ('.pth', '.safetensors')
-MAX_VALUES, MAX_DEPTH = 1_000_000, 100  # of the record
-# What is kept of mmengine's ``meta``.
+MAX_VALUES, MAX_DEPTH = 1_000_000, 100  # limits of the record
+# The keys of mmengine's ``meta`` that are kept.
 KEPT = ('cfg', 'dataset_meta', 'epoch', 'iter', 'experiment_name', 'seed', 'mmengine_version')
 
 
@@ -28,14 +28,14 @@ def published(
     metrics: Mapping[str, float] | None = None,
     average: bool = True,
 ) -> dict:
-    """The weights of a checkpoint and a record of their origin, without what resuming needs.
+    """The weights of a checkpoint and a record of their origin, without the training state.
 
     Args:
-        content (dict): What :func:`~mmcnnmod.checkpoints.read_checkpoint` returned.
+        content (dict): The result of :func:`~mmcnnmod.checkpoints.read_checkpoint`.
         versions (Mapping[str, str]): The versions of packages.
         metrics (Mapping[str, float], optional): The scores. Defaults to None: those in the
             checkpoint, see :func:`metrics_of`.
-        average (bool): Publish the moving average of the weights if EMAHook has kept one, or else
+        average (bool): Publish the moving average of the weights if EMAHook kept one, otherwise
             the weights themselves. Defaults to True.
 
     Returns:
@@ -69,9 +69,9 @@ def published(
 
 
 def metrics_of(content: dict) -> dict[str, float]:
-    """The scores of a checkpoint that was saved after validation, as the best one is.
+    """The scores of a checkpoint that was saved after validation, like the best one.
 
-    mmengine saves all others before validation: the scores in them are of earlier weights.
+    mmengine saves all others before validation, so their scores are of earlier weights.
     """
     hub = content.get('message_hub') or {}
     if hub.get('runtime_info', {}).get('loop_stage') != 'val':
@@ -91,8 +91,8 @@ def read_metrics(path: str | Path) -> dict[str, float]:
         return without_times({name: float(value) for name, value in metrics.items()})
     except (OSError, ValueError, AttributeError, TypeError) as problem:
         raise UserError(
-            f'metrics {path} cannot be read ({problem}); give a JSON file of names and numbers, '
-            'such as tools/test.py writes into its work dir'
+            f'metrics {path} cannot be read ({problem}); use a JSON file of names and numbers, '
+            'such as the one that tools/test.py writes into its work dir'
         ) from problem
 
 
@@ -102,16 +102,16 @@ def without_times(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def plain(value, left: list[int] | None = None, depth: int = 0):
-    """Convert to Python's own types, which JSON and all readers of checkpoints know.
+    """Convert to Python's own types, which JSON and all readers of checkpoints support.
 
-    Values that are referred to twice are copied twice, so a small file could become endless.
+    Values that are referenced twice are copied twice, so a small file could become huge.
     """
     left = [MAX_VALUES] if left is None else left
     left[0] -= 1
     if left[0] < 0 or depth > MAX_DEPTH:
         raise UserError(
             f'the meta of the checkpoint holds more than {MAX_VALUES:,} values, or '
-            f'nests them more than {MAX_DEPTH} deep; take out of it what is not needed'
+            f'nests them more than {MAX_DEPTH} deep; remove what is not needed'
         )
     if isinstance(value, Mapping):
         return {str(key): plain(value[key], left, depth + 1) for key in value}
@@ -147,7 +147,7 @@ def write_with_hash(content: dict, out: str | Path, exist_ok: bool = False) -> P
     if target.exists():
         if exist_ok:
             return target
-        raise UserError(f'{target} is there already; remove it or choose another name')
+        raise UserError(f'{target} already exists; remove it or choose another name')
     with atomic_write(target) as partial:
         partial.write_bytes(buffer.getbuffer())
     return target

@@ -1,10 +1,10 @@
-"""Reading checkpoints without running code that is hidden in them, and within bounds.
+"""Reading checkpoints with limits, and without running code that is hidden in them.
 
 mmengine's loading ends in ``torch.load``, which runs any code in a file unless ``weights_only`` is
 set. Even then it trusts what a file says about its own sizes: it unpacks compressed records,
 allocates as many bytes as a tensor is said to have, and before torch 2.10 reads past the end of
-records that are too short. Here the two formats of ``torch.save`` are read by code of our own: a
-tensor gets the bytes that are in the file, or the file is refused.
+records that are too short. This module reads the two formats of ``torch.save`` itself: a tensor
+gets the bytes that are in the file, or the file is refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ torch_load = torch.load
 # The keys of the weights in a checkpoint: mmengine's, then that of other trainers.
 WEIGHTS = ('state_dict', 'model')
 MAX_REASON = 200  # characters of the reason in an error
-MAGIC = 0x1950A86A20F9469CFC6C  # how files in torch's older format begin
+MAGIC = 0x1950A86A20F9469CFC6C  # the start of files in torch's older format
 
 
 def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False) -> dict:
@@ -47,11 +47,11 @@ def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False)
         dict: The whole content.
 
     Raises:
-        UserError: If it does not exist, is damaged, or asks for more than checkpoints need.
+        UserError: If it does not exist, is damaged, or needs more than checkpoints usually do.
     """
     path = str(path)
     if '://' not in path and not Path(path).expanduser().is_file():
-        raise UserError(f'checkpoint {path} is not there')
+        raise UserError(f'checkpoint {path} does not exist')
     try:
         with safe_loading(trusted or is_trusting()):
             content = CheckpointLoader.load_checkpoint(path, map_location, logger='silent')
@@ -63,9 +63,9 @@ def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False)
     # A damaged file can raise anything in the unpickler.
     except Exception as problem:
         what = f'{type(problem).__name__}: {cause(problem)[:MAX_REASON]}'
-        remedy = 'it may be damaged, or no checkpoint of torch'
+        remedy = 'it may be damaged, or not a checkpoint of torch'
         if '://' in path:
-            remedy = 'if it is out of reach, fetch it where there is a network and name the file'
+            remedy = 'if there is no network, download it elsewhere and use the file'
         raise UserError(f'checkpoint {path} cannot be read ({what}); {remedy}') from problem
 
 
@@ -92,8 +92,8 @@ def weights_of(
     """The weights in the content of a checkpoint.
 
     Args:
-        content (dict): What :func:`read_checkpoint` returned. The weights are under one of
-            ``keys``, or are all of it.
+        content (dict): The result of :func:`read_checkpoint`. The weights are under one of
+            ``keys``, or are the whole content.
         path (str | Path): For the error.
         keys (Sequence[str]): Defaults to ('state_dict', 'model').
 
@@ -127,7 +127,7 @@ def safe_loading(trusted: bool = False) -> Iterator[None]:
     ``torch.load``, so that this one replacement covers them all.
 
     Args:
-        trusted (bool): Let files run code all the same. Defaults to False.
+        trusted (bool): Allow files to run code. Defaults to False.
     """
 
     def load(f, map_location=None, *_, **__):  # torch's names
@@ -177,7 +177,7 @@ def load_file(file: str | Path | io.IOBase, map_location=None, trusted: bool = F
         name = getattr(file, 'name', 'from memory')
         raise UserError(
             f'checkpoint {name} is refused: {cause(problem)[:MAX_REASON]}, which {problem.danger}; '
-            'if you trust where it comes from, use --trust-checkpoint (in Python: trusted=True)'
+            'if you trust its source, use --trust-checkpoint (in Python: trusted=True)'
         ) from problem
 
 
@@ -211,8 +211,8 @@ def load_zip(file: io.IOBase, budget: Budget, restore: Callable) -> object:
 
     Args:
         file (io.IOBase): The open file.
-        budget (Budget): The limit of what is built.
-        restore (Callable): Moves a storage to its device, as ``map_location`` says.
+        budget (Budget): The limit of the content.
+        restore (Callable): Moves a storage to its device, by ``map_location``.
     """
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()

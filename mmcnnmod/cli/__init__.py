@@ -14,7 +14,5 @@ def launch(program: str) -> None:
         module = import_module(f'{__name__}.{program}')
     except ImportError as problem:
         cause = ' '.join(str(problem).split())
-        sys.exit(
-            f'error: {cause}; torch, mmengine and mmcv must be there and fit (README, Versions)'
-        )
+        sys.exit(f'error: {cause}; install matching torch, mmengine and mmcv (README, Versions)')
     module.main()

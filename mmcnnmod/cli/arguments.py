@@ -12,7 +12,7 @@ from ..errors import cause
 # Options of several programs.
 SHARED = {
     '--data-root': dict(
-        metavar='DIR', help="where the data set is, in place of the config's data_root"
+        metavar='DIR', help="the folder of the data set, instead of the config's data_root"
     ),
     '--deploy': dict(
         action='store_true',
@@ -22,11 +22,11 @@ SHARED = {
     '--device': dict(
         choices=['auto', 'cpu', 'cuda'],
         default='auto',
-        help='auto takes the GPU if there is one; cuda refuses to run without',
+        help='auto uses the GPU if there is one; cuda fails without one',
     ),
     '--trust-checkpoint': dict(
         action='store_true',
-        help='read checkpoints that are refused because they could run any code on this machine',
+        help='read checkpoints that are refused because they could run code on this machine',
     ),
     '--debug': dict(action='store_true', help='show the traceback of an error, too'),
 }
@@ -35,7 +35,7 @@ SHARED = {
 def train_parser() -> argparse.ArgumentParser:
     """Options of tools/train.py."""
     parser = config_parser(
-        'Train a classifier, segmentor or detector (the config says which).', checkpoint=False
+        'Train the classifier, segmentor or detector of a config.', checkpoint=False
     )
     add_train(parser)
     return parser
@@ -49,17 +49,17 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='resume from this checkpoint, or without a value from the newest in the work dir',
+        help='resume from this checkpoint; by default from the newest in the work dir',
     )
     parser.add_argument(
         '--pretrained',
         metavar='CHECKPOINT',
-        help='start the backbone from this checkpoint, of a backbone or of a whole model',
+        help='initialise the backbone from this checkpoint of a backbone or of a whole model',
     )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate with the batch size, as auto_scale_lr in the config says',
+        help='scale the learning rate with the batch size, by auto_scale_lr of the config',
     )
     parser.add_argument(
         '--no-validate', action='store_true', help='do not evaluate during training'
@@ -67,13 +67,13 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--no-persistent-workers',
         action='store_true',
-        help='start the data loading processes anew in every epoch',
+        help='restart the data loading processes in every epoch',
     )
 
 
 def test_parser() -> argparse.ArgumentParser:
     """Options of tools/test.py."""
-    parser = config_parser('Score a trained checkpoint (the config says for which task).')
+    parser = config_parser('Evaluate a trained classifier, segmentor or detector.')
     add_common(parser)
     parser.add_argument(
         '--out', help='save the predictions: a .pkl file (mmpretrain, mmdet) or a folder (mmseg)'
@@ -81,7 +81,7 @@ def test_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--out-item',
         choices=['metrics', 'pred'],
-        help='what --out saves: the scores or (by default) the predictions',
+        help='what --out saves: the scores, or the predictions (default)',
     )
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument('--show-dir', help='save pictures of the predictions in this folder')
@@ -94,7 +94,7 @@ def test_parser() -> argparse.ArgumentParser:
 
 def visualize_parser() -> argparse.ArgumentParser:
     """Options of tools/visualize.py."""
-    parser = config_parser('Predict for pictures and draw the classes, label maps or boxes.')
+    parser = config_parser('Predict and draw the classes, label maps or boxes of pictures.')
     parser.add_argument('pictures', nargs='+', metavar='PICTURE', help='image files or folders')
     parser.add_argument(
         '--out-dir',
@@ -105,7 +105,7 @@ def visualize_parser() -> argparse.ArgumentParser:
         help='folder for the pictures; default work_dirs/visualize',
     )
     parser.add_argument(
-        '--score-thr', type=float, default=0.3, help='detectors: lowest score drawn; default 0.3'
+        '--score-thr', type=float, default=0.3, help='detectors: lowest score to draw; default 0.3'
     )
     add_shared(parser, '--deploy', '--device')
     add_cfg_options(parser)
@@ -120,7 +120,7 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> arg
 
 
 class Pairs(DictAction):
-    """KEY=VALUE pairs, with a clear error for anything else, such as a CONFIG that follows."""
+    """KEY=VALUE pairs, with a clear error for other values, such as a CONFIG that follows."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         """Parse the values of the option."""
@@ -135,9 +135,9 @@ class Pairs(DictAction):
 
 
 def config_parser(description: str, checkpoint: bool = True) -> argparse.ArgumentParser:
-    """A parser for CONFIG [CHECKPOINT], with the values that ``load_config`` reads in any case."""
+    """A parser for CONFIG [CHECKPOINT], with defaults for the values that ``load_config`` reads."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='config file, one of ours or of a toolbox')
+    parser.add_argument('config', help='config file of this project or of a toolbox')
     if checkpoint:
         parser.add_argument('checkpoint', help='checkpoint file')
     parser.set_defaults(launcher='none', no_pin_memory=False, data_root=None, work_dir=None)
@@ -145,7 +145,7 @@ def config_parser(description: str, checkpoint: bool = True) -> argparse.Argumen
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """The options of every program that runs a data set through a network."""
+    """The options of every program that runs a network on a data set."""
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and scores')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     add_shared(parser, '--data-root', '--device')
@@ -178,7 +178,7 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         nargs='*',
         action=Pairs,
         metavar='KEY=VALUE',
-        help='give a dense config MoD backbones that start from its dense weights; with another '
-        'depth or MoD options if you like: --mod depth=75 c=32',
+        help='replace the backbones of a dense config by MoD backbones that start from its dense '
+        'weights; optionally with another depth or MoD options: --mod depth=75 c=32',
     )
     add_shared(parser, '--trust-checkpoint', '--debug')

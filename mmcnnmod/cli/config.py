@@ -1,4 +1,4 @@
-"""Reading a config and making the changes to it that several programs need."""
+"""Reading a config, and changes to it that several programs need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..toolboxes import require
 from .errors import building_from
 
 SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
-# Of configs before mmengine.
+# Settings of configs before mmengine.
 OLD_KEYS = ('data', 'optimizer', 'optimizer_config', 'lr_config', 'runner', 'total_epochs')
 MIGRATION = 'https://mmdetection.readthedocs.io/en/latest/migration/config_migration.html'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -42,7 +42,7 @@ def config_folder() -> Path:
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Read the config and apply the options that the programs have in common.
+    """Read the config and apply the options that all programs share.
 
     Args:
         args (argparse.Namespace): Parsed options, see :mod:`mmcnnmod.cli.arguments`.
@@ -79,7 +79,7 @@ def read_config(path: str, options: dict | None = None) -> Config:
         UserError: If it cannot be read or names a toolbox that is not installed.
     """
     if not Path(path).is_file():
-        raise UserError(f'config {path} is not there')
+        raise UserError(f'config {path} does not exist')
     with building_from(f'config {path}'):
         cfg = parse_config(path, options)
     old = [key for key in OLD_KEYS if key in cfg]
@@ -95,14 +95,14 @@ def read_config(path: str, options: dict | None = None) -> Config:
 
 
 def parse_config(path: str | Path, options: dict | None = None) -> Config:
-    """Read any config; a new-style one gets names for its classes, and a ``default_scope``.
+    """Read any config; in a new-style one, replace classes by names and set ``default_scope``.
 
-    With names, it can be changed and written like any other.
+    It can then be changed and written like any other.
     """
     cfg = Config.fromfile(path)
     try:
         cfg.merge_from_dict(options or {})
-    except Exception as problem:  # mmengine does not say which key goes through a value
+    except Exception as problem:  # mmengine does not name the key whose parent is a value
         keys = ', '.join(options)
         raise UserError(f'--cfg-options {shown(keys)}: {cause(problem)}') from problem
     for kind, keys in KINDS.items():
@@ -138,14 +138,14 @@ def innermost_datasets(node) -> Iterator[dict]:
 
 
 def set_data_root(cfg: Config, root: str) -> None:
-    """Put ``root`` in place of the config's ``data_root`` in loaders and evaluators.
+    """Replace the config's ``data_root`` by ``root`` in loaders and evaluators.
 
     Args:
         cfg (Config): Changed in place.
-        root (str): The folder that holds the data set.
+        root (str): The folder of the data set.
 
     Raises:
-        UserError: If the config names none, or several.
+        UserError: If the config has no root, or several.
     """
     loaders = {name: cfg.get(name) for name in LOADERS}
     values = [node.get('data_root') for _, node, _ in iter_dicts(loaders, '')]
@@ -153,7 +153,7 @@ def set_data_root(cfg: Config, root: str) -> None:
     if len(roots) != 1 and not cfg.get('data_root'):
         named = ', '.join(sorted(roots)) or 'none'
         raise UserError(
-            f'--data-root replaces one root, this config has {named}; set them by --cfg-options'
+            f'--data-root replaces one root, but this config has {named}; use --cfg-options'
         )
     old = (cfg.get('data_root') or roots.pop()).rstrip('/')
     new = f'{root.rstrip("/")}/'
@@ -170,7 +170,7 @@ def set_data_root(cfg: Config, root: str) -> None:
 
 
 def set_loader_defaults(cfg: Config, args: argparse.Namespace) -> None:
-    """Apply the options for loaders; give mmpretrain's what its own tools give them."""
+    """Apply the options for loaders; mmpretrain's get the defaults of its own tools."""
     for name in LOADERS:
         if cfg.get(name) is None:
             continue
@@ -183,7 +183,7 @@ def set_loader_defaults(cfg: Config, args: argparse.Namespace) -> None:
             cfg[name] = ConfigDict({**defaults, **cfg[name]})
         if args.no_pin_memory:
             cfg[name].pin_memory = False
-        # torch refuses to keep workers alive where there are none.
+        # torch refuses persistent workers if there are no workers.
         if getattr(args, 'no_persistent_workers', False) or not cfg[name].get('num_workers', 0):
             cfg[name].persistent_workers = False
 
@@ -193,7 +193,7 @@ def fit_to_devices(cfg: Config, log: Callable[[str], None]) -> None:
 
     Args:
         cfg (Config): Changed in place.
-        log (Callable[[str], None]): Gets a line if SyncBN is reverted.
+        log (Callable[[str], None]): Called with a line if SyncBN is replaced.
     """
     if reverted := revert_sync_bn(cfg):
         log(reverted)
@@ -209,13 +209,13 @@ def fit_to_devices(cfg: Config, log: Callable[[str], None]) -> None:
 
 
 def revert_sync_bn(cfg: Config) -> str | None:
-    """Replace SyncBN by BN where it cannot work: on one device, and on CPU.
+    """Replace SyncBN by BN where it does not work: on one device, and on CPU.
 
     Args:
         cfg (Config): Changed in place.
 
     Returns:
-        str | None: What was done, for the log; None if there was nothing to do.
+        str | None: A line for the log; None if nothing was replaced.
     """
     if cfg.launcher != 'none' and torch.cuda.is_available():
         return None
@@ -228,9 +228,9 @@ def revert_sync_bn(cfg: Config) -> str | None:
         return node
 
     cfg.model = map_tree(cfg.model, replace)
-    why = 'this is one device' if cfg.launcher == 'none' else 'it does not run on CPU'
+    why = 'there is only one device' if cfg.launcher == 'none' else 'it does not work on CPU'
     return (
-        f'SyncBN is reverted to BN in {len(found)} places of the config: {why}' if found else None
+        f'SyncBN is replaced by BN in {len(found)} places of the config: {why}' if found else None
     )
 
 

@@ -38,7 +38,7 @@ LOADING = (*PRETRAINED, 'DensePretrained')
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Convert as the command line, or ``argv``, says."""
+    """Convert a checkpoint; ``argv`` defaults to the command line."""
     args = dense_to_mod_parser().parse_args(argv)
     with one_line_errors(args.debug, args.config):
         check_out(args.out)
@@ -68,15 +68,15 @@ def main(argv: list[str] | None = None) -> None:
 def dense_to_mod_parser() -> argparse.ArgumentParser:
     """Options of tools/model_converters/dense_to_mod.py."""
     parser = config_parser(
-        'Turn dense weights into a checkpoint of an MoD model: the standard blocks of its backbone '
-        'and all its other parts get them, its MoD blocks start near identity. CONFIG is of the '
-        'MoD model, or of the dense one with --mod; CHECKPOINT is of a dense backbone of the same '
-        'family, or of a whole model that has one.'
+        'Turn dense weights into a checkpoint of an MoD model. The standard blocks of the backbone '
+        'and all other parts of the model get the weights; the MoD blocks start near the identity. '
+        'CONFIG is the config of the MoD model, or of the dense model with --mod. CHECKPOINT is of '
+        'a dense backbone of the same family, or of a whole model with one.'
     )
-    parser.add_argument('out', help='the checkpoint of the whole MoD model to be written')
+    parser.add_argument('out', help='the checkpoint of the whole MoD model to write')
     parser.add_argument(
         '--prefix',
-        help="prefix of the dense backbone's names; by default the only one that there is",
+        help="prefix of the dense backbone's keys; detected by default if there is only one",
     )
     parser.add_argument(
         '--mapping',
@@ -88,7 +88,7 @@ def dense_to_mod_parser() -> argparse.ArgumentParser:
         '--strength',
         type=float,
         default=NEAR_IDENTITY,
-        help='how much the MoD blocks add at first (docs/warm_start.md)',
+        help='initial strength of the MoD blocks (docs/warm_start.md)',
     )
     parser.add_argument(
         '--calibrate',
@@ -96,11 +96,10 @@ def dense_to_mod_parser() -> argparse.ArgumentParser:
         metavar='N',
         default=BATCHES,
         help="estimate the statistics of the backbone's batch norms from N batches of the config's "
-        f'training data; default: {BATCHES}. With 0 they stay those of the dense network, which do '
-        'not fit',
+        f'training data; default: {BATCHES}. 0 keeps those of the dense network, which do not fit',
     )
     add_shared(parser, '--data-root')
-    parser.add_argument('--seed', type=int, default=0, help='for initialising the MoD blocks')
+    parser.add_argument('--seed', type=int, default=0, help='seed for initialising the MoD blocks')
     add_cfg_options(parser)
     parser.set_defaults(no_pin_memory=True, no_persistent_workers=True)
     return parser
@@ -109,7 +108,7 @@ def dense_to_mod_parser() -> argparse.ArgumentParser:
 def check_out(out: str) -> None:
     """Raise an error if the file cannot be written."""
     if not os.access(Path(out).absolute().parent, os.W_OK):
-        raise UserError(f'{out} cannot be written: its folder is not there or not writable')
+        raise UserError(f'{out} cannot be written: its folder does not exist or is not writable')
     if Path(out).is_dir():
         raise UserError(f'{out} is a folder; name a file, such as {out.rstrip("/")}/mod.pth')
 
@@ -117,7 +116,7 @@ def check_out(out: str) -> None:
 def build_initialised(cfg: Config, args: argparse.Namespace) -> nn.Module:
     """Build and initialise a config's model."""
     torch.manual_seed(args.seed)
-    # At its usual level it lists how each parameter was initialised.
+    # At its default level it logs the initialisation of every parameter.
     MMLogger.get_instance('mmengine', log_level='WARNING')
     model = build_model(cfg, args.config)
     with building_from(f'config {args.config}', cfg):
@@ -126,16 +125,16 @@ def build_initialised(cfg: Config, args: argparse.Namespace) -> nn.Module:
 
 
 def calibrate(model: nn.Module, cfg: Config, args: argparse.Namespace) -> str:
-    """Estimate the statistics of the backbones' norms from training data; says what was done."""
+    """Estimate the statistics of the backbones' norms from training data; returns a summary."""
     backbones = mod_backbones(model).values()
     if not any(isinstance(part, _BatchNorm) for network in backbones for part in network.modules()):
-        return 'no batch norms in the backbone, whose statistics would have to be estimated'
+        return 'the backbone has no batch norms, so there are no statistics to estimate'
     try:
         require_keys(cfg, args.config, "estimating the norms' statistics", 'train_dataloader')
         preflight.check_data(cfg, ('train_dataloader',))
     except UserError as problem:
         raise UserError(
-            f"{problem}; --calibrate 0 does without, but the norms' statistics do not fit then"
+            f"{problem}; --calibrate 0 needs no data, but then the norms' statistics do not fit"
         ) from problem
     with building_from(f'config {args.config}', cfg):
         loader = Runner.build_dataloader(cfg.train_dataloader, seed=args.seed)

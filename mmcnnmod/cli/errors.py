@@ -1,4 +1,4 @@
-"""Errors as one line that names the thing and the remedy."""
+"""Errors as one line that names the cause and the remedy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHANNELS = re.compile(r'to have (\d+) channels, but got (\d+) channels')
 # numpy's error for a data set without images.
 EMPTY = 'need at least one array to concatenate'
 NO_IMAGES = (
-    'the data set finds no image to use; look at its ann_file, data_prefix, suffixes, classes and '
+    'the data set finds no images; check its ann_file, data_prefix, suffixes, classes and '
     'filter_cfg'
 )
 FEATURES = re.compile(r'mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)')
@@ -60,11 +60,11 @@ def one_line_errors(debug: bool | None = None, config: str = '') -> Iterator[Non
 
 @contextmanager
 def building_from(what: str, cfg: Config | None = None) -> Iterator[None]:
-    """Turn any error of a wrong config while ``what`` is built into a :class:`UserError`.
+    """Turn any error while ``what`` is built into a :class:`UserError`.
 
     Args:
         what (str): Such as 'config fcn.py'.
-        cfg (Config, optional): Searched for the key at fault. Defaults to None.
+        cfg (Config, optional): Searched for the wrong key. Defaults to None.
     """
     try:
         yield
@@ -83,7 +83,7 @@ def find_key(problem: BaseException, cfg: Config) -> str:
     frames = [frame for frame, _ in traceback.walk_tb(problem.__traceback__)]
     nodes = [f.f_locals.get('cfg') for f in frames if f.f_code is build_from_cfg.__code__]
     with suppress(Exception):  # values that cannot be compared, such as arrays
-        for built in reversed(nodes):  # the innermost first; a class's own default is in no config
+        for built in reversed(nodes):  # innermost first; class defaults are not in the config
             paths = [
                 path for key in cfg for path, node, _ in iter_dicts(cfg[key], key) if node == built
             ]
@@ -97,7 +97,7 @@ def find_data_file(problem: Exception) -> str:
     places = [frame.f_locals for frame, _ in traceback.walk_tb(problem.__traceback__)]
     while places and not isinstance(places[0].get('self'), Dataset):
         del places[0]
-    # The innermost function's variables first; images are not at fault.
+    # The innermost function's variables first; images are not the cause.
     named = [
         value
         for variables in reversed(places)
@@ -115,7 +115,7 @@ def explain(problem: Exception) -> str | None:
     """One line for an expected error, None for any other."""
     text = str(problem)
     if isinstance(problem, UserError):
-        # From a data loading process it comes as a text that ends with the original line.
+        # From a data loading process it is a text that ends with the original line.
         return text.rsplit('UserError: ', 1)[-1].strip().splitlines()[0]
     for pattern, got, expected in ((CHANNELS, 2, 1), (FEATURES, 1, 2)):
         if match := pattern.search(text):
@@ -123,16 +123,16 @@ def explain(problem: Exception) -> str | None:
             remedy = (
                 "set the backbone's in_channels to the channels of the images"
                 if layer.startswith('backbone.')
-                else 'set in_channels of this head or neck to what the backbone gives '
+                else 'set in_channels of this head or neck to the channels of the backbone '
                 '(64 * 2**stage for depths below 50, 256 * 2**stage from 50)'
             )
             return (
-                f'{layer} expects {match[expected]} input channels and gets {match[got]}: {remedy}'
+                f'{layer} expects {match[expected]} input channels but gets {match[got]}: {remedy}'
             )
     if LOST_PROCESS.search(text):
         return (
-            'another process of this run has ended or cannot be reached; its own output says why. '
-            'Go on with --resume'
+            'another process of this run has ended or cannot be reached; see its output for the '
+            'reason, and continue with --resume'
         )
     if isinstance(problem, ImportError):
         return message_of(problem)
@@ -140,7 +140,7 @@ def explain(problem: Exception) -> str | None:
 
 
 def message_of(problem: BaseException) -> str:
-    """The message in one line; with the kind and place of the error if it is a single word."""
+    """The message in one line; with the type and place of the error if it is a single word."""
     # str(KeyError) has quotes around the message.
     raw = problem.args[0] if isinstance(problem, KeyError) and problem.args else problem
     text = one_line(raw)

@@ -76,25 +76,23 @@ def export_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--format',
         choices=list(FORMATS),
-        help="default: from OUT's suffix; .pt2 is torch-export",
+        help="default: by OUT's suffix; .pt2 is torch-export",
     )
     parser.add_argument(
         '--what',
         choices=['model', 'backbone'],
         default='model',
-        help='model: scores, label map or boxes; backbone: feature maps, those of the neck with it',
+        help='model: scores, label map or boxes; backbone: feature maps, including the neck',
     )
     parser.add_argument(
         '--shape',
         nargs=2,
         type=int,
         metavar=('H', 'W'),
-        help="size of the images; default: the config's",
+        help="size of the images; default: that of the config's test images",
     )
     parser.add_argument('--batch', metavar='N', help='batch size: a number, or dynamic (default)')
-    parser.add_argument(
-        '--dynamic-shape', action='store_true', help='let the file take images of any size'
-    )
+    parser.add_argument('--dynamic-shape', action='store_true', help='accept images of any size')
     parser.add_argument(
         '--fp16',
         action='store_true',
@@ -103,14 +101,14 @@ def export_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--with-preprocessing',
         action='store_true',
-        help='the file takes uint8 images and applies mean, deviation and channel order itself',
+        help='accept uint8 images; the file applies mean, deviation and channel order itself',
     )
     parser.add_argument(
         '--images',
         nargs='+',
         default=[],
         metavar='PICTURE',
-        help=f'files or folders of images to compare on as well, at most {MOST_PICTURES}',
+        help=f'image files or folders for the comparison, at most {MOST_PICTURES} images',
     )
     add_cfg_options(parser)
     parser.set_defaults(
@@ -122,50 +120,50 @@ def export_parser() -> argparse.ArgumentParser:
 def check_options(args: argparse.Namespace, kind: type[ExportedFile]) -> None:
     """Check the options before anything is built."""
     if args.out.suffix != kind.suffix:
-        raise UserError(f'--format {args.format}: let OUT end with {kind.suffix}, not {args.out}')
+        raise UserError(f'--format {args.format}: OUT must end with {kind.suffix}, got {args.out}')
     if args.out.is_dir():
         raise UserError(f'{args.out} is a folder; name a file')
     if args.fp16 and not kind.supports_fp16:
         raise UserError(
-            f'--fp16 is for onnx and openvino, not for {args.out.suffix}; with torch call .half() '
-            'on the loaded network instead'
+            f'--fp16 works with onnx and openvino, not with {args.out.suffix}; for torch, call '
+            '.half() on the loaded network'
         )
     if args.batch not in (None, 'dynamic') and not (args.batch.isdecimal() and int(args.batch)):
-        raise UserError(f'--batch {args.batch}: give a number above 0, or dynamic')
+        raise UserError(f'--batch {args.batch}: use a number above 0, or dynamic')
     if args.shape and min(args.shape) < 1:
-        raise UserError(f'--shape {args.shape[0]} {args.shape[1]}: give pixels, above 0')
+        raise UserError(f'--shape {args.shape[0]} {args.shape[1]}: use numbers of pixels above 0')
     require_packages(kind.packages)
 
 
 def prepare(
     model: nn.Module, cfg: Config, args: argparse.Namespace, kind: type[ExportedFile]
 ) -> tuple[Export, Part]:
-    """The network to export, and the same with unfolded norms to compare it with."""
+    """The network to export, and the same network with unfolded norms for the comparison."""
     reference = part_of(model, args.what, args.with_preprocessing)
     if reference.one_image and not kind.supports_detectors:
         raise UserError(
-            'torch.export makes conditions of the number of boxes, which the next image breaks: '
-            'export a whole detector to .onnx, .xml or .pt, or its pyramid with --what backbone'
+            'torch.export cannot export a whole detector, because the number of boxes changes from '
+            'image to image; use .onnx, .xml or .pt, or export its pyramid with --what backbone'
         )
     batch = args.batch or ('1' if reference.one_image else 'dynamic')
     if reference.one_image and batch != '1':
         raise UserError(
-            f'--batch {batch}: a whole detector finds as many boxes as there are, so that its file '
-            'takes one image at once; leave --batch out, or say --what backbone'
+            f'--batch {batch}: the file of a whole detector accepts one image, because the number '
+            'of boxes differs between images; remove --batch, or use --what backbone'
         )
     stride = stride_of(model)
     size = tuple(args.shape) if args.shape else default_size(cfg, model)
     smallest = min(stride, 32)  # coarser maps of a pyramid are computed from those of stride 32
     if min(size) < smallest:
         raise UserError(
-            f'--shape {size[0]} {size[1]} is too small: the network has a stride of {smallest}, '
-            'below which no map is left'
+            f'--shape {size[0]} {size[1]} is too small: use at least the stride of the network, '
+            f'{smallest}'
         )
     divisor = divisor_of(model)
     if any(side % divisor for side in size):
         raise UserError(
             f'--shape {size[0]} {size[1]}: the data preprocessor pads images to multiples of '
-            f'{divisor}; give such'
+            f'{divisor}; use such a size'
         )
     dynamic = (BATCH,) * (batch == 'dynamic') + (HEIGHT, WIDTH) * args.dynamic_shape
     count = EXAMPLE_BATCH if batch == 'dynamic' else int(batch)
@@ -180,7 +178,7 @@ def default_size(cfg: Config, model: nn.Module) -> tuple[int, int]:
     try:
         size = input_size(cfg)
     except UserError as problem:
-        raise UserError(f'{problem}; say --shape H W') from problem
+        raise UserError(f'{problem}; use --shape H W') from problem
     divisor = divisor_of(model)
     return tuple(-(-side // divisor) * divisor for side in size)
 
@@ -199,7 +197,7 @@ def describe(model: nn.Module, cfg: Config, args: argparse.Namespace) -> dict[st
     if swaps_channels(model) and not args.with_preprocessing:
         order = order[::-1]
     mean, std = (
-        # As many digits as float32 has.
+        # The precision of float32.
         [] if each is None else [float(f'{value:.7g}') for value in each.flatten().tolist()]
         for each in statistics(model)
     )
@@ -244,13 +242,13 @@ def check_parity(reference: Part, export: Export, file: ExportedFile, pictures: 
         )
     if not any(result.differences for result in results.values()):
         raise UserError(
-            f'{out} is not written: no box was found that could be compared; give pictures with '
-            'objects by --images'
+            f'{out} is not written: there are no boxes to compare; use --images with pictures that '
+            'contain objects'
         )
 
 
 def samples(export: Export, pictures: list[Path], multiple: int) -> Iterator[tuple[str, Tensor]]:
-    """Images to compare on, uint8, and where they are from, for all tested batches and sizes."""
+    """Images for the comparison, uint8, and their source, for all tested batches and sizes."""
     batch, _, *size = export.images.shape
     sizes = [tuple(size)]
     if HEIGHT in export.dynamic:
@@ -275,7 +273,7 @@ def load_picture(path: Path, height: int, width: int) -> Tensor:
     """A resized picture, uint8, shape (3, H, W), BGR."""
     image = mmcv.imread(str(path))
     if image is None:
-        raise UserError(f'{path} cannot be read as a picture; is it whole? Leave it out')
+        raise UserError(f'{path} cannot be read as a picture; replace or remove it')
     image = mmcv.imresize(image, (width, height))
     return torch.from_numpy(image.transpose(2, 0, 1).copy())
 

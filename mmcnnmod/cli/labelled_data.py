@@ -39,11 +39,11 @@ def choose_split(cfg: Config, split: str) -> None:
 
 
 class LabelledData:
-    """The images that ``test_dataloader`` names.
+    """The images of ``test_dataloader``.
 
     Args:
         cfg (Config): A config.
-        config (str): How errors call it.
+        config (str): Its name in errors.
 
     Attributes:
         classes (Sequence[str]): The names of the classes.
@@ -56,7 +56,7 @@ class LabelledData:
         self.classes = self.datasets[0].metainfo.get('classes')
         if not self.classes:
             raise UserError(
-                f'config {config}: its data set has no names of classes; give them as '
+                f'config {config}: its data set has no class names; add them as '
                 'metainfo=dict(classes=...)'
             )
 
@@ -88,7 +88,7 @@ def choose_classes(
 
     Args:
         wanted (Sequence[str], optional): Numbers, names, or one of a name's parts between commas
-            ('pug' for ImageNet's 'pug, pug-dog'). None takes five, spread over the list.
+            ('pug' for ImageNet's 'pug, pug-dog'). None selects five, spread over the list.
         names (Sequence[str]): The names of all classes.
         occurring (Sequence[int]): The classes with images.
 
@@ -96,17 +96,17 @@ def choose_classes(
         list[int]: Their numbers, each once.
 
     Raises:
-        UserError: If a class is unknown or not unique, or there is no image of it.
+        UserError: If a class is unknown, ambiguous, or has no images.
     """
     if not occurring:
-        raise UserError('no class occurs in these images; choose another --split')
+        raise UserError('these images contain no class; choose another --split')
     if wanted is None:
         shown = min(DEFAULT_CLASSES, len(occurring))
         step = (len(occurring) - 1) / max(shown - 1, 1)
         return [occurring[round(i * step)] for i in range(shown)]
     classes = list(dict.fromkeys(find_class(name, names) for name in wanted))
     if missing := [names[i] for i in classes if i not in occurring]:
-        raise UserError(f'--classes: {missing[0]} occurs in none of these images; leave it out')
+        raise UserError(f'--classes: no image contains {missing[0]}; remove it')
     return classes
 
 
@@ -120,9 +120,9 @@ def find_class(wanted: str, names: Sequence[str]) -> int:
         return found[0]
     if found:
         numbers = ', '.join(map(str, found))
-        raise UserError(f'--classes: several classes are called {wanted}; give a number, {numbers}')
+        raise UserError(f'--classes: several classes are called {wanted}; use a number: {numbers}')
     known = sorted(set().union(*words))
     near = [word for word in known if wanted.lower() in word][:10]
     near = near or get_close_matches(wanted.lower(), known, cutoff=0.5)
     hint = f'did you mean {", ".join(near)}?' if near else f'there are {", ".join(names[:10])} ...'
-    raise UserError(f'--classes: {wanted} is no class of this data; {hint}')
+    raise UserError(f'--classes: this data set has no class {wanted}; {hint}')

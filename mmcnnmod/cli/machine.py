@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-# The toolboxes are imported where they are installed.
+# The toolboxes are imported if they are installed.
 PACKAGES = ('mmcnnmod', 'torch', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'mmdet')
 
 
@@ -26,5 +26,5 @@ def machine(device: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions of torch, OpenMMLab's packages and this one, of those that are imported."""
+    """The versions of torch, OpenMMLab's packages and this package, if they are imported."""
     return {name: sys.modules[name].__version__ for name in PACKAGES if name in sys.modules}

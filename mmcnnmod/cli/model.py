@@ -16,12 +16,12 @@ from .errors import building_from
 
 
 def build_model(cfg: Config, config: str) -> nn.Module:
-    """Build the model of a config on the CPU, with the weights that its constructor leaves.
+    """Build the model of a config on the CPU, without calling ``init_weights``.
 
     Args:
-        cfg (Config): In whose default scope this is called. It is not changed; SyncBN is built as
-            BN where it cannot work.
-        config (str): How errors call it.
+        cfg (Config): Call this in its default scope. It is not changed; SyncBN is built as BN where
+            SyncBN does not work.
+        config (str): Its name in errors.
 
     Returns:
         nn.Module: In evaluation mode.

@@ -34,10 +34,10 @@ DOWNLOADING = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
 
 
 def check_device(cfg: Config, device: str, training: bool = False) -> None:
-    """Raise an error where CUDA is needed and torch sees none; testing needs no optimiser."""
+    """Raise an error if CUDA is needed but not available; testing does not need an optimizer."""
     if torch.cuda.is_available():
         return
-    remedy = 'torch sees no GPU here (driver, CUDA_VISIBLE_DEVICES, or a CPU build of torch?)'
+    remedy = 'torch finds no GPU (check the driver, CUDA_VISIBLE_DEVICES and the build of torch)'
     if device == 'cuda':
         raise UserError(f'--device cuda: {remedy}')
     backend = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('backend', 'nccl')
@@ -55,7 +55,7 @@ def check_device(cfg: Config, device: str, training: bool = False) -> None:
 
 
 def check_work_dir(cfg: Config) -> None:
-    """Raise an error if nothing can be written into the work dir."""
+    """Raise an error if the work dir is not writable."""
     try:
         Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=cfg.work_dir):
@@ -74,13 +74,13 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
             for path in data_paths(dataset):
                 if not path.exists():
                     raise UserError(
-                        f'{loader}: {path} is not there; put the data set under '
-                        f'{dataset["data_root"]} or say where it is with --data-root DIR'
+                        f'{loader}: {path} does not exist; put the data set in '
+                        f'{dataset["data_root"]} or set its folder with --data-root DIR'
                     )
 
 
 def data_paths(dataset: dict) -> list[Path]:
-    """The root, annotation file and folders that a data set's config names; local ones only."""
+    """The root, annotation file and folders in a data set's config; local paths only."""
     root = dataset.get('data_root')
     remote = dataset.get('backend_args') or '://' in (root or '')
     if not root or remote or type_name(dataset) in DOWNLOADING:
@@ -91,30 +91,30 @@ def data_paths(dataset: dict) -> list[Path]:
 
 
 def check_labels(dataset: Dataset, model: nn.Module) -> None:
-    """Raise an error if a data set has no image, or a label that the network's head does not have.
+    """Raise an error if a data set has no images, or a label that the head does not support.
 
     Args:
-        dataset (Dataset): A loader's data set, of mmengine's kind.
+        dataset (Dataset): A loader's data set, as in mmengine.
         model (nn.Module): The network that gets its images.
     """
     inner = unwrap_dataset(dataset)
     if len(dataset) == 0:
         raise UserError(f'{describe(inner[0])}: {NO_IMAGES}')
-    # An annotation file is decisive: a part of ImageNet has more names of classes than labels.
+    # The annotation file decides: a part of ImageNet has more class names than labels.
     labels = [listed_labels(part) for part in inner]
     classes = None if any(labels) else count_classes(dataset)
     for path, head in heads(model):
         last = head.num_classes - 1
         if classes is not None and classes > head.num_classes:
             raise UserError(
-                f'{describe(inner[0])} has {classes} classes and model.{path}.num_classes is '
-                f'{head.num_classes}; set it to {classes}, or take classes out of the data set'
+                f'{describe(inner[0])} has {classes} classes, but model.{path}.num_classes is '
+                f'{head.num_classes}; set it to {classes}, or remove classes from the data set'
             )
         for part, listed in zip(inner, labels, strict=True):
             wrong = [label for label in listed if not 0 <= label <= last]
             if wrong:
                 raise UserError(
-                    f'{describe(part)} has the label {wrong[0]} and model.{path}.num_classes is '
+                    f'{describe(part)} has the label {wrong[0]}, but model.{path}.num_classes is '
                     f'{head.num_classes}, for labels from 0 to {last}; correct one of them'
                 )
 
@@ -130,7 +130,7 @@ def listed_labels(dataset: Dataset) -> set[int]:
 
 
 def describe(dataset: Dataset) -> str:
-    """What a data set is and where it is, such as 'the CustomDataset of data/train'."""
+    """A data set's class and path, such as 'the CustomDataset of data/train'."""
     prefix = getattr(dataset, 'data_prefix', None) or {}
     folders = [prefix] if isinstance(prefix, str) else list(prefix.values())
     known = (getattr(dataset, 'ann_file', ''), *folders, getattr(dataset, 'data_root', ''))
@@ -139,13 +139,13 @@ def describe(dataset: Dataset) -> str:
 
 
 def check_file(checkpoint: str | None) -> None:
-    """Raise an error if a checkpoint, unless it is a URL, is not there."""
+    """Raise an error if a checkpoint that is not a URL does not exist."""
     if checkpoint and '://' not in checkpoint and not Path(checkpoint).is_file():
-        raise UserError(f'checkpoint {checkpoint} is not there')
+        raise UserError(f'checkpoint {checkpoint} does not exist')
 
 
 def check_readable(checkpoint: str) -> None:
-    """Raise an error if a local checkpoint cannot be read, unless it is DeepSpeed's folder."""
+    """Raise an error if a local checkpoint cannot be read, except folders of DeepSpeed."""
     if '://' not in checkpoint and not Path(checkpoint).is_dir():
         weights_of(read_checkpoint(checkpoint), checkpoint, keys=['state_dict'])
 
@@ -153,10 +153,10 @@ def check_readable(checkpoint: str) -> None:
 class CheckpointHook(Hook):
     """Raises an error for a checkpoint of another model; mmengine itself would only warn.
 
-    Every kind of runner calls it after the file is read and before anything is loaded.
+    Every runner calls it after the file has been read and before anything is loaded.
 
     Args:
-        checkpoint (str): How errors call it.
+        checkpoint (str): Its name in errors.
         complete (bool): See :func:`check_weights`.
         resume (bool): Whether training resumes from it. Defaults to False.
     """
@@ -167,7 +167,7 @@ class CheckpointHook(Hook):
         self.checkpoint, self.complete, self.resume = checkpoint, complete, resume
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Check the weights in it and, if it is resumed, what else mmengine takes from it."""
+        """Check the weights and, if it is resumed, the other contents that mmengine uses."""
         check_weights(runner.model, checkpoint, self.checkpoint, self.complete)
         if self.resume:
             check_resumable(checkpoint, self.checkpoint)
@@ -178,16 +178,16 @@ def check_weights(model: nn.Module, content: dict, checkpoint: str, complete: bo
 
     Args:
         model (nn.Module): The runner's model; it is not changed.
-        content (dict): What is in the checkpoint.
-        checkpoint (str): How errors call it.
-        complete (bool): Whether every tensor of the model must be in it. If not, it must be of
+        content (dict): The contents of the checkpoint.
+        checkpoint (str): Its name in errors.
+        complete (bool): Whether it must contain every tensor of the model. If not, it must be of
             the same network, dense or MoD.
 
     Raises:
-        UserError: With the counts and what the file holds.
+        UserError: With the number of matching tensors and the contents of the file.
     """
     state_dict = weights_of(content, checkpoint, keys=['state_dict'])  # mmengine reads no other
-    # There are two wrappers in testing on several GPUs with augmentation.
+    # Tests with augmentation on several GPUs have two wrappers.
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     match = match_state_dicts(model.state_dict(), state_dict)
@@ -204,41 +204,41 @@ def check_weights(model: nn.Module, content: dict, checkpoint: str, complete: bo
 
 
 def remedy(model: nn.Module, state_dict: dict, complete: bool) -> str:
-    """What the user can do about a checkpoint that does not fit."""
+    """The remedy for a checkpoint that does not fit."""
     if not complete and not any(name.startswith('backbone.') for name in state_dict):
-        return 'if it is of a backbone alone, start the backbone from it with --pretrained'
-    config = 'give the config that it was trained with'
+        return 'if it contains only a backbone, use --pretrained'
+    config = 'use the config that it was trained with'
     if has_mod_blocks(state_dict) and not has_mod_blocks(model.state_dict()):
         config += ', or --mod with the same values: it has MoD blocks and this model has none'
     return config
 
 
 def check_resumable(content: dict, checkpoint: str) -> None:
-    """Raise an error if a checkpoint cannot be resumed, or has a text that resuming would run."""
+    """Raise an error if a checkpoint cannot be resumed, or resuming would run code in it."""
     if 'message_hub' not in content:
         raise UserError(
-            f'checkpoint {checkpoint} holds weights and no state of a training to resume; start '
-            f'from the weights by --cfg-options load_from={checkpoint}'
+            f'checkpoint {checkpoint} has no training state to resume; to start from its weights, '
+            f'use --cfg-options load_from={checkpoint}'
         )
     if is_trusting():
         return
     # mmengine reads it as a Python file. Checkpoints of trainings have "cfg" instead.
     if 'config' in content.get('meta', {}):
         raise UserError(
-            f'checkpoint {checkpoint} is refused: resuming would run the text in its meta.config, '
-            'which could be any code; if you trust where it comes from, use --trust-checkpoint'
+            f'checkpoint {checkpoint} is refused: resuming would run the code in its meta.config; '
+            'if you trust its source, use --trust-checkpoint'
         )
     # mmengine deletes the checkpoints of these numbers.
     noted = content['message_hub'].get('runtime_info') or {}
     if not all(isinstance(step, int) for step in noted.get('keep_ckpt_ids') or []):
         raise UserError(
-            f'checkpoint {checkpoint} is refused: it names older checkpoints, which training would '
-            'delete, by other things than numbers; if that is right, use --trust-checkpoint'
+            f'checkpoint {checkpoint} is refused: its list of older checkpoints, which training '
+            'would delete, contains more than numbers; if you trust it, use --trust-checkpoint'
         )
 
 
 def loads_completely(model: nn.Module, state_dict: dict) -> bool:
-    """Whether a model can load all it needs; some convert older names and shapes."""
+    """Whether a model can load all of its tensors; some convert older names and shapes."""
     before = deepcopy(model.state_dict())
     try:
         missing = model.load_state_dict(dict(state_dict), strict=False).missing_keys

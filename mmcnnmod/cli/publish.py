@@ -15,7 +15,7 @@ from .errors import one_line_errors
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Publish as the command line, or ``argv``, says."""
+    """Publish a checkpoint; ``argv`` defaults to the command line."""
     args = publish_parser().parse_args(argv)
     with one_line_errors(args.debug):
         metrics = read_metrics(args.metrics) if args.metrics else None
@@ -30,11 +30,11 @@ def main(argv: list[str] | None = None) -> None:
 def publish_parser() -> argparse.ArgumentParser:
     """Options of tools/model_converters/publish_model.py."""
     parser = argparse.ArgumentParser(
-        description='Reduce a checkpoint to its weights and a record of their origin; the start of '
-        'its SHA-256 goes into its name.'
+        description='Reduce a checkpoint to its weights and a record of their origin, and add the '
+        'start of its SHA-256 to its name.'
     )
     parser.add_argument('checkpoint', help='checkpoint of a training')
-    parser.add_argument('out', help='NAME.pth or NAME.safetensors; becomes NAME-HASH.pth')
+    parser.add_argument('out', help='NAME.pth or NAME.safetensors; written as NAME-HASH.pth')
     parser.add_argument(
         '--metrics',
         metavar='FILE',
@@ -44,7 +44,7 @@ def publish_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--no-ema',
         action='store_true',
-        help='publish the weights themselves where EMAHook kept a moving average of them',
+        help='publish the weights themselves, even if EMAHook kept their moving average',
     )
     add_shared(parser, '--trust-checkpoint', '--debug')
     return parser
@@ -63,13 +63,13 @@ def package_versions(config: str) -> dict[str, str]:
 
 
 def default_scope(config: str) -> str | None:
-    """The toolbox that a config's text names; the text is not run, as it could be any code."""
+    """The toolbox in a config's text, which is not run, because it could be any code."""
     named = re.search(r'^default_scope = [\'"](\w+)[\'"]$', config, re.MULTILINE)
     return named[1] if named and named[1] in MINIMUM_VERSIONS else None
 
 
 def report(meta: dict) -> None:
-    """Print the record that is saved with the weights, and what is missing."""
+    """Print the record that is saved with the weights, and its missing parts."""
     epoch, iteration = (meta.get(name, 'unknown') for name in ('epoch', 'iter'))
     which = 'the moving average' if meta['average_of_weights'] else 'the weights themselves'
     print(f'epoch {epoch}, iteration {iteration}, {which}')
@@ -79,4 +79,4 @@ def report(meta: dict) -> None:
     if meta['metrics']:
         print(', '.join(f'{name} {value:.5g}' for name, value in meta['metrics'].items()))
     else:
-        print('metrics: none, for it was saved before it was scored; give them by --metrics FILE')
+        print('metrics: none, because it was saved before its test; add them with --metrics FILE')

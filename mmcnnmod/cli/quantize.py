@@ -26,7 +26,7 @@ from .errors import building_from, one_line_errors
 from .labelled_data import LabelledData, choose_split
 from .model import build_model
 
-HELD_OUT = 50  # test images that both files are compared on
+HELD_OUT = 50  # the number of test images for the comparison
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         check_options(args)
         file = open_file(args.file)
         if KEY in file.metadata:
-            raise UserError(f'{args.file} is in int8 already; give the file that export.py wrote')
+            raise UserError(f'{args.file} is already int8; use the file that export.py wrote')
         cfg = load_config(args)
         loaders = ('train_dataloader', 'test_dataloader')
         require_keys(cfg, args.config, 'quantising', *loaders)
@@ -68,7 +68,7 @@ def quantize_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('config', help='the config that the file was exported with')
     parser.add_argument(
-        'file', type=Path, help='file in float32 from tools/deployment/export.py: .onnx or .xml'
+        'file', type=Path, help='float32 file from tools/deployment/export.py: .onnx or .xml'
     )
     parser.add_argument('out', type=Path, help='the file to write, with the same suffix')
     parser.add_argument(
@@ -81,7 +81,7 @@ def quantize_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--data-root',
         metavar='DIR',
-        help="where the data set lies, in place of the config's data_root",
+        help="the folder of the data set, instead of the config's data_root",
     )
     add_cfg_options(parser)
     parser.set_defaults(launcher='none', no_pin_memory=False, work_dir=None)
@@ -93,18 +93,18 @@ def check_options(args: argparse.Namespace) -> None:
     kind = INT8_FILES.get(args.file.suffix)
     if kind is None:
         raise UserError(
-            f'{args.file}: only files for ONNX Runtime and OpenVINO become int8; export one with '
-            f'the ending {" or ".join(INT8_FILES)}'
+            f'{args.file}: int8 is for ONNX Runtime and OpenVINO only; export a file that ends '
+            f'with {" or ".join(INT8_FILES)}'
         )
     if args.out.suffix != args.file.suffix or args.out.resolve() == args.file.resolve():
-        raise UserError(f'{args.out}: let OUT be another file that ends with {args.file.suffix}')
+        raise UserError(f'{args.out}: OUT must be another file that ends with {args.file.suffix}')
     if args.samples < 1:
-        raise UserError(f'--samples {args.samples}: give a number above 0')
+        raise UserError(f'--samples {args.samples}: use a number above 0')
     require_packages(kind.packages)
 
 
 class Images:
-    """Batches of a data set's images in the form that a file takes, read anew at each iteration.
+    """Batches of a data set's images as inputs of a file; each iteration reads them again.
 
     Args:
         cfg (Config): The config. It is not changed.
@@ -146,7 +146,7 @@ def megabytes(path: Path, kind: type[ExportedFile]) -> float:
 
 
 def compare(args: argparse.Namespace, part: Part, images: Images) -> str:
-    """Differences between the two files; whether they are too large, only the score tells."""
+    """Differences between the two files; only the score shows whether they are too large."""
     old, new = (open_file(path, list(selectors(part))) for path in (args.file, args.out))
     differences: dict[str, float] = {}
     same, shared, count = [], [], 0

@@ -18,7 +18,7 @@ def newest_whole(cfg: Config, say: Callable[[str], None]) -> str | None:
     """The checkpoint that ``--resume`` without a file resumes from; None if there are none.
 
     It is the one in ``last_checkpoint``, or a later one if training was killed before that file was
-    written. ``say`` and errors are those of :func:`newest_readable`.
+    written. For ``say`` and errors see :func:`newest_readable`.
     """
     named, folder = last_checkpoint(cfg.work_dir), Path(cfg.work_dir)
     if named and ('://' in named or Path(named).is_dir()):  # an object store, or DeepSpeed's folder
@@ -30,7 +30,7 @@ def newest_whole(cfg: Config, say: Callable[[str], None]) -> str | None:
     if named:
         last = Path(named).resolve()
         later = [p for p in found if step_of(p) > step_of(last) and time_of(p) > time_of(last)]
-        # The others may be of an earlier training in the same folder.
+        # Others may be from an earlier training in the same folder.
         found = [*later, last, *(path for path in found if path not in [*later, last])]
     path = newest_readable(found, say)
     return None if path is None else str(path)
@@ -45,18 +45,18 @@ def last_checkpoint(work_dir: str | Path) -> str:
 def newest_readable(
     paths: Sequence[Path], say: Callable[[str], None] = lambda line: None
 ) -> Path | None:
-    """The first checkpoint that can be read; a killed mmengine leaves half of a file.
+    """The first checkpoint that can be read; mmengine leaves incomplete files when it is killed.
 
     Args:
         paths (Sequence[Path]): Checkpoints, newest first.
-        say (Callable[[str], None]): Gets a line for each one that is passed over. Defaults to
+        say (Callable[[str], None]): Called with a line for each skipped one. Defaults to doing
             nothing.
 
     Returns:
         Path | None: None if there are none.
 
     Raises:
-        UserError: If there are some and none can be read.
+        UserError: If there are checkpoints and none can be read.
     """
     problems = []
     for path in paths:
@@ -66,22 +66,22 @@ def newest_readable(
             problems.append(problem)
         else:
             for problem in problems:
-                say(f'passed over: {problem}')
+                say(f'skipped: {problem}')
             return path
     if problems:
-        raise UserError(f'cannot resume: {problems[0]}; move it away to start anew')
+        raise UserError(f'cannot resume: {problems[0]}; move it away to start from the beginning')
     return None
 
 
 def checkpoints(folder: Path, template: str | None = None) -> list[Path]:
     """The regular checkpoints in a folder, newest first.
 
-    They are sorted by steps; by their times where both epochs and iterations are counted.
+    They are sorted by steps, or by time if both epochs and iterations are counted.
 
     Args:
         folder (Path): A work dir.
-        template (str, optional): Names that the config gives them, such as 'step_{}.pth'. Defaults
-            to None.
+        template (str, optional): The config's pattern of their names, such as 'step_{}.pth'.
+            Defaults to None.
     """
     own = re.escape(template or '').replace(r'\{\}', r'\d+')
     paths = [p for p in folder.glob('*') if NAME.fullmatch(p.name) or re.fullmatch(own, p.name)]
@@ -96,5 +96,5 @@ def step_of(checkpoint: Path) -> int:
 
 
 def time_of(checkpoint: Path) -> int:
-    """When a file was written, 0 if it is not there."""
+    """When a file was written; 0 if it does not exist."""
     return checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0

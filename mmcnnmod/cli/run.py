@@ -22,7 +22,7 @@ from .errors import building_from
 from .preflight import check_labels
 from .resuming import last_checkpoint
 
-# The errors of a disk that is full or has become read-only.
+# The errors of a full or read-only disk.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -38,7 +38,7 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
 
     Args:
         cfg (Config): The config, after all changes.
-        config (str): How errors call it.
+        config (str): Its name in errors.
         *loops (str): Which loops to build: 'train_loop', 'val_loop', 'test_loop'.
 
     Returns:
@@ -49,7 +49,7 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
 
         setup_cache_size_limit_of_dynamo()
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
-        # mmengine keeps this group; it would itself choose a GPU for each process.
+        # mmengine keeps this group; otherwise it would choose a GPU for each process.
         torch.distributed.init_process_group(cfg.env_cfg.dist_cfg.backend)
     with building_from(f'config {config}', cfg):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
@@ -61,8 +61,8 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
             name_unreadable_files(loader.dataset, runner.model)
             return loader
 
-        # Before the loops are built: that of training starts its data loading processes at once,
-        # with copies of the data set.
+        # Do this before the loops are built: the training loop immediately starts its data loading
+        # processes, with copies of the data set.
         runner.build_dataloader = build_checked
         for loop in loops:
             getattr(runner, loop)
@@ -71,12 +71,12 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
 
 @contextmanager
 def run_in(work_dir: str, runner: Runner) -> Iterator[None]:
-    """End a run with one line when its work dir can no longer be written, not even by the log.
+    """End a run with one line if its work dir can no longer be written, not even the log.
 
     Args:
-        work_dir (str): Of the run.
-        runner (Runner): Its log raises errors from now on; Python's logging would print a traceback
-            for each line and continue.
+        work_dir (str): The work dir of the run.
+        runner (Runner): Its log raises errors from now on; by default, Python's logging prints a
+            traceback for each line and continues.
     """
     for handler in runner.logger.handlers:
         if isinstance(handler, logging.FileHandler):
@@ -88,13 +88,13 @@ def run_in(work_dir: str, runner: Runner) -> Iterator[None]:
             raise
         last = last_checkpoint(work_dir)
         raise UserError(
-            f'work dir {work_dir} cannot be written any more ({problem.strerror}); make room there '
-            f'and go on with --resume (last whole checkpoint: {last or "none yet"})'
+            f'work dir {work_dir} can no longer be written ({problem.strerror}); free some space '
+            f'and continue with --resume (last complete checkpoint: {last or "none yet"})'
         ) from problem
 
 
 def can_write(folder: str) -> bool:
-    """Whether a folder has room for a few lines, and they may be written."""
+    """Whether a few lines can be written into a folder."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1 << 16))
@@ -104,7 +104,7 @@ def can_write(folder: str) -> bool:
 
 
 def raise_os_error(record: logging.LogRecord) -> None:
-    """Raise again the system's error at writing a line of a log."""
+    """Raise the error of the system when a line of a log cannot be written."""
     if isinstance(sys.exc_info()[1], OSError):
         raise
 

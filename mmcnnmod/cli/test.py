@@ -1,4 +1,4 @@
-"""tools/test.py: score a trained classifier, segmentor or detector."""
+"""tools/test.py: evaluate a trained classifier, segmentor or detector."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .errors import one_line_errors
 from .run import build_runner, destroy_cpu_process_group, restart_on_cpu
 
 NEEDED = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
-# How the toolboxes' visualization hooks are told to draw, and where.
+# The arguments of the toolboxes' visualization hooks for drawing, and for the output folder.
 DRAW_SWITCHES = ('draw', 'enable')
 DRAW_FOLDERS = ('out_dir', 'test_out_dir')
 FLIPS = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
@@ -32,7 +32,7 @@ DET_META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'fli
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Test as the command line, or ``argv``, says."""
+    """Test a checkpoint; ``argv`` defaults to the command line."""
     args = parse(test_parser(), argv)
     restart_on_cpu(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def testing_config(args: argparse.Namespace, log: Callable[[str], None]) -> Config:
-    """Read the config and make all changes to it; ``log`` gets a line if SyncBN is reverted."""
+    """Read and change the config; ``log`` gets a line if SyncBN is replaced."""
     cfg = load_config(args)
     require_keys(cfg, args.config, 'testing', *NEEDED)
     apply_options(cfg, args)
@@ -62,16 +62,16 @@ def testing_config(args: argparse.Namespace, log: Callable[[str], None]) -> Conf
 
 
 def under_another_name(cfg: Config) -> Config:
-    """The config, renamed so that mmengine does not overwrite the one that training left."""
+    """The config, renamed so that mmengine does not overwrite that of the training."""
     path = Path(cfg.filename)
     name = str(path.with_name(f'test_{path.name}'))
     return Config(cfg.to_dict(), cfg_text=cfg.text, filename=name)
 
 
 def check(cfg: Config, args: argparse.Namespace) -> None:
-    """Raise an error for whatever can be known to fail before a model is built."""
+    """Raise the errors that can be found before a model is built."""
     if args.out_item and not args.out:
-        raise UserError('--out-item says what --out saves: give --out FILE as well')
+        raise UserError('--out-item needs --out FILE')
     as_pickle = args.out and args.out_item != 'metrics' and not writes_itself(cfg)
     if as_pickle and not args.out.endswith(('.pkl', '.pickle')):
         raise UserError(f'--out {args.out}: predictions are saved as .pkl')
@@ -82,7 +82,7 @@ def check(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def apply_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Apply the options that only testing has."""
+    """Apply the options that are only for testing."""
     cfg.load_from = args.checkpoint
     if args.amp:
         cfg.test_cfg.fp16 = True
@@ -115,7 +115,7 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def arguments(registry: Registry, node: ConfigDict, cfg: Config) -> list[str]:
-    """The arguments of a config node's class and of its bases."""
+    """The arguments of a config node's class and its base classes."""
     with registry.switch_scope_and_registry(cfg.default_scope) as scoped:
         cls = scoped.get(node['type'])
     bases = cls.__mro__ if inspect.isclass(cls) else ()
@@ -146,7 +146,7 @@ def augment(cfg: Config) -> None:
 
 
 def default_tta_model(scope: str) -> dict:
-    """What merges flipped predictions in mmpretrain and mmdetection."""
+    """The model that merges flipped predictions in mmpretrain and mmdetection."""
     if scope == 'mmpretrain':
         return dict(type='AverageClsScoreTTA')
     nms = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)

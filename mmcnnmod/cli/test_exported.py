@@ -1,4 +1,4 @@
-"""tools/deployment/test.py: score an exported file with the test of its config."""
+"""tools/deployment/test.py: evaluate an exported file with the test of its config."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .test import NEEDED, under_another_name
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Score a file.
+    """Evaluate a file.
 
     Args:
         argv (list[str], optional): Command-line options. Defaults to None, those of the process.
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         file = open_file(args.file)
         if args.out and not args.out.parent.is_dir():
-            raise UserError(f'--out {args.out}: there is no folder {args.out.parent}; make it')
+            raise UserError(f'--out {args.out}: create the folder {args.out.parent} first')
         checkpoint = find_checkpoint(args.checkpoint, file.metadata)
         cfg = load_config(args)
         require_keys(cfg, args.config, 'testing', *NEEDED)
@@ -58,13 +58,13 @@ def main(argv: list[str] | None = None) -> None:
 def test_exported_parser() -> argparse.ArgumentParser:
     """Options of tools/deployment/test.py."""
     parser = argparse.ArgumentParser(
-        description="Score an exported file, and the network in PyTorch, with the config's test."
+        description="Evaluate an exported file, and the network in PyTorch, with the config's test."
     )
     parser.add_argument('config', help='the config that the file was exported with')
     parser.add_argument('file', type=Path, help='file from tools/deployment/export.py')
     parser.add_argument(
         '--checkpoint',
-        help='checkpoint of the network in PyTorch; default: the one named in the file, if there',
+        help='checkpoint of the network in PyTorch; default: the one named in the file',
     )
     parser.add_argument('--out', type=Path, metavar='FILE', help='save the scores as JSON')
     add_common(parser)
@@ -72,7 +72,7 @@ def test_exported_parser() -> argparse.ArgumentParser:
 
 
 def find_checkpoint(given: str | None, metadata: dict[str, str]) -> str | None:
-    """The checkpoint for PyTorch's score and the weights that the file does not hold.
+    """The checkpoint for PyTorch's score and the weights that the file does not contain.
 
     Raises:
         UserError: If it is needed and missing.
@@ -85,16 +85,16 @@ def find_checkpoint(given: str | None, metadata: dict[str, str]) -> str | None:
         preflight.check_readable(given)
     elif metadata['what'] == 'backbone':
         raise UserError(
-            f'the file holds the backbone alone, and {metadata["checkpoint"]}, of which it was '
-            'written, is not there; say --checkpoint FILE for the heads'
+            f'the file contains only the backbone, and its checkpoint {metadata["checkpoint"]} '
+            'does not exist; use --checkpoint FILE for the heads'
         )
     else:
-        print(f'{metadata["checkpoint"]} is not there (--checkpoint): no score of PyTorch')
+        print(f'{metadata["checkpoint"]} does not exist: no score of PyTorch (see --checkpoint)')
     return given
 
 
 def score_file(runner: Runner, file: ExportedFile) -> dict[str, dict[str, float]]:
-    """The scores of a file; of OpenVINO's in float32 and in its default precision."""
+    """The scores of a file; for OpenVINO in float32 and in its default precision."""
     others = [open_file(file.path, precision=each) for each in file.precisions[1:]]
     files = {each.precision: each for each in (file, *others)}  # the default may be f32
     scores = {}

@@ -32,7 +32,7 @@ BACKBONE = re.compile(r'(.*?\.)?backbone\.')
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train as the command line, or ``argv``, says."""
+    """Train a config; ``argv`` defaults to the command line."""
     args = parse(train_parser(), argv)
     restart_on_cpu(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
@@ -51,14 +51,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def training_config(args: argparse.Namespace, log: Callable[[str], None] = say_once) -> Config:
-    """Read the config and make all changes to it, in an order that makes them right.
+    """Read the config and make all changes to it, in the right order.
 
     Args:
         args (argparse.Namespace): The options.
-        log (Callable[[str], None]): Gets a line if SyncBN is reverted. Defaults to printing it.
+        log (Callable[[str], None]): Called if SyncBN is replaced. Defaults to printing.
 
     Returns:
-        Config: What the runner is built from.
+        Config: The config for the runner.
     """
     cfg = load_config(args)
     require_keys(cfg, args.config, 'training', *NEEDED)
@@ -68,7 +68,7 @@ def training_config(args: argparse.Namespace, log: Callable[[str], None] = say_o
 
 
 def check(cfg: Config, args: argparse.Namespace) -> None:
-    """Raise an error for whatever can be known to fail before a model is built."""
+    """Raise the errors that can be found before a model is built."""
     preflight.check_device(cfg, args.device, training=True)
     preflight.check_work_dir(cfg)
     if start := cfg.get('load_from'):
@@ -77,7 +77,7 @@ def check(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def apply_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Apply the options that only training has, and add the hooks that lose nothing."""
+    """Apply the options that are only for training, and add the hooks against losses."""
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
@@ -88,7 +88,7 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.auto_scale_lr.enable = True
     if args.resume == 'auto' or (cfg.get('resume') and not cfg.get('load_from')):
         found = newest_whole(cfg, say_once)
-        # Where there is none, training begins as the config says.
+        # If there is none, training starts as the config says.
         cfg.resume, cfg.load_from = found is not None, found or cfg.get('load_from')
     elif args.resume:
         cfg.resume, cfg.load_from = True, args.resume
@@ -98,9 +98,9 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def add_safety_hooks(cfg: Config) -> None:
-    """Add the hooks that keep what was trained, whatever ends the training."""
+    """Add the hooks that keep the progress when a training is interrupted."""
     hooks = cfg.setdefault('default_hooks', ConfigDict())
-    # As mmengine does for a config without one.
+    # mmengine's default for a config without one.
     checkpoint = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))
     if not isinstance(checkpoint, (dict, type(None))):
         raise UserError(f'default_hooks.checkpoint must be a dict, got {shown(checkpoint)}')
@@ -116,16 +116,16 @@ def add_safety_hooks(cfg: Config) -> None:
 
 
 def use_mixed_precision(cfg: Config) -> None:
-    """Wrap the optimiser for automatic mixed precision."""
+    """Wrap the optimizer for automatic mixed precision."""
     kind = type_name(cfg.optim_wrapper) or 'OptimWrapper'
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise UserError(f'--amp works with OptimWrapper, this config has {kind}')
+        raise UserError(f'--amp works with OptimWrapper, but this config has {kind}')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def start_backbone_from(cfg: Config, checkpoint: str) -> None:
-    """Let the backbone start from a checkpoint of a backbone or of a whole model."""
+    """Initialise the backbone from a checkpoint of a backbone or of a whole model."""
     if 'backbone' not in cfg.model:
         raise UserError('--pretrained is for model.backbone, which this config does not have')
     # Unchanged: a dense backbone's own initialiser needs the 'module.' of wrappers in its prefix.
@@ -141,15 +141,15 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
 
 
 def backbone_prefix(names: list[str], checkpoint: str) -> str:
-    """The prefix of a backbone's names in a checkpoint."""
+    """The prefix of a backbone's keys in a checkpoint."""
     backbones = sorted({m[0] for m in map(BACKBONE.match, names) if m})
     found = [prefix for _, prefix in networks_in(names)]
-    if backbones:  # a head may have names as in a VGG
+    if backbones:  # a head may have keys like a VGG
         found = [prefix for prefix in found if prefix.startswith(tuple(backbones))] or backbones
     chosen = leading_prefix(found) if found else ''
     if chosen is None:
         raise UserError(
-            f'--pretrained {checkpoint}: it holds {len(found)} backbones; choose one by '
+            f'--pretrained {checkpoint}: it contains {len(found)} backbones; choose one by '
             "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=..., prefix=...) in the "
             f'config, of {", ".join(map(repr, found))}'
         )

@@ -1,4 +1,4 @@
-"""tools/visualize.py: draw predictions into pictures, for the three tasks."""
+"""tools/visualize.py: draw predictions on pictures, for the three tasks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Predict and draw as the command line, or ``argv``, says."""
+    """Predict and draw; ``argv`` defaults to the command line."""
     args = visualize_parser().parse_args(argv)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         pictures = find_pictures(args.pictures)
@@ -59,19 +59,19 @@ def find_pictures(paths: list[str]) -> list[Path]:
     """The pictures among files and in folders.
 
     Raises:
-        UserError: If a file does not exist or is no picture, or a folder has none.
+        UserError: If a file is missing or is not a picture, or a folder contains none.
     """
     found = []
     for path in map(Path, paths):
         inside = sorted(file for file in path.glob('*') if file.suffix.lower() in SUFFIXES)
         if path.is_dir() and not inside:
-            raise UserError(f'folder {path} holds no picture ({", ".join(SUFFIXES)})')
+            raise UserError(f'folder {path} contains no pictures ({", ".join(SUFFIXES)})')
         found += inside or [path]
     for path in found:
         try:
             Image.open(path).close()
         except OSError as problem:  # Pillow's for other files, too
-            raise UserError(f'{path} is not there or is no picture; give another') from problem
+            raise UserError(f'{path} is missing or not a picture; use another file') from problem
     return found
 
 
@@ -80,14 +80,14 @@ def take_files(cfg: Config) -> None:
     dataset = next(innermost_datasets(cfg.test_dataloader))
     steps = [step for step in dataset['pipeline'] if 'Annotations' not in type_name(step)]
     if not any('LoadImage' in type_name(step) for step in steps):
-        # A data set of arrays holds RGB images (CIFAR-10); files are read as BGR.
+        # Data sets of arrays contain RGB images (CIFAR-10); files are read as BGR.
         steps.insert(0, dict(type='LoadImageFromFile'))
         cfg.data_preprocessor.to_rgb = True
     dataset['pipeline'] = steps
 
 
 def build_pipeline(cfg: Config) -> Compose:
-    """The test pipeline, which names a file that it cannot read."""
+    """The test pipeline; its errors name the file that cannot be read."""
     dataset = next(innermost_datasets(cfg.test_dataloader))
     with building_from(f'config {cfg.filename}'):
         first, *others = [TRANSFORMS.build(step) for step in dataset['pipeline']]
@@ -95,7 +95,7 @@ def build_pipeline(cfg: Config) -> Compose:
 
 
 def dataset_meta(cfg: Config, checkpoint: str) -> dict:
-    """Names and colours of the classes: the checkpoint's, or else the data set's."""
+    """Names and colours of the classes, from the checkpoint or from the data set."""
     dataset = next(innermost_datasets(cfg.test_dataloader))
     with DATASETS.switch_scope_and_registry(None) as registry:
         own = getattr(registry.get(dataset['type']), 'METAINFO', {})
@@ -105,7 +105,7 @@ def dataset_meta(cfg: Config, checkpoint: str) -> dict:
 
 @torch.no_grad()
 def predict(model: nn.Module, pipeline: Compose, picture: Path) -> BaseDataElement:
-    """What a model predicts for a file."""
+    """The prediction of a model for a file."""
     data = pipeline(dict(img_path=str(picture), img_id=0))
     return model.test_step(pseudo_collate([data]))[0].cpu()
 

@@ -1,4 +1,4 @@
-"""Small images that stay in memory, so that no GPU waits for files."""
+"""Data sets of small images in memory, so that the GPU does not wait for files."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from .loading import name_unreadable_files
 @DATASETS.register_module()
 @renamed_from(DATASETS, 'ResidentDataset')
 class InMemoryDataset(Dataset):
-    """A classification data set that is read once and then lies in memory as one tensor.
+    """A classification data set that is read once and kept in memory as one tensor.
 
-    It gives a whole batch at a time, without an object for each image, so its loader needs
-    ``collate_fn=dict(type='whole_batch')`` and ``num_workers=0``. Augmentation and
-    normalisation are left to :class:`InMemoryDataPreprocessor`, which does them on the device.
-    CIFAR-10 takes 154 MB.
+    It returns whole batches, without an object for each image, so its loader needs
+    ``collate_fn=dict(type='whole_batch')`` and ``num_workers=0``. For augmentation and
+    normalisation use :class:`InMemoryDataPreprocessor`, which works on the device. CIFAR-10 takes
+    154 MB.
 
     Args:
         dataset (dict): Config of one of mmpretrain's data sets, whose pipeline loads and packs
-            (``LoadImageFromFile`` for files, ``PackInputs``) and changes nothing at random. All
-            images must have one size.
-        classes (Sequence[str], optional): Keep these classes only and number them in this order.
+            (``LoadImageFromFile`` for files, ``PackInputs``) without random changes. All images
+            must have the same size.
+        classes (Sequence[str], optional): Keep only these classes, numbered in this order.
             Defaults to None, all.
-        per_class (int, optional): Keep the first so many images of each class. Defaults to None,
+        per_class (int, optional): Keep the first images of each class, this many. Defaults to None,
             all.
-        cache_dir (str, optional): Keep the images that were read in a file in this folder, so that
-            the next run has them at once. It is found again by the data set's config and the
-            images' paths: if images change in place, remove the folder. Defaults to None.
+        cache_dir (str, optional): Cache the images in a file in this folder for the next run. The
+            file is identified by the data set's config and the images' paths, so remove the
+            folder if images change in place. Defaults to None.
 
     Raises:
         UserError: If an image cannot be read or has another size than the first, or a class is
@@ -79,7 +79,7 @@ class InMemoryDataset(Dataset):
             return torch.from_numpy(np.load(path))
         images = self._read(positions)
         folder.mkdir(parents=True, exist_ok=True)
-        # By way of another name, one for each process, so that a file that is there is a whole one.
+        # Write under a temporary name, one per process, so that an existing file is complete.
         with NamedTemporaryFile(dir=folder, prefix='.partial-', delete=False) as partial:
             np.save(partial, images.numpy())
         Path(partial.name).replace(path)
@@ -93,8 +93,8 @@ class InMemoryDataset(Dataset):
                 images = image.new_empty((len(positions), *image.shape))
             if image.shape != images.shape[1:]:
                 raise UserError(
-                    f'InMemoryDataset: image {int(position)} has shape {tuple(image.shape)}, the '
-                    f'first has {tuple(images.shape[1:])}; add a Resize to the pipeline'
+                    f'InMemoryDataset: image {int(position)} has shape {tuple(image.shape)}, but '
+                    f'the first has {tuple(images.shape[1:])}; add a Resize to the pipeline'
                 )
             images[i] = image
         return images
@@ -107,7 +107,7 @@ class InMemoryDataset(Dataset):
         return self.__getitems__([i])
 
     def __getitems__(self, indices: Sequence[int]) -> dict:
-        """A batch; torch's loader prefers this to asking for each image.
+        """A batch; torch's loader calls this instead of loading each image.
 
         Args:
             indices (Sequence[int]): N positions.
@@ -121,23 +121,23 @@ class InMemoryDataset(Dataset):
 
 @FUNCTIONS.register_module()
 def whole_batch(batch: dict) -> dict:
-    """The collate function for a data set that gives batches: nothing is left to do."""
+    """The collate function for a data set that returns batches; it does nothing."""
     return batch
 
 
 def select(
     labels: np.ndarray, known: Sequence[str], classes: Sequence[str], per_class: int | None
 ) -> tuple[np.ndarray, Tensor]:
-    """Which images to keep.
+    """Select the images to keep.
 
     Args:
-        labels (np.ndarray): Of all images, shape (N,).
+        labels (np.ndarray): The labels of all images, shape (N,).
         known (Sequence[str]): Names of the classes, in the order of the labels.
-        classes (Sequence[str]): Those to keep, in the order of the new labels.
-        per_class (int, optional): How many of each; None for all.
+        classes (Sequence[str]): The classes to keep, in the order of the new labels.
+        per_class (int, optional): How many images per class; None for all.
 
     Returns:
-        tuple[np.ndarray, Tensor]: Positions of the images that stay, in order, and their new
+        tuple[np.ndarray, Tensor]: Positions of the selected images, in order, and their new
         labels, int64, both of shape (M,).
 
     Raises:

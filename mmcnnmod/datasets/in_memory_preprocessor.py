@@ -16,17 +16,18 @@ from ..errors import UserError
 @MODELS.register_module()
 @renamed_from(MODELS, 'ResidentDataPreprocessor')
 class InMemoryDataPreprocessor(ClsDataPreprocessor):
-    """What ``RandomCrop(padding)``, ``RandomFlip`` and mmpretrain's preprocessor do, on the device.
+    """``RandomCrop(padding)``, ``RandomFlip`` and mmpretrain's preprocessor, on the device.
 
     For batches of :class:`InMemoryDataset`; other batches go to mmpretrain's preprocessor. In
-    training the batch is one data sample that holds all labels, which the heads' losses take like a
-    list of samples with one label each; it saves an object per image.
+    training, one data sample contains all labels of the batch, which saves an object per image. The
+    losses of the heads treat it like a list of samples with one label each.
 
     Args:
-        padding (int): Pixels of zeros around an image, out of which it is cropped at random in its
-            own size. Defaults to 4, as usual for CIFAR.
-        flip_prob (float): How often an image is mirrored. Defaults to 0.5.
-        **kwargs: Of ``ClsDataPreprocessor``: ``mean``, ``std``, ``to_rgb``, ``num_classes``.
+        padding (int): Pixels of zeros on each side, before a random crop of the original size.
+            Defaults to 4, as usual for CIFAR.
+        flip_prob (float): The probability of flipping an image. Defaults to 0.5.
+        **kwargs: Arguments of ``ClsDataPreprocessor``: ``mean``, ``std``, ``to_rgb``,
+            ``num_classes``.
 
     Raises:
         UserError: With ``batch_augments`` or ``to_onehot``, which need an object per image.
@@ -43,14 +44,14 @@ class InMemoryDataPreprocessor(ClsDataPreprocessor):
         self.flip_prob = flip_prob
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Bring a batch to the device, augment it in training, normalise it.
+        """Move a batch to the device, augment it in training, and normalise it.
 
         Args:
             data (dict): 'inputs' (N, 3, H, W) uint8 and 'labels' (N,).
             training (bool): Whether to augment. Defaults to False.
 
         Returns:
-            dict: 'inputs', float32, and 'data_samples', one in training, else N.
+            dict: 'inputs', float32, and 'data_samples': one in training, otherwise N.
         """
         if 'labels' not in data:
             return super().forward(data, training)
@@ -65,15 +66,15 @@ class InMemoryDataPreprocessor(ClsDataPreprocessor):
 
 
 def random_crop_flip(images: Tensor, padding: int, flip_prob: float) -> Tensor:
-    """Pad with zeros, crop each image at its own random place, mirror some.
+    """Pad with zeros, crop each image at a random position, and flip some.
 
     Args:
         images (Tensor): Shape (N, C, H, W).
-        padding (int): Pixels on each side; every offset of 0 to 2 * padding is as likely.
-        flip_prob (float): How often an image is mirrored.
+        padding (int): Pixels on each side; offsets from 0 to 2 * padding are equally likely.
+        flip_prob (float): The probability of flipping an image.
 
     Returns:
-        Tensor: Of the same shape, in channels-last order.
+        Tensor: The same shape, in channels-last format.
     """
     n, _, height, width = images.shape
     device = images.device
@@ -83,6 +84,6 @@ def random_crop_flip(images: Tensor, padding: int, flip_prob: float) -> Tensor:
     mirrored = torch.rand(n, 1, device=device) < flip_prob
     columns = offsets[1] + torch.where(mirrored, columns.flip(1), columns)
     padded = F.pad(images, (padding,) * 4)
-    # The indices on both sides of the slice put the channels last, which is how they stay.
+    # The indices on both sides of the slice move the channels to the end, where they stay.
     samples = torch.arange(n, device=device)[:, None, None]
     return padded[samples, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)

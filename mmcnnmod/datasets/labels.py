@@ -79,13 +79,13 @@ class LabelCheck:
             labels = results['gt_seg_map'] = labels.reshape(size)
         if labels.ndim > 2:
             raise UserError(
-                f'{path} is no label map: it has {labels.shape[-1]} values at each pixel; turn '
-                'its colours into class numbers, one for each pixel'
+                f'{path} is not a label map: it has {labels.shape[-1]} values per pixel; convert '
+                'its colours to class numbers, one per pixel'
             )
         if size and labels.shape != tuple(size):
             raise UserError(
-                f'{path} has {sides(labels.shape)} pixels and its image {results.get("img_path")} '
-                f'has {sides(size)}, turned as its EXIF data say; make them the same'
+                f'{path} has {sides(labels.shape)} pixels, but its image {results.get("img_path")} '
+                f'has {sides(size)} after its EXIF rotation; make them the same'
             )
         if self.classes is None:
             return
@@ -119,20 +119,20 @@ class LabelCheck:
             size = f' ({sides(results["ori_shape"])} pixels)' if 'ori_shape' in results else ''
             raise UserError(
                 f'{results.get("xml_path") or self.ann_file or image}: the box from ({x1:g}, '
-                f'{y1:g}) to ({x2:g}, {y2:g}) covers nothing of {image}{size}; correct it or take '
-                "it out, or let the data set's filter_cfg ignore it (bbox_min_size=1)"
+                f'{y1:g}) to ({x2:g}, {y2:g}) covers no part of {image}{size}; correct or remove '
+                "it, or let the data set's filter_cfg ignore it (bbox_min_size=1)"
             )
         labels = np.asarray(results.get('gt_bboxes_labels', ()))
         if self.classes is not None and (labels >= self.classes).any():
             raise UserError(
                 f'{self.ann_file or results.get("img_path")}: a box of {results.get("img_path")} '
-                f'has the label {labels.max()}, and there are {self.classes} classes; correct it, '
+                f'has the label {labels.max()}, but there are {self.classes} classes; correct it, '
                 "or the data set's classes"
             )
 
 
 def check_wide_labels(path: Path, mode: str) -> None:
-    """Raise an error if a label map has values outside of 8 bits, which mmseg would change.
+    """Raise an error if a label map has values outside 8 bits, which mmseg would change.
 
     Args:
         path (Path): The label map.
@@ -145,8 +145,8 @@ def check_wide_labels(path: Path, mode: str) -> None:
     if labels.min() < 0 or labels.max() > 255:
         value = labels.min() if labels.min() < 0 else labels.max()
         raise UserError(
-            f'{path} has the value {value}, and mmseg has 8 bits for a label; number the classes '
-            'from 0, and let what is ignored be 255'
+            f'{path} has the value {value}, but mmseg reads labels of 8 bits; number the classes '
+            'from 0, and use 255 for ignored pixels'
         )
 
 

@@ -43,7 +43,7 @@ class CheckedLoading:
             results (dict): With 'img_path', and 'seg_map_path' where there are label maps.
 
         Returns:
-            dict: What the wrapped transform returns.
+            dict: The result of the wrapped transform.
 
         Raises:
             UserError: If the file is missing, truncated, too large or of another format, or if
@@ -68,7 +68,7 @@ class CheckedLoading:
         except Exception as problem:
             raise UserError(
                 f'{path or results.get("img_path")} cannot be read ({cause(problem)}); '
-                'replace it or take it out of the data set'
+                'replace it or remove it from the data set'
             ) from problem
         return loaded
 
@@ -102,8 +102,8 @@ class NamedStep:
             if not isinstance(results, dict) or 'img_path' not in results:
                 raise
             raise UserError(
-                f'{type(self.transform).__name__} fails at {results["img_path"]} '
-                f'({cause(problem)}); change its settings, or take the image out of the data set'
+                f'{type(self.transform).__name__} fails on {results["img_path"]} '
+                f'({cause(problem)}); change its settings, or remove the image from the data set'
             ) from problem
 
     def __repr__(self) -> str:

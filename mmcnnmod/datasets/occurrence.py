@@ -53,7 +53,7 @@ def class_reader(dataset: object) -> Callable[[int], set[int]]:
             info = dataset.get_data_info(position)
             if load is None or 'seg_map_path' not in info:
                 raise UserError(
-                    f'{info.get("img_path", "an image")} has no label, so its class is not known; '
+                    f'{info.get("img_path", "an image")} has no label, so its class is unknown; '
                     'choose another --split'
                 ) from None
             labels = np.unique(CheckedLoading(load)(info)['gt_seg_map']).tolist()

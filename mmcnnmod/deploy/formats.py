@@ -33,7 +33,7 @@ def open_file(path: Path, selectors: Sequence[str] = (), precision: str = 'f32')
         UserError: If the file is missing or is not an exported network, or its runtime is missing.
     """
     if not path.is_file():
-        raise UserError(f'{path} is not there; tools/deployment/export.py writes it')
+        raise UserError(f'{path} does not exist; tools/deployment/export.py writes it')
     kind = format_of(path)
     require_packages(kind.packages)
     try:

@@ -81,7 +81,7 @@ def check_backbones(
     known = ['depth', *mod_options()]
     for name in options:
         if name not in known:
-            raise UserError(f'{shown(name)} is no MoD option; choose from {", ".join(known)}')
+            raise UserError(f'{shown(name)} is not an MoD option; choose from {", ".join(known)}')
     done = [ref for ref in refs if ref.new is None]
     if not dense and not done:
         if scope_of(cfg) is None:
@@ -90,7 +90,7 @@ def check_backbones(
     if not dense and options:
         name = next(iter(options))
         raise UserError(
-            f'{done[0].path} is {done[0].old.__name__} already; set {name} in the config or by '
+            f'{done[0].path} is already {done[0].old.__name__}; set {name} in the config or with '
             f'--cfg-options {done[0].path}.{name}=...'
         )
     if 'depth' in options:
@@ -111,14 +111,12 @@ def check_depth(ref: BackboneRef, depth: int) -> None:
     archs = getattr(ref.new, 'arch_settings', None)
     old = ref.node.get('depth')
     if not isinstance(archs, dict) or old not in archs:
-        raise UserError(f'{ref.path}: {ref.new.__name__} has no depth to choose')
+        raise UserError(f'{ref.path}: {ref.new.__name__} has no depth option')
     # The kind of block determines the widths, which necks and heads rely on.
     fitting = [known for known in sorted(archs) if archs[known][0] == archs[old][0]]
     if depth not in fitting:
         depths = ', '.join(map(str, fitting))
-        raise UserError(
-            f'{ref.path}: depth {depth} does not fit where {old} did; choose from {depths}'
-        )
+        raise UserError(f'{ref.path}: depth {depth} cannot replace {old}; choose from {depths}')
 
 
 def found_instead(cfg: Node) -> str:
@@ -135,7 +133,7 @@ def found_instead(cfg: Node) -> str:
 
 
 def add_custom_import(cfg: Node) -> None:
-    """Let a config, once it is dumped, import this package when it is read."""
+    """Let a dumped config import this package when it is read."""
     imports = cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
     names = imports['imports']
     names = [names] if isinstance(names, str) else names

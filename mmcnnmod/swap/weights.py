@@ -56,7 +56,7 @@ def swap_weights(cfg: Node, ref: BackboneRef, trained: bool, log: Callable[[str]
     own = take_own_weights(ref)
     whole = whole_model_weights(cfg, ref, trained)
     if whole:
-        log(f'{whole} stays: it fills the other parts, and the tensors of equal names')
+        log(f'{whole} is kept: it initialises the other parts, and tensors with the same names')
         # Equal names are blocks at the same position, so the warm start maps by position too.
         start_warm(ref, whole, dict(checkpoint=whole.settings['checkpoint'], mapping='same'), log)
     elif own:
@@ -66,7 +66,7 @@ def swap_weights(cfg: Node, ref: BackboneRef, trained: bool, log: Callable[[str]
     if whole or own:
         fit_norms(cfg, ref, log)
     elif ref.node.get('frozen_stages', -1) >= 0:
-        log(f'warning: {ref.path} starts at random with frozen stages; set frozen_stages=-1')
+        log(f'warning: {ref.path} has frozen stages without weights; set frozen_stages=-1')
 
 
 def takes_warm_start(cfg: Node, path: str) -> bool:

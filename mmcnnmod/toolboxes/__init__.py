@@ -53,8 +53,8 @@ def require(toolbox: str) -> None:
         except Exception as problem:
             known = ', '.join(MINIMUM_VERSIONS)
             raise ImportError(
-                f'default_scope is {toolbox!r}, which does not import ({cause(problem)}); '
-                f'mmcnnmod serves {known} and installed toolboxes that use their backbones'
+                f'default_scope is {toolbox!r}, which cannot be imported ({cause(problem)}); '
+                f'mmcnnmod supports {known} and installed toolboxes that use their backbones'
             ) from problem
         return
     if _problems[toolbox] is not None:
@@ -64,7 +64,7 @@ def require(toolbox: str) -> None:
 def mod_versions() -> dict[type, tuple[str, type]]:
     """The dense backbones with an MoD version: the toolbox of its registry, and its class.
 
-    The bases of an MoD class are mixins, and last the dense class.
+    The last base of an MoD class is the dense class; the others are mixins.
     """
     versions = {}
     for toolbox, problem in _problems.items():
@@ -89,16 +89,16 @@ def _describe(toolbox: str) -> str:
     if is_absent(toolbox):
         return f'{toolbox} is not installed; install it (see the version table in the README)'
     text = cause(_problems[toolbox])
-    return f'{toolbox} does not import ({text}); {_remedy(toolbox, text)}'
+    return f'{toolbox} cannot be imported ({text}); {_remedy(toolbox, text)}'
 
 
 def _remedy(toolbox: str, text: str) -> str:
     if 'undefined symbol' in text or 'DLL load failed' in text:
-        return 'mmcv was compiled against another torch: rebuild it without the package cache'
+        return 'mmcv was compiled for another torch: rebuild it without the package cache'
     if 'mmcv._ext' in text:
         return 'this mmcv has no operators (mmcv-lite?): install the full mmcv'
     if 'mmcv' in text.lower():
-        return 'install an mmcv that fits (see the version table in the README)'
+        return 'install a matching mmcv (see the version table in the README)'
     return (
         f'mmcnnmod needs {toolbox} >= {MINIMUM_VERSIONS[toolbox]} with the packages it depends on'
     )

@@ -312,5 +312,5 @@ def test_a_missing_file(backbones):
     network = backbones.ResNetMoD(
         depth=18, init_cfg=dict(type='DensePretrained', checkpoint='nowhere.pth'), **SMALL
     )
-    with pytest.raises(UserError, match=r'checkpoint nowhere\.pth is not there'):
+    with pytest.raises(UserError, match=r'checkpoint nowhere\.pth does not exist'):
         network.init_weights()

@@ -156,14 +156,14 @@ def test_through_a_config(name, tmp_path):
     (lambda: models.VGGMoD(16, norm_cfg=BN), lambda: models.VGG(16).state_dict(),
      ['16 of 48 tensors match', 'missing', 'same widths and norms']),
     (lambda: models.VGGMoD(19, mod_stages=(0,)), lambda: models.VGG(16).state_dict(),
-     ['VGGMoD has more standard blocks in a stage than this VGG-16', 'of one as deep']),
+     ['VGGMoD has more standard blocks in a stage than this VGG-16', 'of a deeper network']),
     (lambda: models.ConvNeXtMoD('tiny'), lambda: models.ResNet(18).state_dict(),
      ['it holds no ConvNeXt, but names as in a ResNet']),
     (lambda: models.ConvNeXtMoD('tiny', **V2), lambda: models.ConvNeXt('tiny').state_dict(),
      ['missing', 'grn']),
     # What the dense blocks have and these have not would be lost.
     (lambda: models.VGGMoD(16), lambda: models.VGG(16, norm_cfg=BN).state_dict(),
-     ['this VGG-16', 'tensors in its blocks, such as features.0.bn.weight', 'VGGMoD has no place']),
+     ['this VGG-16', 'tensors in its blocks, such as features.0.bn.weight', 'VGGMoD does not']),
     (lambda: models.ConvNeXtMoD('tiny'), lambda: models.ConvNeXt('tiny', **V2).state_dict(),
      ['tensors in its blocks, such as stages.0.0.grn.gamma']),
     # A norm of another kind has tensors of the same shapes.
@@ -223,5 +223,7 @@ def test_a_family_of_ones_own():
         keeps_shape = models.ResNetMoD.keeps_shape
         conv_block = models.ResNetMoD.conv_block
 
-    with pytest.raises(UserError, match='Own cannot start from dense weights: that is known of'):
+    with pytest.raises(
+        UserError, match='Own cannot start from dense weights: this is supported by'
+    ):
         start_from_dense(Own(depth=18), models.ResNet(18).state_dict())

@@ -102,7 +102,7 @@ def test_nothing_is_overwritten_or_left_behind(tmp_path, monkeypatch):
     content = published(CONTENT, VERSIONS)
     path = write_with_hash(content, tmp_path / 'a.pth')
     before = path.stat().st_mtime_ns
-    with pytest.raises(UserError, match=f'{path} is there already'):
+    with pytest.raises(UserError, match=f'{path} already exists'):
         write_with_hash(content, tmp_path / 'a.pth')
     assert path.stat().st_mtime_ns == before
 

@@ -91,7 +91,7 @@ def test_the_weights_inside(tmp_path, wrap):
 
 def test_what_is_no_checkpoint(tmp_path):
     path = tmp_path / 'a.pth'
-    with pytest.raises(UserError, match=r'checkpoint .*a.pth is not there'):
+    with pytest.raises(UserError, match=r'checkpoint .*a.pth does not exist'):
         read_checkpoint(path)
     for content in (b'', b'PK\x03\x04 but no more', b'text', pickle.dumps(dict(blobs=1))):
         path.write_bytes(content)
@@ -104,7 +104,7 @@ def test_what_is_no_checkpoint(tmp_path):
 
 
 def test_an_address_out_of_reach():
-    with pytest.raises(UserError, match=r'fetch it where there is a network and name the file'):
+    with pytest.raises(UserError, match=r'download it elsewhere and use the file'):
         read_checkpoint('http://127.0.0.1:9/net.pth')  # nobody listens on port 9
 
 

@@ -60,7 +60,9 @@ def test_data_root_of_several_is_refused():
     cfg = coco()
     cfg.pop('data_root')
     cfg.val_dataloader = dict(dataset=dict(data_root='data/other'))
-    with pytest.raises(UserError, match='replaces one root, this config has data/coco, data/oth'):
+    with pytest.raises(
+        UserError, match='replaces one root, but this config has data/coco, data/oth'
+    ):
         edits.set_data_root(cfg, '/set')
 
 
@@ -178,7 +180,7 @@ def test_mod_swaps_and_the_dumped_copy_needs_no_option(tmp_path, capsys):
     [
         (['--mod'], 'config .*: no backbone to swap: model.backbone is ResNeXt'),
         (['--mod', 'depth=75'], 'no backbone to swap'),
-        (['--mod', 'cfg=1'], "'cfg' is no MoD option; choose from depth"),
+        (['--mod', 'cfg=1'], "'cfg' is not an MoD option; choose from depth"),
     ],
 )
 def test_mod_on_an_unsupported_config(options, word, tmp_path):

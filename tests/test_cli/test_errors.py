@@ -22,13 +22,13 @@ class Segmentor(nn.Module):
 def test_a_shape_mismatch_names_the_layer():
     with pytest.raises(RuntimeError) as error:
         Segmentor(16)(torch.rand(1, 3, 4, 4))
-    assert explain(error.value).startswith('head.1 expects 16 input channels and gets 8: set in_ch')
+    assert explain(error.value).startswith('head.1 expects 16 input channels but gets 8: set in_ch')
 
 
 def test_a_shape_mismatch_in_a_classifier():
     with pytest.raises(RuntimeError) as error:
         nn.Sequential(nn.Identity(), nn.Linear(2048, 10))(torch.rand(2, 512))
-    assert explain(error.value).startswith('1 expects 2048 input channels and gets 512')
+    assert explain(error.value).startswith('1 expects 2048 input channels but gets 512')
 
 
 def test_the_original_line_from_a_data_loading_process():

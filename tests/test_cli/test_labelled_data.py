@@ -74,13 +74,13 @@ def test_some_classes_by_default():
 @pytest.mark.parametrize(
     ('wanted', 'occurring', 'words'),
     [
-        ('crane', ALL, 'several classes are called crane; give a number, 2, 4'),
+        ('crane', ALL, 'several classes are called crane; use a number: 2, 4'),
         ('chuch', ALL, 'did you mean church'),
         ('building', ALL, 'did you mean church building'),
-        ('aardvark', ALL, 'aardvark is no class of this data; there are tench, Tinca tinca'),
+        ('aardvark', ALL, 'this data set has no class aardvark; there are tench, Tinca tinca'),
         ('5', ALL, '5 is no class'),
-        ('pug', [0, 1], 'pug, pug-dog occurs in none'),
-        ('pug', [], 'no class occurs in these images'),
+        ('pug', [0, 1], 'no image contains pug, pug-dog'),
+        ('pug', [], 'these images contain no class'),
     ],
 )
 def test_classes_that_cannot_be_chosen(wanted, occurring, words):

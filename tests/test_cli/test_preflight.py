@@ -82,7 +82,7 @@ def test_names_of_another_toolbox_are_known():
             'MobileNetV2MoD',
             {},
             '',
-            "it holds a dense MobileNetV2 under 'backbone.'; give",
+            "it holds a dense MobileNetV2 under 'backbone.'; use",
         ),
     ],
 )

@@ -77,7 +77,7 @@ def test_truncated_files_are_passed_over(work_dir):
     assert [name for line in work_dir.lines for name in line.split() if name.endswith('.pth')] == [
         str(work_dir.path / name) for name in ('iter_12.pth', 'iter_8.pth', 'iter_6.pth')
     ]
-    assert all(line.startswith('passed over: ') for line in work_dir.lines)
+    assert all(line.startswith('skipped: ') for line in work_dir.lines)
 
 
 def test_no_readable_checkpoint(work_dir):

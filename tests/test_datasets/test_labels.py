@@ -84,14 +84,14 @@ def test_label_maps_of_one_row_stay_two_dimensional(load, size):
     [
         (filled(0, 1, 3), 'has the value 3, which is none of the 3 classes (0 to 2; ignored: 255)'),
         (filled(0, 254), 'has the value 254, which is none'),
-        (filled(1, 256, dtype=np.uint16), 'has the value 256, and mmseg has 8 bits for a label'),
-        (filled(1, 70000, dtype=np.int32), 'has the value 70000, and mmseg has 8 bits'),
-        (filled(1, -1, dtype=np.int32), 'has the value -1, and mmseg has 8 bits'),
-        (Image.new('RGB', (6, 4)), 'is no label map: it has 3 values at each pixel'),
-        (Image.new('RGBA', (6, 4)), 'is no label map: it has 4 values at each pixel'),
-        (Image.new('LA', (6, 4)), 'is no label map: it has 2 values at each pixel'),
-        (Image.new('L', (4, 6)), 'has 4x6 pixels and its image'),
-        (Image.new('L', (3, 2)), 'has 3x2 pixels and its image'),
+        (filled(1, 256, dtype=np.uint16), 'has the value 256, but mmseg reads labels of 8 bits'),
+        (filled(1, 70000, dtype=np.int32), 'has the value 70000, but mmseg reads labels of 8 bits'),
+        (filled(1, -1, dtype=np.int32), 'has the value -1, but mmseg reads labels of 8 bits'),
+        (Image.new('RGB', (6, 4)), 'is not a label map: it has 3 values per pixel'),
+        (Image.new('RGBA', (6, 4)), 'is not a label map: it has 4 values per pixel'),
+        (Image.new('LA', (6, 4)), 'is not a label map: it has 2 values per pixel'),
+        (Image.new('L', (4, 6)), 'has 4x6 pixels, but its image'),
+        (Image.new('L', (3, 2)), 'has 3x2 pixels, but its image'),
     ],
 )
 def test_label_maps_of_no_use(load, tmp_path, labels, words):
@@ -142,7 +142,7 @@ def test_an_image_that_is_turned_and_its_label_map_that_is_not(load, tmp_path):
         if fits:
             assert labels(results)['gt_seg_map'].shape == results['img_shape'] == (6, 4)
         else:
-            words = r'a\.png has 6x4 pixels and its image .*a\.jpg has 4x6, turned as its EXIF'
+            words = r'a\.png has 6x4 pixels, but its image .*a\.jpg has 4x6 after its EXIF'
             with pytest.raises(UserError, match=words):
                 labels(results)
 
@@ -182,7 +182,7 @@ def test_boxes_of_no_use(box):
 
 
 def test_a_label_of_a_box():
-    with pytest.raises(UserError, match='has the label 1, and there are 1 classes'):
+    with pytest.raises(UserError, match='has the label 1, but there are 1 classes'):
         boxes_of(DataSet(classes=1), [0, 0, 9, 9])
 
 

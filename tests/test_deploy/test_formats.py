@@ -253,7 +253,7 @@ def test_images_that_do_not_fit_are_refused(part, write, name, images, message):
 
 
 def test_other_files_get_one_line(tmp_path):
-    with pytest.raises(UserError, match='is not there'):
+    with pytest.raises(UserError, match='does not exist'):
         open_file(tmp_path / 'a.pt')
     (tmp_path / 'a.bin').write_bytes(b'0')
     with pytest.raises(UserError, match=r'let its name end with one of \.onnx'):

@@ -140,24 +140,24 @@ def test_errors_are_one_line(part, write, run, fails, tmp_path):
     out = tmp_path / 'out/int8.onnx'
     setting = '--cfg-options'
     for arguments, message in (
-        (('a.pt', out), 'a.pt: only files for ONNX Runtime and OpenVINO become int8'),
-        (('a.pt2', out), 'export one with the ending .onnx or .xml'),
-        (('nowhere.onnx', out), 'nowhere.onnx is not there'),
-        ((file, 'a.xml'), 'a.xml: let OUT be another file that ends with .onnx'),
-        ((file, file), 'network.onnx: let OUT be another file that ends with .onnx'),
-        ((file, out, '--samples', 0), '--samples 0: give a number above 0'),
+        (('a.pt', out), 'a.pt: int8 is for ONNX Runtime and OpenVINO only'),
+        (('a.pt2', out), 'export a file that ends with .onnx or .xml'),
+        (('nowhere.onnx', out), 'nowhere.onnx does not exist'),
+        ((file, 'a.xml'), 'a.xml: OUT must be another file that ends with .onnx'),
+        ((file, file), 'network.onnx: OUT must be another file that ends with .onnx'),
+        ((file, out, '--samples', 0), '--samples 0: use a number above 0'),
         ((file, out, setting, 'train_dataloader=None'), 'has no train_dataloader'),
-        ((file, out, '--data-root', 'nowhere'), 'nowhere is not there'),
+        ((file, out, '--data-root', 'nowhere'), 'nowhere does not exist'),
         (
             (file, out, setting, 'train_dataloader.dataset.indices=0'),
-            'the data set finds no image to use; look at its ann_file',
+            'the data set finds no images; check its ann_file',
         ),
     ):
         assert message in fails(*arguments)
         assert not out.parent.exists()
 
     run(file, out)
-    assert 'int8.onnx is in int8 already' in fails(out, tmp_path / 'b.onnx')
+    assert 'int8.onnx is already int8' in fails(out, tmp_path / 'b.onnx')
     for options, message in (
         (dict(size=(64, 64)), 'takes images batchx3x64x64 in float32, not 1x3x32x32 in float32'),
         (dict(fp16=True), 'is in half precision; export it without --fp16'),

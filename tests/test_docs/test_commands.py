@@ -100,10 +100,10 @@ def check_python(arguments, monkeypatch, run_python, tmp_path):
 
 def check_ours(program, arguments, monkeypatch, run_python, tmp_path):
     """A program of this project: its options, its files, and that it is run somewhere."""
-    assert (ROOT / program).is_file(), f'{program} is not there'
+    assert (ROOT / program).is_file(), f'{program} does not exist'
     for argument in arguments:
         if argument.startswith(('configs/', 'tools/', 'docs/')):
-            assert (ROOT / argument).is_file(), f'{argument} is not there'
+            assert (ROOT / argument).is_file(), f'{argument} does not exist'
     if program in NEEDED:
         pytest.importorskip(NEEDED[program])
     args = parse(program, arguments, monkeypatch)

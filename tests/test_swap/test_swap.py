@@ -142,13 +142,13 @@ def stages(network):
 @pytest.mark.parametrize(
     ('options', 'word'),
     [
-        (dict(depth=18), 'model.backbone: depth 18 does not fit where 50 did; choose from 50, 75'),
+        (dict(depth=18), 'model.backbone: depth 18 cannot replace 50; choose from 50, 75'),
         (dict(depth=76), 'depth 76 does not fit'),
         (
             dict(backend='native'),
             "backend='native' was removed in 0.2.0; remove it; for speed call mmcnnmod.switch_to",
         ),
-        (dict(width=2), "'width' is no MoD option; choose from depth, c, r, position"),
+        (dict(width=2), "'width' is not an MoD option; choose from depth, c, r, position"),
     ],
 )
 def test_a_wrong_option_changes_nothing(options, word):
@@ -161,7 +161,7 @@ def test_a_wrong_option_changes_nothing(options, word):
 
 def test_a_depth_for_a_backbone_without():
     cfg = upstream('mmseg/mobilenet_v2/mobilenet-v2-d8_fcn_4xb2-80k_cityscapes-512x1024.py')
-    with pytest.raises(UserError, match=r'model.backbone: MobileNetV2MoD has no depth to choose'):
+    with pytest.raises(UserError, match=r'model.backbone: MobileNetV2MoD has no depth option'):
         swap_backbone(cfg, depth=75, log=str)
 
 

@@ -94,11 +94,11 @@ def test_a_broken_toolbox_is_logged_and_skipped(run_python, tmp_path, cause, rem
         run_python,
     )
     assert result.returncode == 0, result.stderr
-    assert 'skipped: mmdet does not import' in result.stderr
+    assert 'skipped: mmdet cannot be imported' in result.stderr
     assert remedy in result.stdout
     assert len(result.stdout.strip().splitlines()) == 1
 
 
 def test_unknown_scope():
-    with pytest.raises(ImportError, match="default_scope is 'mmnothing', which does not import"):
+    with pytest.raises(ImportError, match="default_scope is 'mmnothing', which cannot be imported"):
         require('mmnothing')

@@ -127,7 +127,7 @@ def run(fails, folder, tmp_path):
     return train
 
 
-NO_IMAGES = ': the data set finds no image to use; look at its ann_file'
+NO_IMAGES = ': the data set finds no images; check its ann_file'
 VANISHING = {'classify': 'train/a', 'segment': 'labels/train', 'detect': 'images'}
 
 
@@ -138,7 +138,7 @@ def test_files_that_vanish_in_the_middle_of_an_epoch(run, folder, task, workers)
     line = run(task, workers=workers, vanishing=vanishing)
     assert line.startswith(f'error: {vanishing}/')
     assert 'png cannot be read ([Errno 2] No such file or directory: ' in line
-    assert line.endswith('; replace it or take it out of the data set')
+    assert line.endswith('; replace it or remove it from the data set')
     last = Path('out/last_checkpoint').read_text()
     assert read_checkpoint(last)['meta']['iter'] >= 2
 
@@ -146,16 +146,16 @@ def test_files_that_vanish_in_the_middle_of_an_epoch(run, folder, task, workers)
 @pytest.mark.parametrize(
     ('task', 'option', 'words'),
     [
-        ('classify', 'model.head.num_classes=1', 'has 2 classes and model.head.num_classes is 1'),
+        ('classify', 'model.head.num_classes=1', 'has 2 classes, but model.head.num_classes is 1'),
         (
             'segment',
             'model.decode_head.num_classes=10',
-            'has 11 classes and model.decode_head.num_classes is 10',
+            'has 11 classes, but model.decode_head.num_classes is 10',
         ),
         (
             'detect',
             'model.roi_head.bbox_head.num_classes=2',
-            'has 3 classes and model.roi_head.bbox_head.num_classes is 2',
+            'has 3 classes, but model.roi_head.bbox_head.num_classes is 2',
         ),
     ],
 )
@@ -170,11 +170,11 @@ def test_more_classes_than_the_head_has(run, task, option, words):
 @pytest.mark.parametrize(
     ('content', 'words'),
     [
-        ('a/0.png 0\na/2.png 10\n', 'has the label 10 and model.head.num_classes is 10, for'),
-        ('a/0.png 0\na/2.png -1\n', 'has the label -1 and model.head.num_classes is 10, for'),
+        ('a/0.png 0\na/2.png 10\n', 'has the label 10, but model.head.num_classes is 10, for'),
+        ('a/0.png 0\na/2.png -1\n', 'has the label -1, but model.head.num_classes is 10, for'),
         ('a/0.png 0\na/2.png x\n', "cannot be read (invalid literal for int() with base 10: 'x')"),
         ('a/0.png\n', 'cannot be read (not enough values'),
-        ('', ': the data set finds no image to use; look at its ann_file'),
+        ('', ': the data set finds no images; check its ann_file'),
     ],
 )
 def test_an_annotation_file_of_a_classifier(run, folder, content, words):
@@ -221,7 +221,7 @@ def test_a_label_without_a_class(run, folder, workers):
     keep = 'train_dataloader.dataset.pipeline.2.keep_ratio=True'
     line = run('segment', keep, workers=workers)
     assert f'error: Resize fails at {folder}/images/train/' in line
-    assert line.endswith('change its settings, or take the image out of the data set')
+    assert line.endswith('change its settings, or remove the image from the data set')
 
 
 @pytest.mark.parametrize('task', ['classify', 'segment', 'detect'])
@@ -231,8 +231,8 @@ def test_images_of_one_pixel(run, folder, task):
         Image.new('L' if 'labels' in path.parts else 'RGB', (1, 1)).save(path)
     if task == 'detect':
         line = run(task)
-        assert f'{folder}/boxes.json: the box from (4, 4) to (24, 24) covers nothing of' in line
-        assert '.png (1x1 pixels); correct it or take it out' in line
+        assert f'{folder}/boxes.json: the box from (4, 4) to (24, 24) covers no part of' in line
+        assert '.png (1x1 pixels); correct or remove' in line
     else:
         with pytest.raises(pytest.fail.Exception, match='DID NOT RAISE'):
             run(task)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings('ignore')
 
 
 def test_missing_config(fails):
-    assert 'config nowhere.py is not there' in fails(training.main, 'nowhere.py')
+    assert 'config nowhere.py does not exist' in fails(training.main, 'nowhere.py')
 
 
 def test_missing_data_root(fails):
@@ -36,15 +36,15 @@ def test_missing_data_root(fails):
 def test_missing_annotation_file(fails, data):
     voc = ROOT / TASKS['mmdet'][0]
     line = fails(training.main, voc, '--data-root', data / 'scenes', '--work-dir', 'out')
-    assert 'VOC2007/ImageSets/Main/train.txt is not there' in line
+    assert 'VOC2007/ImageSets/Main/train.txt does not exist' in line
 
 
 def test_missing_checkpoint(fails, options):
-    assert 'checkpoint no.pth is not there' in fails(testing.main, SCENES, 'no.pth', *options)
+    assert 'checkpoint no.pth does not exist' in fails(testing.main, SCENES, 'no.pth', *options)
     line = fails(training.main, SCENES, '--resume', 'no.pth', *options)
-    assert 'checkpoint no.pth is not there' in line
+    assert 'checkpoint no.pth does not exist' in line
     line = fails(training.main, SCENES, '--pretrained', 'no.pth', *options)
-    assert 'checkpoint no.pth is not there' in line
+    assert 'checkpoint no.pth does not exist' in line
 
 
 def test_damaged_checkpoint(fails, options, tmp_path):
@@ -80,7 +80,7 @@ def test_wrong_settings(fails, options, option, words):
 
 def test_head_that_does_not_fit(fails, options):
     line = fails(training.main, SCENES, *options, 'model.decode_head.in_channels=2048')
-    assert 'decode_head.convs.0.conv expects 2048 input channels and gets 512' in line
+    assert 'decode_head.convs.0.conv expects 2048 input channels but gets 512' in line
     assert 'in_channels' in line
 
 
@@ -95,7 +95,7 @@ def test_cuda_on_a_machine_without_gpu(fails, options):
 
 def test_a_mixed_precision_optimiser_does_not_matter_in_testing(fails, options):
     amp = 'optim_wrapper.type=AmpOptimWrapper'
-    assert 'x.pth is not there' in fails(testing.main, SCENES, 'x.pth', *options, amp)
+    assert 'x.pth does not exist' in fails(testing.main, SCENES, 'x.pth', *options, amp)
 
 
 def test_work_dir_that_cannot_be_written(fails, data, tmp_path):
@@ -118,7 +118,7 @@ def test_truncated_image(fails, data, tmp_path, workers, kind):
         '--cfg-options', *shrink('mmseg'), f'train_dataloader.num_workers={workers}',
     )  # fmt: skip
     assert f'{Path(kind).name[1:]} cannot be read' in line
-    assert 'replace it or take it out' in line
+    assert 'replace it or remove it' in line
 
 
 def test_resume_from_another_network(fails, options, tmp_path):
@@ -128,7 +128,7 @@ def test_resume_from_another_network(fails, options, tmp_path):
     (tmp_path / 'out' / 'last_checkpoint').write_text(str(tmp_path / 'out' / 'iter_1.pth'))
     line = fails(training.main, SCENES, '--resume', *options)
     assert 'iter_1.pth does not fit this model: 0 of' in line
-    assert 'it holds 2 tensors of weight, bias; give the config' in line
+    assert 'it holds 2 tensors of weight, bias; use the config' in line
 
 
 def test_out_item_needs_out(fails, options):
@@ -143,14 +143,14 @@ def test_debug_shows_the_traceback(tmp_path, run_tool):
     )
     assert result.returncode == 1
     assert 'Traceback' in result.stderr
-    assert result.stderr.splitlines()[-1] == 'error: config nowhere.py is not there', tail(result)
+    assert result.stderr.splitlines()[-1] == 'error: config nowhere.py does not exist', tail(result)
 
 
 @pytest.mark.parametrize(
     ('module', 'words'),
     [
         ("raise ImportError('_ext.so: undefined symbol: _ZN3c10')", ['rebuild', 'undefined']),
-        ("raise AssertionError('MMCV==1.0 is incompatible')", ['mmcv that fits']),
+        ("raise AssertionError('MMCV==1.0 is incompatible')", ['matching mmcv']),
         ("raise ModuleNotFoundError('gone', name='mmseg')", ['mmseg is not installed']),
     ],
 )

@@ -177,17 +177,17 @@ def test_errors(tmp_path, capsys):
     torch.save(torchvision.models.resnet50().state_dict(), tmp_path / 'r50.pth')
     out = tmp_path / 'b.pth'
     for args, words in [
-        ((config, 'no.pth', out), ['checkpoint no.pth is not there']),
-        (('no.py', tmp_path / 'a.pth', out), ['config no.py is not there']),
+        ((config, 'no.pth', out), ['checkpoint no.pth does not exist']),
+        (('no.py', tmp_path / 'a.pth', out), ['config no.py does not exist']),
         ((ROOT / 'configs/resnet18_in1k.py', tmp_path / 'a.pth', out), ['no MoD backbone']),
         ((config, tmp_path / 'r50.pth', out), ['r50.pth: ResNetMoD 18 needs', 'is a ResNet-50']),
-        ((config, tmp_path / 'a.pth', tmp_path / 'no' / 'b.pth'), ['its folder is not there']),
+        ((config, tmp_path / 'a.pth', tmp_path / 'no' / 'b.pth'), ['its folder does not exist']),
         ((config, tmp_path / 'a.pth', tmp_path), ['is a folder']),
         ((config, tmp_path / 'a.pth', out, '--prefix', 'x'), ["under the prefix 'x.'"]),
         # The norms are estimated unless it is said otherwise.
         (
             (config, tmp_path / 'a.pth', out),
-            ['is not there', '--data-root', '--calibrate 0 does without'],
+            ['does not exist', '--data-root', '--calibrate 0 needs no data'],
         ),
     ]:
         line = fails(capsys, *args)

@@ -138,13 +138,13 @@ def test_another_network_leaves_nothing(arguments, fails, monkeypatch, tmp_path)
     ('more', 'message'),
     [
         (['a.tflite'], 'a.tflite says no format: let its name end with one of .onnx, .xml'),
-        (['a.pt', '--format', 'torch-export'], 'let OUT end with .pt2, not a.pt'),
+        (['a.pt', '--format', 'torch-export'], 'OUT must end with .pt2, got a.pt'),
         (['/proc/nowhere/a.pt'], '/proc/nowhere/a.pt cannot be written'),
-        (['a.pt', '--fp16'], '--fp16 is for onnx and openvino'),
-        (['a.pt', '--batch', '0'], '--batch 0: give a number above 0'),
-        (['a.pt', '--shape', '16', '64'], 'too small: the network has a stride of 32'),
-        (['a.pt', '--batch', '²'], '--batch ²: give a number above 0'),
-        (['a.pt', '--images', 'nowhere.png'], 'nowhere.png is not there'),
+        (['a.pt', '--fp16'], '--fp16 works with onnx and openvino'),
+        (['a.pt', '--batch', '0'], '--batch 0: use a number above 0'),
+        (['a.pt', '--shape', '16', '64'], 'too small: use at least the stride of the network, 32'),
+        (['a.pt', '--batch', '²'], '--batch ²: use a number above 0'),
+        (['a.pt', '--images', 'nowhere.png'], 'nowhere.png is missing'),
     ],
 )
 def test_bad_options(arguments, fails, tmp_path, more, message):
@@ -217,16 +217,16 @@ def test_a_file_of_another_config(arguments, job, fails, tmp_path):
 def test_a_whole_detector_takes_one_image_and_no_conditions(job, fails):
     pytest.importorskip('mmdet')
     config, checkpoint, options, _ = job('mmdet')
-    assert 'takes one image at once' in fails(
+    assert 'accepts one image' in fails(
         export.main, config, checkpoint, 'a.pt', '--batch', 4, *options
     )
-    assert 'makes conditions of the number of boxes' in fails(
+    assert 'the number of boxes changes from image to image' in fails(
         export.main, config, checkpoint, 'a.pt2', *options
     )
-    assert 'pads images to multiples of 32; give such' in fails(
+    assert 'pads images to multiples of 32; use such a size' in fails(
         export.main, config, checkpoint, 'a.pt', '--shape', 100, 130, *options
     )
-    assert 'no box was found' in fails(
+    assert 'there are no boxes to compare' in fails(
         export.main, config, checkpoint, 'a.pt', '--shape', 96, 128, *options,
         'model.test_cfg.rcnn.score_thr=1.0',
     )  # fmt: skip

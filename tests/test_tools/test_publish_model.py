@@ -91,11 +91,11 @@ def test_it_starts_a_backbone_of_another_toolbox(publish_model, data, tmp_path):
 def test_it_cannot_be_resumed(publish_model, fails, options):
     published = publish_model('fcn.pth')
     line = fails(training.main, ROOT / TASKS['mmseg'][0], '--resume', published, *options)
-    assert 'no state of a training to resume' in line
+    assert 'no training state to resume' in line
 
 
 def test_bad_input(fails):
-    assert 'checkpoint no.pth is not there' in fails(publish.main, 'no.pth', 'a.pth')
+    assert 'checkpoint no.pth does not exist' in fails(publish.main, 'no.pth', 'a.pth')
     assert 'cannot be read' in fails(publish.main, __file__, 'a.pth')
 
 

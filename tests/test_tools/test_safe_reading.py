@@ -97,7 +97,7 @@ def test_code_that_resuming_would_run(fails, options, content, tmp_path):
     path = tmp_path / 'evil.pth'
     torch.save({**content, 'meta': {**content['meta'], 'config': text}}, path)
     line = fails(training.main, SCENES, '--resume', path, *options)
-    assert 'resuming would run the text in its meta.config' in line
+    assert 'resuming would run the code in its meta.config' in line
     assert not mark.exists()
 
 
@@ -111,5 +111,5 @@ def test_weights_under_a_key_that_mmengine_ignores(fails, options, content, tmp_
 def test_weights_cannot_be_resumed(fails, options, content, tmp_path):
     torch.save({'state_dict': content['state_dict']}, tmp_path / 'a.pth')
     line = fails(training.main, SCENES, '--resume', tmp_path / 'a.pth', *options)
-    assert 'no state of a training to resume' in line
+    assert 'no training state to resume' in line
     assert f'load_from={tmp_path / "a.pth"}' in line

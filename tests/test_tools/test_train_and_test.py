@@ -106,8 +106,8 @@ def test_resume_passes_over_truncated_files(trained, data, run_python, tmp_path)
         '--cfg-options', *shrink('mmseg'), 'train_cfg.max_iters=3', cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, tail(result)
-    assert f'passed over: checkpoint {tmp_path / "iter_4.pth"} cannot be read' in result.stdout
-    assert f'passed over: checkpoint {tmp_path / "iter_3.pth"} is not there' in result.stdout
+    assert f'skipped: checkpoint {tmp_path / "iter_4.pth"} cannot be read' in result.stdout
+    assert f'skipped: checkpoint {tmp_path / "iter_3.pth"} does not exist' in result.stdout
     assert 'resumed epoch: 0, iter: 2' in result.stdout + result.stderr
     read_checkpoint(tmp_path / 'iter_3.pth')
 
@@ -246,7 +246,7 @@ def test_an_untouched_upstream_config(data, run_tool, tmp_path):
     assert result.returncode == 0, tail(result)
     assert len(losses(result)) == 2
     log = next((tmp_path / 'out').glob('*/*.log')).read_text()
-    assert re.search(r'SyncBN is reverted to BN in \d places .*: this is one device', log)
+    assert re.search(r'SyncBN is replaced by BN in \d places .*: there is only one device', log)
     assert "imports=[\n        'mmcnnmod'" in (tmp_path / 'out' / 'user_config.py').read_text()
 
 

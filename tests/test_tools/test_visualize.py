@@ -108,7 +108,7 @@ def test_bad_pictures(run_python, tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
     result = run_python(TOOL, 'config.py', 'a.pth', tmp_path / 'gone', cwd=tmp_path)
     assert result.returncode == 1
-    assert result.stderr.strip().endswith('gone is not there or is no picture; give another')
+    assert result.stderr.strip().endswith('gone is missing or not a picture; use another file')
     with pytest.raises(SystemExit):
         main(['config.py', 'a.pth', str(tmp_path / 'empty')])
-    assert 'empty holds no picture' in capsys.readouterr().err
+    assert 'empty contains no pictures' in capsys.readouterr().err

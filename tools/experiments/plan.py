@@ -243,7 +243,7 @@ def read_arm(path: Path, name: str, options: dict, content: dict, before: dict[s
         raise UserError(f'{where} has no config, nor has the plan')
     config = path.parent / merged['config']
     if not config.is_file():
-        raise UserError(f'{where}: config {config} is not there')
+        raise UserError(f'{where}: config {config} does not exist')
     overrides = {**content.get('overrides', {}), **options.get('overrides', {})}
     weight = float(options.get('weight', 1))
     return Arm(name, config, overrides, options.get('baseline'), options.get('needs'), weight)

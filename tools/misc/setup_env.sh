@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Sets up one stack: tools/misc/setup_env.sh onedl|openmmlab|none   (what `make setup` runs)
 #
-# onedl and openmmlab get a virtual environment of their own, with everything in it at the versions
-# of requirements/, mmcv with its operators and the plugin installed editable. `none` installs
-# only the plugin, into the active Python. A stamp, written last, makes the next run return at once;
-# an environment without a stamp was left half-made and is made anew from uv's cache, and from
-# the compiled mmcv kept in ~/.cache/mmcnnmod.
+# onedl and openmmlab each have their own virtual environment, with the versions pinned in
+# requirements/, mmcv with its operators, and an editable install of the plugin. `none` only installs
+# the plugin into the active Python. A stamp file is written last. If it is up to date, the next run
+# returns immediately. An environment without it is incomplete and is made again, from uv's cache
+# and the compiled mmcv in ~/.cache/mmcnnmod.
 #
-# From the environment: PYTHON (the interpreter to use), TORCH (a version other than the pinned one;
-# an environment made with it keeps it until another is named), MAX_JOBS (compilers at a time),
-# FORCE_CUDA=1 (compile mmcv's CUDA operators where no GPU is visible), SKIP_DISK_CHECK=1.
+# Environment variables: PYTHON (the interpreter to use), TORCH (another version than the pinned one;
+# the environment keeps it until another one is set), MAX_JOBS (number of parallel compilers),
+# FORCE_CUDA=1 (compile mmcv's CUDA operators without a visible GPU), SKIP_DISK_CHECK=1.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -24,11 +24,11 @@ die() {
     exit 1
 }
 
-# --- a line every 10 s while a long step runs, so that no step is ever silent -------------------
-# The reader of fd 8 gets nothing to read: it wakes up every 10 s, and ends when fd 8 is closed, be
-# it by unbeat or by the end of this script.
-beat() { # beat WHAT [LOG]: with LOG, tells how far the compile written to it has come
-    if [[ $# == 1 && -t 2 ]]; then return; fi # uv draws its own progress on a terminal
+# --- progress: print a line every 10 s during long steps ----------------------------------------
+# The reader of fd 8 never gets any input. It wakes up every 10 s and ends when fd 8 is closed, by
+# unbeat or at the end of this script.
+beat() { # beat WHAT [LOG]: with LOG, show the progress of the compilation that writes to it
+    if [[ $# == 1 && -t 2 ]]; then return; fi # uv shows its own progress on a terminal
     exec 8> >(
         since=$SECONDS
         while read -rt 10 || [[ $? -gt 128 ]]; do
@@ -106,7 +106,7 @@ INPUTS=(requirements/"$STACK"*.txt requirements/{overrides,tests}.txt setup.py
 
 python_version() { "$1" -ISc 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null; }
 
-# Of the same Python and torch, at the same path, which scripts and the editable install hold.
+# Same Python, torch and path; scripts and the editable install contain the path.
 same_venv() {
     local version
     version=$(python_version "$PY") && [[ -r $STAMP && $(<"$STAMP") == "$version torch=${TORCH:-} $PWD "* ]] &&
@@ -119,15 +119,15 @@ if up_to_date; then
     say "up to date: $VENV"
     exit
 fi
-# One set-up at a time in a checkout; the lock is on this script, and so needs no file of its own.
+# Only one setup at a time in a checkout. The lock is on this script, so it needs no other file.
 exec 9<tools/misc/setup_env.sh
 if ! flock -n 9; then
-    say "waiting for the other set-up that runs in this checkout"
+    say "waiting for another setup in this checkout"
     flock 9
     if up_to_date; then exit; fi
 fi
 
-# --- 1: what the machine has to have ------------------------------------------------------------
+# --- 1: what the machine needs ------------------------------------------------------------------
 PROBE='
 import os, sys, sysconfig
 lacks = []
@@ -136,12 +136,12 @@ except ImportError: lacks.append("venv")
 if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")): lacks.append("dev")
 print("%d.%d" % sys.version_info[:2], *lacks)'
 
-choose_python() { # sets BASE: the first interpreter that runs, suits the stack and is complete
+choose_python() { # sets BASE: the first interpreter that works, fits the stack and is complete
     local candidates=(python3 python3.11 python3.12 python3.10 python3.13) candidate version lacks
     local lacking='' others=''
     if [[ -n ${PYTHON:-} ]]; then candidates=("$PYTHON"); fi
     for candidate in "${candidates[@]}"; do
-        # Run, not only looked up: a version manager leaves commands that do not work.
+        # Run it: a version manager can leave commands that do not work.
         version=$("$candidate" -c "$PROBE" 2>/dev/null) || continue
         read -r version lacks <<<"$version"
         if [[ " $RANGE " != *" $version "* ]]; then
@@ -183,7 +183,7 @@ uv_install() {
         -c "$PINS/$STACK-constraints.txt" --override "$PINS/overrides.txt" "$@"
 }
 
-pin_torch() { # PINS for the torch of TORCH, which chooses the versions of what it brings along
+pin_torch() { # sets PINS for the torch of TORCH, without pins for torch's own dependencies
     local name
     PINS=$VENV/requirements
     mkdir -p "$PINS"
@@ -195,7 +195,7 @@ pin_torch() { # PINS for the torch of TORCH, which chooses the versions of what 
 
 make_venv() {
     if same_venv && [[ $("$VENV/bin/uv" --version 2>/dev/null) == "uv $UV_PIN"* ]]; then
-        say "2/5 $VENV is there: bringing it up to date"
+        say "2/5 $VENV exists: updating it"
         rm -f "$STAMP"
         return
     fi
@@ -212,13 +212,13 @@ install_torch() {
     if [[ -n ${TORCH:-} ]]; then pin_torch; fi
     beat torch
     uv_install -r "$PINS/$STACK-torch.txt" ||
-        die "could not install torch (see above); the next run goes on from uv's cache"
+        die "could not install torch (see above); the next run continues from uv's cache"
     unbeat
 }
 
 # --- 4: mmcv, compiled against that torch -------------------------------------------------------
-# mmcv's build takes CUDA as soon as torch sees a GPU, and torch refuses an nvcc of another major
-# version than its own: find out beforehand which operators can be compiled.
+# mmcv's build uses CUDA as soon as torch sees a GPU, and torch refuses an nvcc with another major
+# version than its own. So find out in advance which operators can be compiled.
 OPERATORS='
 import os, re, subprocess, torch
 from torch.utils.cpp_extension import CUDA_HOME
@@ -235,25 +235,25 @@ if os.environ.get("FORCE_CUDA") != "1":
         if re.findall(r"release (\d+)", nvcc.stdout)[:1] != [major]: kind = "nvcc-other"
 print(kind, torch.__version__, major)'
 
-choose_operators() { # sets OPS, what mmcv is compiled for, and STORE, where its wheel is kept
+choose_operators() { # sets OPS, the target of mmcv's operators, and STORE, the folder of its wheel
     local pin=$1 torch cuda python
     read -r OPS torch cuda <<<"$("$PY" -W ignore -c "$OPERATORS" 2>/dev/null)"
-    [[ -n $torch ]] || die "the torch in $VENV does not import: see $PY -c 'import torch'"
+    [[ -n $torch ]] || die "cannot import torch in $VENV: see $PY -c 'import torch'"
     if [[ $OPS == nvcc-* ]]; then
-        say "WARNING: a GPU, but no nvcc of CUDA $cuda (what torch was built with): mmcv's operators" \
-            "will run on the CPU only. To have them on the GPU, install the toolkit of CUDA $cuda," \
+        say "WARNING: there is a GPU, but no nvcc of CUDA $cuda (torch's version): mmcv's operators" \
+            "will run on the CPU only. For GPU operators, install the CUDA toolkit $cuda," \
             "remove $VENV and set up again."
         OPS=cpu
         export CUDA_VISIBLE_DEVICES=
     fi
-    # The wheel depends on more than mmcv's version, which is all that the caches of uv and pip go
-    # by: they would hand out one without operators, or one that another torch was there for.
+    # The wheel depends on more than mmcv's version, which is all that the caches of uv and pip
+    # consider: they could return one without operators, or one compiled for another torch.
     STORE=${XDG_CACHE_HOME:-${HOME:-$PWD/$VENV}/.cache}/mmcnnmod
     python=$(python_version "$PY")
     STORE+=/${pin/==/-}-torch$torch-$OPS-py${python%.*}-$(uname -m)
 }
 
-choose_jobs() { # sets MAX_JOBS: one compiler a core, but 2 GB of memory for each
+choose_jobs() { # sets MAX_JOBS: one compiler per core, with at least 2 GB of memory each
     local limit=/sys/fs/cgroup/memory.max kb
     kb=$(awk '/^MemAvailable/ { print $2 }' /proc/meminfo)
     if [[ -r $limit && $(<"$limit") != max && $(($(<"$limit") / 1024)) -lt $kb ]]; then
@@ -264,9 +264,10 @@ choose_jobs() { # sets MAX_JOBS: one compiler a core, but 2 GB of memory for eac
     export MAX_JOBS NINJA_STATUS='[%f/%t] '
 }
 
-# Most of what mmcv's 78 files cost is debug information and torch's headers, parsed anew for each.
-# So the one is left out, and GCC gets the other compiled beforehand, with the flags of the build:
-# the interpreter's, with its -O, which setuptools takes only as long as it finds no CFLAGS.
+# Most of the time for mmcv's 78 files goes into debug information and into parsing torch's headers
+# for each file. So leave out the debug information, and precompile the headers for GCC with the
+# flags of the build. These are the interpreter's flags, with its -O, which setuptools uses only
+# if CFLAGS is not set.
 FLAGS='
 import sysconfig, torch
 from torch.utils.cpp_extension import include_paths
@@ -274,8 +275,8 @@ print(*sysconfig.get_config_vars("CFLAGS", "CCSHARED"),
       "-D_GLIBCXX_USE_CXX11_ABI=%d" % torch._C._GLIBCXX_USE_CXX11_ABI)
 print(*include_paths(), sep=":")'
 
-# Sets CFLAGS; STD, the C++ that torch asks for; and the seconds that mmcv takes: WORK on one core,
-# LEAST, its longest file, on many.
+# Sets CFLAGS; STD, the C++ standard that torch needs; and the expected seconds for mmcv: WORK on one
+# core, LEAST (its longest file) on many.
 compile_headers() {
     local header=$TMPDIR/torch.h flags
     echo '#include <torch/types.h>' >"$header"
@@ -288,9 +289,9 @@ compile_headers() {
         CPATH=${flags##*$'\n'} "$CXX" $CFLAGS -std=$STD -Wfatal-errors \
             -x c++-header "$header" -o "$header.gch" && break
     done
-    WORK=$((SECONDS - WORK + 1)) # what tells how fast this machine is
+    WORK=$((SECONDS - WORK + 1)) # measures the speed of this machine
     LEAST=$((WORK * 3))
-    # Where it does not fit after all, GCC says so and reads the text; other compilers would stop.
+    # If the precompiled header does not fit, GCC warns and reads the text; other compilers fail.
     if "$CXX" --version | grep -q 'Free Software Foundation'; then
         CFLAGS+=" -Winvalid-pch -include '$header'"
         WORK=$((WORK * 12))
@@ -315,12 +316,12 @@ compile_mmcv() { # leaves the wheel in STORE
     failed() {
         unbeat
         tail -n 20 "$log" >&2
-        die "could not build $pin; the whole log is $log"
+        die "could not build $pin; the whole log is in $log"
     }
     rm -rf "${log%/*}"
     mkdir -p "$TMPDIR/source"
-    # shellcheck disable=SC2064 # now, while its name is known
-    trap "rm -rf '$TMPDIR'" EXIT # the compiled headers have 400 MB
+    # shellcheck disable=SC2064 # expand it now, while the variable exists
+    trap "rm -rf '$TMPDIR'" EXIT # the compiled headers take 400 MB
     beat "torch's headers"
     compile_headers &>"$log" || failed
     unbeat
@@ -330,7 +331,7 @@ compile_mmcv() { # leaves the wheel in STORE
     beat mmcv "$log"
     build_wheel "$pin" &>>"$log" || failed
     unbeat
-    # Whole or not at all, even if two checkouts do it at the same time.
+    # Copy and rename, so that the wheel is complete even if two checkouts do this at the same time.
     mkdir -p "$STORE"
     wheel=$(cd "$TMPDIR" && echo *.whl)
     cp "$TMPDIR/$wheel" "$STORE/.$$"
@@ -349,7 +350,7 @@ boxes = torch.tensor([[0.0, 0, 8, 8], [0, 0, 8, 7], [20, 20, 28, 28]], **to)
 if mmcv.ops.nms(boxes, torch.tensor([0.7, 0.8, 0.9], **to), 0.5)[1].tolist() != [2, 1]:
     sys.exit("its nms chooses the wrong boxes")'
 
-mmcv_works() { # sets ERROR to why it does not, if it does not
+mmcv_works() { # sets ERROR to the reason if it does not
     if ERROR=$("$PY" -W ignore -c "$PROOF" "$OPS" 2>&1); then return 0; fi
     ERROR=${ERROR##*$'\n'}
     return 1
@@ -380,10 +381,10 @@ install_mmcv() {
     choose_operators "$pin"
     choose_jobs
     if compgen -G "$STORE/*.whl" >/dev/null; then
-        say "compiled before: nothing to compile, the wheel is in $STORE"
+        say "nothing to compile: the wheel from an earlier setup is in $STORE"
         if try_stored; then return; fi
-        # Such as the undefined symbol of a wheel that another torch was there for.
-        say "that mmcv does not work ($ERROR): compiling it anew, without any cache"
+        # For instance an undefined symbol, because the wheel was compiled for another torch.
+        say "this mmcv does not work ($ERROR): compiling it again, without a cache"
         rm -rf "$STORE"
     elif try_published "$pin"; then
         say "nothing to compile: an index had a wheel of $pin, and it works"
@@ -393,7 +394,7 @@ install_mmcv() {
     try_stored || die "mmcv does not work, though just compiled for this torch: $ERROR"
 }
 
-# --- 5: the toolboxes, what the tests need, the plugin; then the proof --------------------------
+# --- 5: the toolboxes, the test tools and the plugin; then a check --------------------------
 install_rest() {
     say "5/5 installing the toolboxes, the test tools and mmcnnmod"
     beat toolboxes
@@ -401,7 +402,7 @@ install_rest() {
         die "could not install the toolboxes (see above)"
     uv_install --no-deps -e . || die "could not install mmcnnmod itself (see above)"
     unbeat
-    say "importing everything once, as the proof"
+    say "importing all packages as a check"
     beat importing
     "$PY" -W ignore -c '
 import mmcv.ops, mmdet, mmpretrain, mmseg, torch, torchvision
@@ -414,7 +415,7 @@ for m in (torch, torchvision, mmcv, mmpretrain, mmseg, mmdet): print(m.__name__,
     unbeat
 }
 
-export UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-300} # a 600 MB wheel on a slow line
+export UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-300} # for a 600 MB wheel on a slow connection
 check_machine
 make_venv
 install_torch

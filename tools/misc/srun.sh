@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What slurm_train.sh and slurm_test.sh share: srun.sh TASK PARTITION JOB_NAME [arguments].
+# The common part of slurm_train.sh and slurm_test.sh: srun.sh TASK PARTITION JOB_NAME [arguments].
 set -euo pipefail
 
 task=$1
@@ -24,7 +24,7 @@ command=(srun --partition="$2" --job-name="$3" --gres="gpu:$per_node" --ntasks="
 if [ "$task" = test ] || [ -z "${REQUEUE:-}" ]; then
     exec "${command[@]}"
 fi
-# A training that SIGTERM has ended left a checkpoint (exit code 143): the job runs once more.
+# A training that ended by SIGTERM (exit code 143) left a checkpoint, so the job runs again.
 trap : TERM
 code=0
 if [[ " ${*:4} " != *" --resume"* ]]; then

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What dist_train.sh and dist_test.sh share: torchrun.sh train CONFIG GPUS [options], or
+# The common part of dist_train.sh and dist_test.sh: torchrun.sh train CONFIG GPUS [options], or
 # torchrun.sh test CONFIG CHECKPOINT GPUS [options].
 set -euo pipefail
 
@@ -14,7 +14,7 @@ gpus=${*:files+2:1}
 options=("${@:files+3}")
 tools=$(cd "$(dirname "$0")/.." && pwd)
 
-# One thread per process unless told otherwise, as torchrun itself would set it with a warning.
+# One thread per process by default, which torchrun itself would set with a warning.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" PYTHONPATH="$tools/..:${PYTHONPATH:-}"
 exec "${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" --node-rank="${NODE_RANK:-0}" \

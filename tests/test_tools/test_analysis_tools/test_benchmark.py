@@ -157,7 +157,7 @@ def test_interrupted_keeps_what_is_complete(quick, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (['none'], 'none.py is not there'),
+        (['none'], 'none.py does not exist'),
         (['--json', 'none/speed.json'], 'there is no folder none'),
         (['--show', 'none.json'], 'none.json cannot be read'),
         (['--runtimes', 'cuda-graph', '--device', 'cpu'], 'cuda-graph needs a GPU'),

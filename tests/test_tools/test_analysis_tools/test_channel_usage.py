@@ -241,9 +241,9 @@ def test_default_block(backbone, name):
 def test_mistakes_on_the_command_line(fails):
     blocks = 'the MoD blocks are layer1.1, layer2.1, layer3.1, layer4.1'
     assert f'--block layer3.0: {blocks}' in fails('--block', 'layer3.0')
-    assert 'snwo is no class of this data; did you mean snow?' in fails('--classes', 'snwo')
+    assert 'this data set has no class snwo; did you mean snow?' in fails('--classes', 'snwo')
     assert '--samples-per-class 0: at least 1' in fails('--samples-per-class', 0)
-    assert 'nowhere is not there' in fails(data='nowhere')
+    assert 'nowhere does not exist' in fails(data='nowhere')
     without = ['--cfg-options', 'val_dataloader=None']
     assert '--split val: the config has no such data' in fails(*without)
 

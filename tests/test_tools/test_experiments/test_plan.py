@@ -78,7 +78,7 @@ def test_a_choice_keeps_its_order_and_names_every_run_once(write):
         ('needs: dense', 'needs: MoD', "needs 'MoD' is no arm"),
         ('[0, 3]', '[zero]', 'seeds must be'),
         ('config: base.py\n', '', "'dense' has no config"),
-        ('config: base.py\n', 'config: nix.py\n', "'dense': config .*nix.py is not there"),
+        ('config: base.py\n', 'config: nix.py\n', "'dense': config .*nix.py does not exist"),
         ('weight: 2', 'weight: much', "'weight' must be a number"),
         ('weight: 2', 'weight: 0', 'must be above 0'),
         ('overrides: {a.c: 3}', 'overrides: [1]', "'overrides' must be an object"),

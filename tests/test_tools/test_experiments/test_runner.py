@@ -249,7 +249,7 @@ def test_a_half_trained_run_of_other_settings_is_not_resumed(programs, run):
         ('config.py', ['--seeds', '-1'], 'must be numbers from 0'),
         ('config.py', ['--gpus', '0'], 'at least 1'),
         ('config.py', ['--cfg-options', 'test_dataloader=None'], 'no test_dataloader'),
-        ('none.py', [], 'config none.py is not there'),
+        ('none.py', [], 'config none.py does not exist'),
     ],
 )
 def test_bad_options_get_one_line(programs, run, plan, options, words):

@@ -44,7 +44,7 @@ def test_a_program_ends_when_its_time_is_over(stand_in, monkeypatch, script):
     """Also one that does not listen. Left alone, the one would end well and the other never."""
     monkeypatch.setattr('subprocess_runner.GRACE', 0.5)
     stand_in(script)
-    with pytest.raises(RunTimeout, match='train was ended after'):
+    with pytest.raises(RunTimeout, match='train was stopped after'):
         run_program('train', None, 'config.py', seconds=0.3)
 
 
