@@ -83,6 +83,7 @@ experiments: setup ## run a small plan on generated pictures on a CPU, from scra
 
 # The old name, for one release.
 evidence: experiments
+	@echo 'make evidence is now called make experiments; the old name will be removed in the next release'
 
 gpu: setup ## run tests, benchmarks and, with DATA=DIR, CIFAR-10 on a GPU (tools/misc/gpu.py)
 	"$(PY)" tools/misc/gpu.py --budget '$(BUDGET)' --out '$(OUT)' $(if $(DATA),--data '$(DATA)') $(GPU_ARGS)

@@ -15,6 +15,15 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 MIM_ENTRIES = ('configs', 'tools', 'model-index.yml')
+# Programs for work on this repository, and the old names of such programs.
+REPOSITORY_TOOLS = (
+    'experiments',
+    'evidence',
+    'train_seeds.py',
+    'measure_speed.sh',
+    'sweep_upstream_configs.py',
+    'write_metafile.py',
+)
 
 
 class BuildWithMim(build_py):
@@ -35,7 +44,8 @@ class BuildWithMim(build_py):
                 # sources.
                 (mim / name).symlink_to(os.path.relpath(source, mim))
             elif source.is_dir():
-                ignore = shutil.ignore_patterns('__pycache__', '*.py[co]')
+                left_out = REPOSITORY_TOOLS if name == 'tools' else ()
+                ignore = shutil.ignore_patterns('__pycache__', '*.py[co]', *left_out)
                 shutil.copytree(source, mim / name, ignore=ignore)
             else:
                 shutil.copy2(source, mim / name)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Measures what docs/performance.md tells of a CPU, and writes docs/results/speed/*.json and
-# docs/results/speed.md. It takes about half an hour on two cores, on which nothing else may run.
+# Repeats the CPU measurements of docs/performance.md and writes docs/results/speed/*.json and
+# docs/results/speed.md. It takes about half an hour on two cores, with nothing else running.
 #
 #   .dev_scripts/measure_speed.sh            # all of it
-#   .dev_scripts/measure_speed.sh --page     # only the page, from the files that are there
+#   .dev_scripts/measure_speed.sh --report   # only the report, from existing files
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -20,7 +20,7 @@ measure() { # measure NAME [OPTION...]
         --machine "$(nproc) cores, $processor ($instructions), $system, $("$python" --version)" >/dev/null
 }
 
-if [[ ${1:-} != --page ]]; then
+if [[ ${1:-} != --report ]]; then
     measure cpu_inference --runtimes eager deploy --batch-sizes 1 8 \
         --memory-formats contiguous channels_last
     measure cpu_training resnet50_in1k resnet50-mod_in1k resnet75-mod_in1k --what training \

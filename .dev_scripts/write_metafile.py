@@ -25,9 +25,9 @@ from rich.progress import track
 
 import mmcnnmod  # noqa: F401  (registers the backbones)
 from mmcnnmod.analysis.counting import build_model, count_by_mmengine, count_params, input_size
-from mmcnnmod.checkpoints import atomic_write
 from mmcnnmod.cli.errors import building_from, one_line_errors
 from mmcnnmod.errors import UserError
+from mmcnnmod.files import atomic_write
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 # What each toolbox's models do, in the words of its own model index.

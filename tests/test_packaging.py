@@ -15,6 +15,11 @@ pytest.importorskip('build', reason='in requirements/tests.txt')
 
 ROOT = Path(__file__).resolve().parents[1]
 MIM_ENTRIES = ('configs', 'tools', 'model-index.yml')
+# What tools/ has for work on the repository only.
+REPOSITORY_TOOLS = {
+    'experiments', 'evidence', 'train_seeds.py', 'measure_speed.sh', 'sweep_upstream_configs.py',
+    'write_metafile.py',
+}  # fmt: skip
 # For a tree without git, such as the one in the Docker image.
 LEFT_OUT = ('.git', '.venv*', '__pycache__', '*.egg-info', '.mim', 'build', 'dist', 'data',
             'work_dirs', '.*_cache', '.hypothesis')  # fmt: skip
@@ -84,6 +89,8 @@ def mim_files(tree):
     for entry in MIM_ENTRIES:
         path = tree / entry
         for file in [path] if path.is_file() else path.rglob('*'):
+            if entry == 'tools' and REPOSITORY_TOOLS & set(file.relative_to(tree).parts):
+                continue
             if file.is_file() and '__pycache__' not in file.parts:
                 files[file.relative_to(tree).as_posix()] = file.read_bytes()
     return files
@@ -95,6 +102,7 @@ def test_wheel_carries_configs_tools_and_model_index(built):
     carried = {name[len(prefix) :]: data for name, data in wheel.items() if name.startswith(prefix)}
     assert carried == mim_files(tree)
     assert {name.split('/')[0] for name in carried} == set(MIM_ENTRIES)
+    assert {'tools/train.py', 'configs/experiments/smoke.yml'} <= set(carried)
 
 
 def test_wheel_holds_only_the_package(built):

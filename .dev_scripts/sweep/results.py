@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 from importlib import import_module
 from pathlib import Path
 
-from mmcnnmod.checkpoints import atomic_write
 from mmcnnmod.errors import UserError
+from mmcnnmod.files import atomic_write
 from mmcnnmod.toolboxes import MINIMUM_VERSIONS, is_absent
 
 from .schedule import OURS, UPSTREAM, WORKS, Entry

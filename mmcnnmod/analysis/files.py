@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..checkpoints import atomic_write
 from ..errors import UserError
+from ..files import atomic_write
 
 NAMES = {
     str: 'a text',

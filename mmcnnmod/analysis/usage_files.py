@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ..checkpoints import atomic_write
+from ..files import atomic_write
 from .channel_usage import ChannelUsage
 
 CSV_HEADER = ('class', 'images', 'channel', 'times_selected', 'percent_of_all_selections')

@@ -1,6 +1,5 @@
 """Safe reading of checkpoints, warm start from dense weights, and publishing."""
 
-from ..files import atomic_write
 from .dense import (
     MAPPINGS,
     NEAR_IDENTITY,
@@ -32,7 +31,6 @@ __all__ = [
     'NEAR_IDENTITY',
     'DensePretrained',
     'Match',
-    'atomic_write',
     'describe_contents',
     'has_mod_blocks',
     'is_trusting',

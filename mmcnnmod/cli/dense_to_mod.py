@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 from itertools import islice
 from pathlib import Path
@@ -45,7 +46,10 @@ def main(argv: list[str] | None = None) -> None:
         content = read_checkpoint(args.checkpoint, trusted=args.trust_checkpoint)
         weights = weights_of(content, args.checkpoint)
         cfg = load_config(args)
-        meta = dict(cfg=cfg.pretty_text, started_from=Path(args.checkpoint).name)
+        saved = copy.deepcopy(cfg)
+        for name in ('work_dir', 'launcher'):  # set by load_config, but not by the config's author
+            saved.pop(name)
+        meta = dict(cfg=saved.pretty_text, started_from=Path(args.checkpoint).name)
         # The names of the classes, which mmseg and mmdet show.
         if 'dataset_meta' in (old := content.get('meta') or {}):
             meta['dataset_meta'] = old['dataset_meta']

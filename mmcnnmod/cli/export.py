@@ -27,7 +27,7 @@ from ..files import atomic_write
 from ..version import __version__
 from . import preflight
 from .arguments import add_cfg_options
-from .config import load_config, require_keys
+from .config import innermost_datasets, load_config, require_keys
 from .errors import building_from, one_line_errors
 from .model import load_trained_model
 from .visualize import dataset_meta, find_pictures
@@ -217,7 +217,7 @@ def describe(model: nn.Module, cfg: Config, args: argparse.Namespace) -> dict[st
 
 def order_of_files(cfg: Config) -> str:
     """The channel order before the data preprocessor: BGR for image files, as OpenCV reads them."""
-    dataset = next(preflight.innermost_datasets(cfg.get('test_dataloader')), {})
+    dataset = next(innermost_datasets(cfg.get('test_dataloader')), {})
     steps = [type_name(step) or '' for step in dataset.get('pipeline', [])]
     return 'BGR' if not steps or any('LoadImage' in step for step in steps) else 'RGB'
 

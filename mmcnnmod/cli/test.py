@@ -14,9 +14,10 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 from mmengine.registry import HOOKS, METRICS, Registry
 
-from ..checkpoints import atomic_write, safe_loading
+from ..checkpoints import safe_loading
 from ..config_types import type_name
 from ..errors import UserError
+from ..files import atomic_write
 from . import preflight
 from .arguments import parse, test_parser
 from .config import fit_to_devices, innermost_datasets, load_config, require_keys

@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..files import atomic_write
 from . import preflight
 from .arguments import add_common, parse
-from .config import fit_to_devices, load_config, require_keys
+from .config import fit_to_devices, load_config, require_keys, say_once
 from .errors import one_line_errors
 from .run import build_runner, restart_on_cpu
 from .test import NEEDED, under_another_name
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         preflight.check_work_dir(cfg)
         preflight.check_data(cfg, ('test_dataloader',))
         cfg.load_from = checkpoint
-        fit_to_devices(cfg, print)
+        fit_to_devices(cfg, say_once)
         runner = build_runner(under_another_name(cfg), args.config, 'test_loop')
         scores = {}
         if checkpoint:

@@ -50,12 +50,12 @@ def main(argv: list[str] | None = None) -> None:
         destroy_cpu_process_group()
 
 
-def training_config(args: argparse.Namespace, log: Callable[[str], None] = say_once) -> Config:
+def training_config(args: argparse.Namespace, log: Callable[[str], None]) -> Config:
     """Read the config and make all changes to it, in the right order.
 
     Args:
         args (argparse.Namespace): The options.
-        log (Callable[[str], None]): Called if SyncBN is replaced. Defaults to printing.
+        log (Callable[[str], None]): Called if SyncBN is replaced.
 
     Returns:
         Config: The config for the runner.

@@ -6,7 +6,6 @@ import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch.utils.data import Dataset
 
 from ..deprecation import renamed_from
 from ..errors import UserError
+from ..files import atomic_write
 from .loading import name_unreadable_files
 
 
@@ -78,11 +78,8 @@ class InMemoryDataset(Dataset):
         if path.exists():
             return torch.from_numpy(np.load(path))
         images = self._read(positions)
-        folder.mkdir(parents=True, exist_ok=True)
-        # Write under a temporary name, one per process, so that an existing file is complete.
-        with NamedTemporaryFile(dir=folder, prefix='.partial-', delete=False) as partial:
+        with atomic_write(path) as partial:
             np.save(partial, images.numpy())
-        Path(partial.name).replace(path)
         return images
 
     def _read(self, positions: np.ndarray) -> Tensor:

@@ -61,7 +61,8 @@ class SafeCheckpointHook(CheckpointHook):
         strategy = getattr(runner, 'strategy', None)
         one_file = strategy is None or type(strategy).__name__ in ONE_FILE
         if one_file and is_main_process() and is_local(self.out_dir):
-            remove_partials(self.out_dir)
+            for folder in {self.out_dir, runner.work_dir}:
+                remove_partials(folder)
             runner.save_checkpoint = self.whole(runner)
         if len(set(all_gather_object((runner.epoch, runner.iter)))) > 1:
             raise UserError(

@@ -49,6 +49,7 @@ def test_input_is_left_alone():
     with torch.no_grad():
         out = block(x)
     assert torch.equal(x, kept)
+    assert torch.equal(out[:, block.k :], kept[:, block.k :])
     assert out.data_ptr() != x.data_ptr()
 
 
@@ -161,6 +162,9 @@ def test_random_selection_is_redrawn_per_sample_and_repeatable(training):
         ({'c': 33}, ['33', 'width 32', '= 0']),
         ({'c': 0}, ['c must be a positive integer']),
         ({'c': True}, ['c must be a positive integer', 'True']),
+        ({'c': -4}, ['c must be a positive integer', '-4']),
+        ({'c': 4.0}, ['c must be a positive integer', '4.0']),
+        ({'c': '4'}, ['c must be a positive integer']),
         ({'r': 33}, ['r=33', 'width 32', 'c=4']),
         ({'r': False}, ['r must be a positive integer']),
         ({'position': 'middle'}, ['middle', 'first, last, original']),

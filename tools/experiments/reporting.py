@@ -17,10 +17,10 @@ from results import Results, Summary, summaries
 
 from mmcnnmod.analysis.files import check_folder
 from mmcnnmod.analysis.markdown import grid
-from mmcnnmod.checkpoints import atomic_write
 from mmcnnmod.cli.config import config_folder
 from mmcnnmod.cli.errors import one_line_errors
 from mmcnnmod.errors import UserError
+from mmcnnmod.files import atomic_write
 
 # In the order of the report; a choice from other plans has no results of its own.
 PLANS = (

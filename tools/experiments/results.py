@@ -27,8 +27,8 @@ from statistics import mean, stdev
 from plan import Arm, Plan, Run
 
 from mmcnnmod.analysis.files import check_fields, read_json
-from mmcnnmod.checkpoints import atomic_write
 from mmcnnmod.errors import UserError
+from mmcnnmod.files import atomic_write, remove_partials
 
 FILE_FIELDS = {'plan': str, 'metric': str, 'costs': dict, 'runs': list}
 RUN_FIELDS = {
@@ -114,6 +114,7 @@ class Results:
         """Read the file, let the caller change its content, write it; one process at a time."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.path.parent, wait=True):
+            remove_partials(self.path.parent)
             self.refresh()
             yield
             content = dict(plan=self.plan.name, metric=self.plan.metric, costs=self.costs)
@@ -159,7 +160,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[int]:
 
 def find_alike(folder: Path, metric: str, digest: str, seed: int) -> tuple[str, dict] | None:
     """Plan and record of a run of the same settings and seed in the results of any plan."""
-    for path in sorted(folder.glob('*.json')):
+    for path in sorted(folder.glob('[!.]*.json')):
         content = read_json(path, {})
         for run in content.get('runs', ()) if content.get('metric') == metric else ():
             if (run.get('config_hash'), run.get('seed')) == (digest, seed):

@@ -23,7 +23,7 @@ from rich.table import Table
 from settings import config_of, hash_of
 from subprocess_runner import RunFailed, RunTimeout, end_child_when_terminated
 from training import cost_of, train_run
-from work_dir import evaluated, last_step
+from work_dir import evaluated, is_within_epoch, last_step
 
 from mmcnnmod.checkpoints import safe_loading
 from mmcnnmod.cli import preflight
@@ -132,8 +132,8 @@ class Experiments:
             return whole
         cfg, _ = self.settings(run)
         done = evaluated(self.folder(run), run.plan, cfg)
-        # SIGTERM leaves a checkpoint that counts iterations, also where training counts epochs.
-        return whole * max(0, 1 - step_of(done[0]) / last_step(cfg)) if done else whole
+        steps = [step_of(path) for path in done if not is_within_epoch(path, cfg)]
+        return whole * (1 - max(steps, default=0) / last_step(cfg))
 
     def time_left(self, runs: list[Run]) -> str:
         """An estimate for the runs to come."""

@@ -14,12 +14,12 @@ from mmengine.runner import Runner
 from plan import CHECKPOINT, Run
 from subprocess_runner import RunFailed
 
-from mmcnnmod.checkpoints import atomic_write
 from mmcnnmod.cli import train
 from mmcnnmod.cli.arguments import train_parser
 from mmcnnmod.cli.config import LOADERS, load_config, map_tree, require_keys
 from mmcnnmod.cli.resuming import checkpoints
 from mmcnnmod.errors import UserError
+from mmcnnmod.files import atomic_write
 
 # Names that have changed since the first results. The hash is that of the old names, so that these
 # results still belong to their plans.

@@ -83,7 +83,7 @@ def run_program(
             for clock in clocks:
                 clock.cancel()
     if limit is not None and time.monotonic() - began >= limit and process.returncode:
-        raise RunTimeout(f'{name} was ended after {limit:.0f} s')
+        raise RunTimeout(f'{name} was stopped after {limit:.0f} s')
     if process.returncode:
         raise RunFailed(f'failed in {name} (exit code {process.returncode}): {reason}')
 

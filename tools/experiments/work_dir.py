@@ -29,11 +29,17 @@ def is_trained(folder: Path, newest: Path | None, cfg: Config) -> bool:
     return ended and (folder / STATS_FILE).exists()
 
 
+def is_within_epoch(checkpoint: Path, cfg: Config) -> bool:
+    """Whether a checkpoint counts iterations although the training counts epochs."""
+    return 'max_epochs' in cfg.train_cfg and checkpoint.name.startswith('iter_')
+
+
 def evaluated(folder: Path, plan: Plan, cfg: Config) -> list[Path]:
     """The checkpoints to resume from, newest first: those whose learning curve is complete.
 
     A checkpoint is written before the evaluation that is due after the same step. mmengine would
-    not make up for that evaluation if it resumed from there.
+    not make up for that evaluation if it resumed from there. A checkpoint that SIGTERM left in the
+    middle of an epoch may be resumed: ``SafeCheckpointHook`` makes up for what was due.
     """
     scores, interval = curve_of(folder, plan.metric), cfg.train_cfg.get('val_interval', 1)
     # A config that is tested may do without evaluations, or log them elsewhere.
@@ -42,7 +48,8 @@ def evaluated(folder: Path, plan: Plan, cfg: Config) -> list[Path]:
     return [
         path
         for path in checkpoints(folder)
-        if (step := step_of(path)) in scores
+        if is_within_epoch(path, cfg)
+        or (step := step_of(path)) in scores
         or step < cfg.train_cfg.get('val_begin', 1)
         or (step % interval and step != last_step(cfg))
     ]

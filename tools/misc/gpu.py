@@ -73,7 +73,7 @@ def main() -> None:
             continue
         if not run(step, min(left, step.share * args.budget), args):
             failed.append(step.name)
-    write_page(args)
+    write_report(args)
     if failed:
         sys.exit(f'error: {", ".join(failed)} failed; see {args.out}/tests.txt and log.txt')
 
@@ -245,7 +245,7 @@ def write_environment(args: argparse.Namespace) -> None:
     (args.out / 'environment.json').write_text(json.dumps(content, indent=1) + '\n')
 
 
-def write_page(args: argparse.Namespace) -> None:
+def write_report(args: argparse.Namespace) -> None:
     """tables.md in OUT: what the tests ended with and the tables of speed."""
     from mmcnnmod.analysis.speed import speed_report
 

@@ -55,6 +55,7 @@ class Programs:
     def __init__(self):
         self.runs = []  # folders of trainings, then (folder, 'test') of tests
         self.words = []
+        self.gpus = []
         self.disturb = {}  # one of the runs: what happens first
         self.now = 0.0
         self.loss = 1.0
@@ -65,6 +66,7 @@ class Programs:
         run = folder.name if name == 'train' else (folder.parent.name, 'test')
         self.runs.append(run)
         self.words.append(words)
+        self.gpus.append(gpus)
         self.now += 60
         if run in self.disturb:
             self.disturb.pop(run)(folder)

@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-from results import Results, locked, summaries
+from results import Results, find_alike, locked, summaries
 
 from mmcnnmod.errors import UserError
 
@@ -88,3 +88,13 @@ def test_a_lock_is_held_by_those_who_inherit_it(tmp_path):
         heir.wait()
     with locked(tmp_path):
         pass
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    left = tmp_path / '.partial-x.json'
+    left.mkdir()
+    (left / 'plan.json').write_text('{"cut')
+    assert find_alike(tmp_path, 'top1', 'h', 0) is None
+    results = Results(tmp_path, make_plan())
+    results.add(make_run('R34', 0, 90.0), None)
+    assert [path.name for path in tmp_path.iterdir()] == [results.path.name]

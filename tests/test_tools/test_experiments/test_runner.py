@@ -105,19 +105,19 @@ def test_an_interrupted_run_resumes_from_its_newest_whole_checkpoint(programs, r
     assert [r['seconds'] for r in records() if r['arm'] == 'MoD'] == [None, 60]
 
 
-def test_a_checkpoint_of_sigterm_gives_no_negative_time(programs, run):
-    """It counts iterations, also in a training by epochs."""
+def test_a_run_resumes_in_the_middle_of_an_epoch(programs, run):
+    """SIGTERM leaves a checkpoint that counts iterations, also in a training by epochs."""
 
     def interrupt(folder):
         first_epoch(folder)
         save_checkpoint(folder / 'iter_21.pth')
         raise SystemExit(143)
 
-    options = ['--arms', 'dense', '--cfg-options', 'train_cfg.val_interval=2']
+    options = ['--arms', 'dense']
     programs.disturb['dense-1'] = interrupt
     assert run(*options)[0] == 143
     _, out, _ = run(*options)
-    assert 'plan, dense, seed 1 (1 of 1, about 0:00:00 left)' in out
+    assert 'plan, dense, seed 1 (1 of 1, about 0:00:30 left)' in out
     assert resumed_from(programs.words[-1]).endswith('iter_21.pth')
 
 
@@ -410,3 +410,11 @@ def test_the_score_of_a_config(programs, run_config):
     assert 'has no score mIoU, but accuracy/top1' in err
     assert run_config('--seeds', 0, '--metric', 'accuracy/top1')[0] == 0
     assert programs.runs == both(0)
+
+
+def test_gpus_and_tta_reach_training_and_test(programs, run):
+    on_cpu = ['--cfg-options', 'env_cfg.dist_cfg.backend=gloo']
+    assert run('--seeds', 0, '--gpus', 2, '--tta', *on_cpu, plan='config.py')[0] == 0
+    assert programs.runs == ['config-0', ('config-0', 'test')]
+    assert programs.gpus == [2, 2]
+    assert ['--tta' in words for words in programs.words] == [False, True]
