@@ -3,7 +3,7 @@
 import os
 import sys
 
-# Read when torch is loaded: threads that wait must not spin, see tools/train.py.
+# Read when torch is loaded: waiting threads must not spin, see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 if __name__ == '__main__':

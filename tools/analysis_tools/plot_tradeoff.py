@@ -1,19 +1,19 @@
 """Accuracy against cost (Fig. 3): python tools/analysis_tools/plot_tradeoff.py PICTURE.png.
 
-Four panels: top-1 accuracy against GMAC, parameters, CPU and GPU time. Without options the
-accuracies and times are those that the paper prints, and the picture says so:
+Four panels: top-1 accuracy against GMAC, parameters, CPU and GPU time. Without options it uses the
+paper's accuracies and times, which the title states:
 
     plot_tradeoff.py tradeoff.png --results FILE  # accuracies of your own runs
     plot_tradeoff.py tradeoff.png --speed FILE    # times of a benchmark
     plot_tradeoff.py tradeoff.png --counts FILE   # of paper_tables.py --json; builds no models
 
-mmcnnmod/analysis/measurements.py says how these files look.
+mmcnnmod/analysis/measurements.py documents the formats of these files.
 """
 
 import os
 import sys
 
-# Read when torch is loaded: threads that wait must not spin.
+# Read when torch is loaded: waiting threads must not spin.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 if __name__ == '__main__':
