@@ -405,7 +405,7 @@ def test_settings_that_no_seed_could_begin_with_may_be_changed(programs, run_con
 
 def test_the_score_of_a_config(programs, run_config):
     Path('config.py').write_text(CONFIG.replace("type='Accuracy'", "type='Other'"))
-    assert 'choose one with --metric' in run_config('--seeds', 0)[2]
+    assert 'choose one of the scores of its evaluation with --metric' in run_config('--seeds', 0)[2]
     code, _, err = run_config('--seeds', 0, '--metric', 'mIoU')
     assert code == 1
     assert 'has no score mIoU, but accuracy/top1' in err
