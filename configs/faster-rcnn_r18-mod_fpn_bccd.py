@@ -2,25 +2,13 @@
 # paper.
 # data/bccd/BCCD/{Annotations,ImageSets/Main,JPEGImages}
 _base_ = [
-    'mmdet::_base_/models/faster-rcnn_r50_fpn.py',
+    '_base_/faster-rcnn_from-scratch.py',
     'mmdet::_base_/default_runtime.py',
 ]
-custom_imports = dict(imports=['mmcnnmod'], allow_failed_imports=False)
 
 model = dict(
-    # For the reasons in _base_/faster-rcnn_fpn_voc0712.py.
-    backbone=dict(
-        _delete_=True,
-        type='ResNetMoD',
-        depth=18,
-        num_stages=4,
-        out_indices=(0, 1, 2, 3),
-        frozen_stages=-1,
-        norm_cfg=dict(type='BN', requires_grad=True),
-        norm_eval=False,
-        style='pytorch',
-    ),
-    # Half the base's widths and fewer regions: on a CPU these cost more than the backbone.
+    backbone=dict(type='ResNetMoD', depth=18),
+    # Half the base's widths, and fewer regions: a CPU pays for those, not for the backbone.
     neck=dict(in_channels=[64, 128, 256, 512], out_channels=128),
     rpn_head=dict(
         in_channels=128,

@@ -17,7 +17,7 @@ from pathlib import Path
 # Read when torch is loaded, see tools/train.py.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-GENERATOR = Path(__file__).resolve().parents[1] / 'tools/dataset_tools/generate_data.py'
+TOOLS = Path(__file__).resolve().parents[1] / 'tools'
 CLASSES = ('aeroplane', 'bicycle', 'bird', 'boat')  # what it draws
 
 
@@ -35,7 +35,7 @@ def main() -> None:
 
     step(3, 'Swap: what swap_backbone changes')
     from mmcnnmod import swap_backbone
-    from mmcnnmod.cli import channel_usage, train
+    from mmcnnmod.cli import train
 
     swap_backbone(cfg)
     print(f'parameters: {parameters(cfg):,}')
@@ -50,8 +50,14 @@ def main() -> None:
 
     step(5, 'Look: which channels the first MoD block of the third stage selects')
     checkpoint = work_dir / f'epoch_{args.epochs}.pth'
-    # As tools/analysis_tools/channel_usage.py does.
-    channel_usage.main([str(config), str(checkpoint), '--out-dir', str(work_dir)])
+    run('analysis_tools/channel_usage.py', config, checkpoint, '--out-dir', work_dir)
+
+
+def run(tool: str, *arguments) -> None:
+    """Run a program of tools/; if it fails, so does the example."""
+    done = subprocess.run([sys.executable, TOOLS / tool, *arguments], check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
 
 
 def parse_args() -> argparse.Namespace:
@@ -90,9 +96,7 @@ def draw_pictures(folder: Path, args: argparse.Namespace) -> None:
     """Draw a data set in ImageNet's layout; what is there already is kept."""
     sizes = dict(size='64x64', classes=len(CLASSES), train=args.train, val=args.val)
     options = [word for name, value in sizes.items() for word in (f'--{name}', str(value))]
-    done = subprocess.run([sys.executable, GENERATOR, 'imagenet', folder, *options], check=False)
-    if done.returncode:
-        sys.exit(done.returncode)
+    run('dataset_tools/generate_data.py', 'imagenet', folder, *options)
 
 
 def dense_config(data: Path, work_dir: Path, epochs: int):

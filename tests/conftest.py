@@ -20,7 +20,7 @@ TOGETHER = {
     'tests/test_tools/test_publish_model.py': 'trained networks',
     'tests/test_tools/test_toolbox_tools.py': 'trained networks',
     'tests/test_tools/test_train_and_test.py': 'trained networks',
-    'tests/test_tools/test_paper_tables.py': 'counts',
+    'tests/test_tools/test_analysis_tools/test_paper_tables.py': 'counts',
     'tests/test_dev_scripts/test_sweep/test_schedule.py': 'a worker',
     'tests/test_configs.py': 'built networks',
     'tests/test_packaging.py': 'packages',

@@ -1,30 +1,12 @@
 # Faster R-CNN on Pascal VOC by appendix C. mmdetection's bases already have its settings: batch 2
 # per GPU, AspectRatioBatchSampler, (1000, 600) with kept ratio, flip 0.5, mAP by '11points'.
 _base_ = [
-    'mmdet::_base_/models/faster-rcnn_r50_fpn.py',
+    './faster-rcnn_from-scratch.py',
     'mmdet::_base_/datasets/voc0712.py',
     'mmdet::_base_/default_runtime.py',
 ]
-custom_imports = dict(imports=['mmcnnmod'], allow_failed_imports=False)
 
-model = dict(
-    backbone=dict(
-        # The base loads torchvision's weights, freezes the first stage and keeps BN in eval mode.
-        # There are no MoD weights, and a randomly initialised network must be trained completely,
-        # including BN. The dense row is trained in the same way, for a fair comparison. `_delete_`
-        # removes `init_cfg` instead of setting it to None, so that options can set it (README.md).
-        _delete_=True,
-        type='ResNet',
-        depth=50,
-        num_stages=4,
-        out_indices=(0, 1, 2, 3),
-        frozen_stages=-1,
-        norm_cfg=dict(type='BN', requires_grad=True),
-        norm_eval=False,
-        style='pytorch',
-    ),
-    roi_head=dict(bbox_head=dict(num_classes=20)),
-)
+model = dict(roi_head=dict(bbox_head=dict(num_classes=20)))
 
 # Appendix C trains on the two 'train' sets and evaluates on VOC2007 'val'. The base, as is usual
 # elsewhere, trains on 'trainval' and tests on VOC2007 'test'. A list replaces the base's list, so

@@ -92,47 +92,6 @@ def test_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def channel_usage_parser() -> argparse.ArgumentParser:
-    """Options of tools/analysis_tools/channel_usage.py."""
-    parser = config_parser(
-        'Count how often an MoD block selects each of its channels, per class and overall; write '
-        'a CSV and a picture like Fig. 4 of the paper.'
-    )
-    parser.add_argument('--data', '--data-root', dest='data_root', **SHARED['--data-root'])
-    parser.add_argument(
-        '--split', choices=['train', 'val', 'test'], default='val', help='default val'
-    )
-    parser.add_argument(
-        '--block',
-        metavar='NAME',
-        help='such as layer3.1; by default the first MoD block of the third stage',
-    )
-    parser.add_argument(
-        '--classes',
-        nargs='+',
-        metavar='CLASS',
-        help='names or numbers of the classes to show; by default five spread over the list',
-    )
-    parser.add_argument(
-        '--samples-per-class',
-        type=int,
-        default=50,
-        metavar='N',
-        help='random images per class of the data set; default 50, as in the paper',
-    )
-    parser.add_argument('--seed', type=int, default=0, help='seed for the images; default 0')
-    parser.add_argument(
-        '--out-dir',
-        '--work-dir',
-        dest='work_dir',
-        metavar='DIR',
-        help='folder of the CSV and the picture; default work_dirs/CONFIG',
-    )
-    add_shared(parser, '--device')
-    add_cfg_options(parser)
-    return parser
-
-
 def visualize_parser() -> argparse.ArgumentParser:
     """Options of tools/visualize.py."""
     parser = config_parser('Predict and draw the classes, label maps or boxes of pictures.')

@@ -34,6 +34,13 @@ KINDS = {
 # fmt: on
 
 
+def config_folder() -> Path:
+    """The project's configs: beside the package in a checkout, inside it when installed."""
+    package = Path(__file__).parents[1]
+    inside = package / '.mim' / 'configs'
+    return inside if inside.is_dir() else package.parent / 'configs'
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the options that all programs share.
 

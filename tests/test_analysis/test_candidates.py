@@ -16,7 +16,7 @@ from mmcnnmod.analysis.channel_usage import mod_blocks
 from mmcnnmod.analysis.counting import build_model, with_samples
 from mmcnnmod.toolboxes import is_absent
 
-from ..test_tools.conftest import ROOT
+from ..utils.tasks import ROOT
 
 CONFIGS = {
     'mmpretrain': ('resnet18-mod_in1k', {}),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ..conftest import ROOT
-from ..test_tools.conftest import tail
+from ..utils.tasks import tail
 
 
 def test_a_sample_of_one(run_python, tmp_path):

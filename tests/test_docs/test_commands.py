@@ -17,7 +17,7 @@ import pytest
 
 from mmcnnmod.cli.config import load_config
 
-from ..test_tools.conftest import tail
+from ..utils.tasks import tail
 from .pages import PAGES, ROOT, alternatives, commands
 
 # The programs that really run here, on their commands from the pages, with options that make it
@@ -27,10 +27,10 @@ RUN = {'tools/dataset_tools/generate_data.py': ['--size', '64x32', '--train', '1
 ELSEWHERE = {
     'examples/segment_folder.py': 'test_examples.py',
     'examples/swap_train_look.py': 'test_examples.py',
-    'tools/analysis_tools/benchmark.py': 'test_tools/test_benchmark.py',
-    'tools/analysis_tools/channel_usage.py': 'test_tools/test_channel_usage.py',
-    'tools/analysis_tools/paper_tables.py': 'test_tools/test_paper_tables.py',
-    'tools/analysis_tools/plot_tradeoff.py': 'test_tools/test_paper_tables.py',
+    'tools/analysis_tools/benchmark.py': 'test_tools/test_analysis_tools/test_benchmark.py',
+    'tools/analysis_tools/channel_usage.py': 'test_tools/test_analysis_tools/test_channel_usage.py',
+    'tools/analysis_tools/paper_tables.py': 'test_tools/test_analysis_tools/test_paper_tables.py',
+    'tools/analysis_tools/plot_tradeoff.py': 'test_tools/test_analysis_tools/test_paper_tables.py',
     'tools/deployment/export.py': 'test_tools/test_export.py',
     'tools/deployment/quantize.py': 'test_deploy/test_quantization.py',
     'tools/deployment/test.py': 'test_tools/test_export.py',

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from ..test_tools.conftest import data, tail, trained  # noqa: F401
+from ..utils.tasks import data, tail, trained  # noqa: F401
 
 pytestmark = pytest.mark.gpu
 

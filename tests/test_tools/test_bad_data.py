@@ -13,7 +13,7 @@ from PIL import Image
 from mmcnnmod.checkpoints import read_checkpoint
 from mmcnnmod.cli import train as training
 
-from .conftest import ROOT
+from ..utils.tasks import ROOT
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 

@@ -10,7 +10,7 @@ import torch
 from mmcnnmod.cli import test as testing
 from mmcnnmod.cli import train as training
 
-from .conftest import ROOT, TASKS, shrink, tail
+from ..utils.tasks import ROOT, TASKS, shrink, tail
 
 SCENES = str(ROOT / TASKS['mmseg'][0])
 # The program, with packages in the current folder.

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmcnnmod.cli import dense_to_mod, preflight
 from mmcnnmod.cli.config import read_config
 
-from .conftest import ROOT, TASKS, shrink, tail
+from ..utils.tasks import ROOT, TASKS, shrink, tail
 
 # Options that make the model small, and a tensor outside the backbone.
 SMALL_DETECTOR = [option for option in TASKS['mmdet'][2] if option.startswith('model.')]

@@ -5,7 +5,7 @@ import pytest
 from mmcnnmod.cli import test as testing
 from mmcnnmod.ops import DeployedMoDBlock
 
-from .conftest import ROOT, TASKS, newest_json, shrink
+from ..utils.tasks import ROOT, TASKS, newest_json, shrink
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 

@@ -12,7 +12,7 @@ from mmcnnmod.deploy.formats import FORMATS, open_file
 from mmcnnmod.deploy.torch_files import TorchScriptFile
 from mmcnnmod.version import __version__
 
-from .conftest import ROOT, TASKS, shrink, tail
+from ..utils.tasks import ROOT, TASKS, shrink, tail
 
 # Of the tasks in conftest.py.
 SHAPES = {'mmpretrain': ('32', '32'), 'mmseg': ('32', '64'), 'mmdet': ('96', '128')}

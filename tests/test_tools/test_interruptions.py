@@ -12,7 +12,7 @@ import pytest
 
 from mmcnnmod.checkpoints import read_checkpoint
 
-from .conftest import ROOT, TASKS, shrink
+from ..utils.tasks import ROOT, TASKS, shrink
 
 pytestmark = pytest.mark.slow
 LONG = ('train_cfg.max_iters=100000', 'train_cfg.val_interval=100000')

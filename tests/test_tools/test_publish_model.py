@@ -12,7 +12,7 @@ from mmcnnmod.cli import test as testing
 from mmcnnmod.cli import train as training
 from mmcnnmod.version import __version__
 
-from .conftest import ROOT, TASKS, newest_json, shrink, tail
+from ..utils.tasks import ROOT, TASKS, newest_json, shrink, tail
 
 TOOL = ROOT / 'tools/model_converters/publish_model.py'
 

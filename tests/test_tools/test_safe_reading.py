@@ -11,7 +11,7 @@ from mmcnnmod.cli import test as testing
 from mmcnnmod.cli import train as training
 from tests.utils.payloads import write_payload
 
-from .conftest import ROOT, TASKS
+from ..utils.tasks import ROOT, TASKS
 
 SCENES = str(ROOT / TASKS['mmseg'][0])
 

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmcnnmod.cli import test as testing
 from mmcnnmod.cli import train as training
 
-from .conftest import ROOT, TASKS, shrink, tail
+from ..utils.tasks import ROOT, TASKS, shrink, tail
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 FLEXIBLE = ['runner_type=FlexibleRunner', 'strategy.type=SingleDeviceStrategy']

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import TASKS, tail
+from ..utils.tasks import TASKS, tail
 
 pytestmark = pytest.mark.slow
 ANALYSIS = 'analysis_tools'

@@ -11,7 +11,7 @@ import torch
 
 from mmcnnmod.checkpoints import read_checkpoint
 
-from .conftest import ROOT, TASKS, newest_json, shrink, tail
+from ..utils.tasks import ROOT, TASKS, newest_json, shrink, tail
 
 LOSS = re.compile(r'\bloss: ([\d.]+)')
 

@@ -11,7 +11,7 @@ from PIL import Image
 from mmcnnmod.cli.visualize import build_pipeline, main, take_files
 from mmcnnmod.ops import DeployedMoDBlock
 
-from .conftest import ROOT
+from ..utils.tasks import ROOT
 
 TOOL = ROOT / 'tools/visualize.py'
 CONFIGS = {

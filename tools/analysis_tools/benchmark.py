@@ -1,23 +1,182 @@
-"""Measure the speed of networks: python tools/analysis_tools/benchmark.py.
+"""Time networks on this machine: python tools/analysis_tools/benchmark.py [CONFIG ...].
 
-By default it times ResNet-50, its MoD version, ResNet-75-MoD and ResNet-86-MoD in interleaved
-rounds, each MoD network with its skip bound (its MoD blocks replaced by identity):
+By default ResNet-50, its MoD version, ResNet-75-MoD and ResNet-86-MoD. All are timed in turns in
+one run. Each MoD network stands beside its skip bound: the same network with identity in place of
+its MoD blocks.
 
-    benchmark.py --batch-sizes 1 8 --runtimes eager deploy compile   # every combination
-    benchmark.py fcn_r50_cityscapes fcn_r50-mod_cityscapes --what training # other configs
-    benchmark.py --json FILE                                               # save the results
-    benchmark.py --show FILE                                               # print saved results
+    benchmark.py --batch-sizes 1 8 --runtimes eager deploy compile          # every combination
+    benchmark.py fcn_r50_cityscapes fcn_r50-mod_cityscapes --what training  # other configs
+    benchmark.py --json FILE                                                # write the results
+    benchmark.py --show FILE                                                # print them again
 
-docs/performance.md explains the columns.
+docs/performance.md says what the columns mean.
 """
 
-import sys
+from __future__ import annotations
 
-# No OMP_WAIT_POLICY here, unlike in the other tools: the benchmark uses the defaults of a process.
+import argparse
+import os
+import sys
+from datetime import date
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+# Unlike the other tools, this one sets no OMP_WAIT_POLICY: it times what a process does by default.
+
+try:
+    import torch
+    from benchmark_setting import LAYOUTS, Benchmark, load_networks
+    from mmengine.logging import MMLogger
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from mmcnnmod.analysis.files import check_folder, read_json, write_json
+    from mmcnnmod.analysis.measurements import SPEED_FIELDS, Setting
+    from mmcnnmod.analysis.runtimes import EXPORTED, RUNTIMES, check_runtime
+    from mmcnnmod.analysis.speed import speed_report
+    from mmcnnmod.analysis.timing import BLOCK
+    from mmcnnmod.cli.errors import one_line_errors
+    from mmcnnmod.cli.machine import machine, versions
+    from mmcnnmod.errors import UserError
+    from mmcnnmod.ops import operator_problem
+except ImportError as problem:
+    sys.exit(f'error: {problem}; activate the environment that has it, or run "make setup"')
+
+DEFAULT = ('resnet50_in1k', 'resnet50-mod_in1k', 'resnet75-mod_in1k', 'resnet86-mod_in1k')
+OPERATORS = {'cpu': 'C++', 'cuda': 'Triton'}
+DTYPES = ('float32', 'float16', 'bfloat16')
+VARIABLES = ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY')
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, print and write as the command line says.
+
+    Args:
+        argv (list[str], optional): Options. Defaults to None, those of the process.
+    """
+    args = parse(argv)
+    with one_line_errors(args.debug):
+        if args.show:
+            reports = ['\n'.join(speed_report(read_json(path, SPEED_FIELDS))) for path in args.show]
+            print('\n\n'.join(reports))
+            return
+        check_folder(args.json)
+        settings = settings_of(args)
+        torch.set_num_threads(args.threads or torch.get_num_threads())
+        packages = [EXPORTED[name] for name in args.runtimes if name in EXPORTED]
+        content = dict(
+            machine=args.machine or machine(settings[0].device),
+            date=str(date.today()),
+            versions={**versions(), **{name: sys.modules[name].__version__ for name in packages}},
+            switches=switches(settings[0].device, args.runtimes),
+            results=[],
+            left_out=[],
+        )
+        interrupted = False
+        try:
+            measure(args, settings, content)
+        except KeyboardInterrupt:
+            interrupted = True
+        if content['results']:
+            print('\n'.join(speed_report(content)))
+        if interrupted:
+            print('interrupted: what is above is complete, the rest is not there', file=sys.stderr)
+            sys.exit(130)
+        if not content['results']:
+            raise UserError(f'nothing could be measured: {content["left_out"][0]}')
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        description='Time networks against each other in one run, beside their skip bounds (their '
+        'MoD blocks replaced by identity). Every combination of the options is measured.'
+    )
+    add = parser.add_argument
+    add('configs', nargs='*', default=DEFAULT, metavar='CONFIG',
+        help=f"names of the project's configs, or files; by default {' '.join(DEFAULT)}"
+        )  # fmt: skip
+    add('--what', nargs='+', choices=['inference', 'training'], default=['inference'])
+    add('--device', choices=['auto', 'cpu', 'cuda'], default='auto')
+    add('--runtimes', nargs='+', choices=list(RUNTIMES), default=['eager'], metavar='RUNTIME',
+        help=f'{", ".join(RUNTIMES)}; by default eager')  # fmt: skip
+    add('--batch-sizes', nargs='+', type=positive, default=[1], metavar='N', help='by default 1')
+    add('--dtypes', nargs='+', choices=DTYPES, default=['float32'],
+        help='by default float32; in training the others are mixed precision')  # fmt: skip
+    add('--memory-formats', nargs='+', choices=list(LAYOUTS), default=['contiguous'])
+    add('--size', nargs=2, type=positive, metavar=('HEIGHT', 'WIDTH'),
+        help="of the images; by default each config's own")  # fmt: skip
+    add('--no-bound', action='store_true', help='leave out the skip bounds')
+    add('--rounds', type=positive, default=30, metavar='N',
+        help='measurements of each network; by default 30')  # fmt: skip
+    add('--block', type=float, default=BLOCK, metavar='SECONDS',
+        help=f'what a measurement takes at least; by default {BLOCK}')  # fmt: skip
+    add('--threads', type=positive, metavar='N', help="on the CPU; by default torch's choice")
+    add('--json', type=Path, metavar='FILE', help='write the results, after each setting anew')
+    add('--show', nargs='+', type=Path, metavar='FILE',
+        help='only print the tables of such files')  # fmt: skip
+    add('--machine', metavar='TEXT', help='how the results call this machine')
+    add('--debug', action='store_true', help='show the traceback of an error as well')
+    return parser.parse_args(argv)
+
+
+def positive(text: str) -> int:
+    """An integer above 0, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def settings_of(args: argparse.Namespace) -> list[Setting]:
+    """Every combination that was asked for; fails if one cannot be."""
+    gpu = torch.cuda.is_available()
+    if args.device == 'cuda' and not gpu:
+        raise UserError('--device cuda: torch sees no GPU; say --device cpu')
+    device = args.device if args.device != 'auto' else 'cuda' if gpu else 'cpu'
+    settings = [
+        Setting(device, runtime, batch_size, dtype, memory_format, what)
+        for what, runtime, dtype, memory_format, batch_size in product(
+            args.what, args.runtimes, args.dtypes, args.memory_formats, args.batch_sizes
+        )
+    ]
+    for setting in settings:
+        check_runtime(setting)
+    return settings
+
+
+def measure(args: argparse.Namespace, settings: list[Setting], content: dict) -> None:
+    """Fill in the results, and write them whenever there are new ones."""
+    MMLogger.get_current_instance().setLevel('WARNING')
+    # Drawn seldom: a thread that draws takes time from what is measured.
+    with Progress(console=Console(stderr=True), refresh_per_second=1) as progress:
+        benchmark = Benchmark(
+            load_networks(args.configs, args.size), not args.no_bound, args.rounds, args.block
+        )
+        for i, setting in enumerate(settings):
+            name = f'{i + 1}/{len(settings)} {setting.what}, {setting}'
+            task = progress.add_task(name, total=benchmark.steps)
+            results, left_out = benchmark.run(setting, partial(progress.advance, task))
+            content['results'] += results
+            content['left_out'] += left_out
+            progress.remove_task(task)
+            if args.json:
+                write_json(args.json, content)
+
+
+def switches(device: str, runtimes: list[str]) -> dict[str, object]:
+    """What else the times depend on; of a GPU, cuDNN's search for the fastest convolution is on."""
+    found = {name: os.environ.get(name) for name in VARIABLES}
+    if any(name.startswith('deploy') for name in runtimes):
+        found['operator'] = operator_problem(device) or OPERATORS[device]
+    if device == 'cuda':
+        torch.backends.cudnn.benchmark = True
+        found['cudnn_benchmark'] = True
+        found['tf32_convolutions'] = torch.backends.cudnn.allow_tf32
+        found['tf32_products'] = torch.backends.cuda.matmul.allow_tf32
+    return found
+
 
 if __name__ == '__main__':
-    try:
-        from mmcnnmod.cli import launch
-    except ModuleNotFoundError as problem:
-        sys.exit(f'error: {problem}; activate the environment that has it, or run "make setup"')
-    launch('benchmark')
+    main()

@@ -18,7 +18,7 @@ from results import Results, Summary, summaries
 from mmcnnmod.analysis.files import check_folder
 from mmcnnmod.analysis.markdown import grid
 from mmcnnmod.checkpoints import atomic_write
-from mmcnnmod.cli.count_configs import config_folder
+from mmcnnmod.cli.config import config_folder
 from mmcnnmod.cli.errors import one_line_errors
 from mmcnnmod.errors import UserError
 

@@ -21,6 +21,7 @@ from results import Busy, Results, find_alike
 from rich.console import Console
 from rich.table import Table
 from settings import config_of, hash_of
+from subprocess_runner import RunFailed, RunTimeout, end_child_when_terminated
 from training import cost_of, train_run
 from work_dir import evaluated, last_step
 
@@ -30,7 +31,6 @@ from mmcnnmod.cli.arguments import add_train
 from mmcnnmod.cli.config import LOADERS, set_data_root
 from mmcnnmod.cli.errors import one_line_errors
 from mmcnnmod.cli.machine import machine
-from mmcnnmod.cli.programs import OutOfTime, RunFailed, end_child_when_terminated
 from mmcnnmod.cli.resuming import step_of
 from mmcnnmod.cli.run import restart_on_cpu
 from mmcnnmod.errors import UserError
@@ -180,7 +180,7 @@ class Experiments:
                 console.print(f'{run}: {run.plan.metric} {record["score"]:.4g}', soft_wrap=True)
             except Busy as problem:
                 console.print(f'{run}: {problem}', soft_wrap=True)
-            except OutOfTime:
+            except RunTimeout:
                 skipped += 1
                 console.print(f'{run}: stopped; the next start resumes it', soft_wrap=True)
             except RunFailed as problem:

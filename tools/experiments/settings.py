@@ -12,12 +12,12 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 from plan import CHECKPOINT, Run
+from subprocess_runner import RunFailed
 
 from mmcnnmod.checkpoints import atomic_write
 from mmcnnmod.cli import train
 from mmcnnmod.cli.arguments import train_parser
 from mmcnnmod.cli.config import LOADERS, load_config, map_tree, require_keys
-from mmcnnmod.cli.programs import RunFailed
 from mmcnnmod.cli.resuming import checkpoints
 from mmcnnmod.errors import UserError
 

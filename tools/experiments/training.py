@@ -23,12 +23,12 @@ from plan import Run
 from results import Busy, locked
 from rich.console import Console
 from settings import freeze
+from subprocess_runner import RunFailed, run_program
 from work_dir import choose_checkpoint, evaluated, is_trained, last_step, read_work_dir
 
 from mmcnnmod.analysis.counting import count_alike
 from mmcnnmod.cli.errors import building_from
 from mmcnnmod.cli.machine import machine, versions
-from mmcnnmod.cli.programs import RunFailed, run_program
 from mmcnnmod.cli.resuming import checkpoints, newest_readable
 from mmcnnmod.errors import UserError
 
@@ -54,7 +54,7 @@ def train_run(
         dict: The record for :class:`results.Results`, without the hash of the settings.
 
     Raises:
-        RunFailed, OutOfTime, Busy: If it failed, was stopped, or another process trains it.
+        RunFailed, RunTimeout, Busy: If it failed, was stopped, or another process trains it.
     """
     began = monotonic()
     options = ['--device', args.device, *['--debug'] * args.debug]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from mmengine.config import Config
 from plan import Plan
+from subprocess_runner import RunFailed
 
 from mmcnnmod.analysis.files import read_json
 from mmcnnmod.checkpoints import read_checkpoint
-from mmcnnmod.cli.programs import RunFailed
 from mmcnnmod.cli.resuming import checkpoints, step_of
 from mmcnnmod.engine.runtime_stats_hook import SECONDS, STATS_FILE
 from mmcnnmod.errors import UserError

@@ -10,7 +10,7 @@ import pytest
 from mmengine.config import Config
 
 from ...utils.experiments import log, save_checkpoint
-from ..conftest import ROOT
+from ...utils.tasks import ROOT
 
 sys.path.insert(0, str(ROOT / 'tools' / 'experiments'))
 

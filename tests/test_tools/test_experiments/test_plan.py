@@ -11,7 +11,7 @@ from plan import plan_of_config, read_plan, read_runs
 from mmcnnmod.errors import UserError
 from mmcnnmod.layers import MoDBlock
 
-from ..conftest import ROOT
+from ...utils.tasks import ROOT
 
 FOLDER = ROOT / 'configs/experiments'
 PLAN = """

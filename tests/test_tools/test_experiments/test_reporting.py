@@ -10,7 +10,7 @@ from reporting import PLANS, main, report
 from results import Results, summaries
 
 from ...utils.experiments import make_plan, make_run
-from ..conftest import ROOT
+from ...utils.tasks import ROOT
 
 PATH = Path('configs/p.yml')
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from ..conftest import ROOT, TASKS, shrink, tail
+from ...utils.tasks import ROOT, TASKS, shrink, tail
 
 PLAN = """
 title: A tiny plan

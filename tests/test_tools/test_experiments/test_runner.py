@@ -7,8 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from results import locked
-
-from mmcnnmod.cli.programs import OutOfTime, RunFailed
+from subprocess_runner import RunFailed, RunTimeout
 
 from ...utils.experiments import log, save_checkpoint
 from .conftest import CONFIG, PLAN
@@ -194,7 +193,7 @@ def test_a_time_budget_skips_what_does_not_fit(programs, run):
 
 def test_the_run_that_is_cut_is_no_failure(programs, run):
     def cut(folder):
-        raise OutOfTime
+        raise RunTimeout
 
     programs.disturb['dense-0'] = cut
     code, out, _ = run('--time-budget', 1)

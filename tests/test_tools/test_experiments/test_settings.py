@@ -7,7 +7,7 @@ from mmengine.config import Config
 from plan import read_runs
 from settings import HASHED_AS, config_of, hash_of
 
-from ..conftest import ROOT
+from ...utils.tasks import ROOT
 
 
 def test_the_results_are_of_the_plans_settings():

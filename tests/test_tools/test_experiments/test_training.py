@@ -1,9 +1,8 @@
 """What is read of a training and a test while they run, and what the driver says of the GPU."""
 
 import pytest
+from subprocess_runner import RunFailed
 from training import busy_percent, logged, scores_of, watched_gpu
-
-from mmcnnmod.cli.programs import RunFailed
 
 
 @pytest.mark.parametrize(

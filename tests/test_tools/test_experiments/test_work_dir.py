@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 from mmengine.config import Config
+from subprocess_runner import RunFailed
 from work_dir import choose_checkpoint, evaluated, read_work_dir
 
-from mmcnnmod.cli.programs import RunFailed
 from mmcnnmod.errors import UserError
 
 from ...utils.experiments import log, make_plan, save_checkpoint

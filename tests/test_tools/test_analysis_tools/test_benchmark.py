@@ -4,15 +4,16 @@ import json
 import runpy
 import sys
 
+import benchmark
+import benchmark_setting
 import pytest
 import torch
 
 from mmcnnmod.analysis.measurements import Setting, read_speed
 from mmcnnmod.analysis.timing import interleaved
-from mmcnnmod.cli import benchmark, benchmark_setting
 from mmcnnmod.ops import operator_problem
 
-from .conftest import ROOT
+from ...utils.tasks import ROOT
 
 TOOL = ROOT / 'tools/analysis_tools/benchmark.py'
 SMALL = ['resnet18_in1k', 'resnet18-mod_in1k', '--size', '32', '32', '--rounds', '2']

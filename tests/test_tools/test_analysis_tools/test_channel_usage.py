@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 from argparse import Namespace
 from collections import Counter
 
+import channel_usage as tool
 import numpy as np
 import pytest
 import torch
@@ -13,10 +14,9 @@ from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
 from mmcnnmod.analysis import mod_blocks
-from mmcnnmod.cli import channel_usage as tool
 from mmcnnmod.cli.config import revert_sync_bn
 
-from .conftest import ROOT, TASKS, shrink, tail
+from ...utils.tasks import ROOT, TASKS, shrink, tail
 
 FOLDERS = ROOT / 'configs/resnet18-mod_cifar10-folder.py'
 DARK, BRIGHT = [3, 8, 13, 21], [2, 8, 34, 55]  # what a rigged block of 256 channels selects

@@ -3,8 +3,7 @@
 import sys
 
 import pytest
-
-from mmcnnmod.cli.programs import OutOfTime, RunFailed, run_program
+from subprocess_runner import RunFailed, RunTimeout, run_program
 
 
 @pytest.mark.parametrize(
@@ -43,9 +42,9 @@ def stand_in(tmp_path, monkeypatch):
 @pytest.mark.parametrize('script', ['exec sleep 60', "trap '' TERM; while :; do sleep 0.1; done"])
 def test_a_program_ends_when_its_time_is_over(stand_in, monkeypatch, script):
     """Also one that does not listen. Left alone, the one would end well and the other never."""
-    monkeypatch.setattr('mmcnnmod.cli.programs.GRACE', 0.5)
+    monkeypatch.setattr('subprocess_runner.GRACE', 0.5)
     stand_in(script)
-    with pytest.raises(OutOfTime, match='train was stopped after'):
+    with pytest.raises(RunTimeout, match='train was stopped after'):
         run_program('train', None, 'config.py', seconds=0.3)
 
 

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
+from textwrap import shorten
 from typing import NamedTuple
 
 import torch
@@ -15,16 +16,15 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from ..analysis.candidates import Candidate, skip_bound, training_step
-from ..analysis.channel_usage import mod_blocks
-from ..analysis.counting import build_model, input_size, with_samples
-from ..analysis.measurements import Setting
-from ..analysis.runtimes import CUDA_GRAPHS, EXPORTED, RUNTIMES, compile_forward
-from ..analysis.speed import results_of
-from ..analysis.timing import Call, CallFailed, interleaved, peak_memory
-from .config import read_config
-from .count_configs import config_folder
-from .errors import building_from, message_of
+from mmcnnmod.analysis.candidates import Candidate, skip_bound, training_step
+from mmcnnmod.analysis.channel_usage import mod_blocks
+from mmcnnmod.analysis.counting import build_model, input_size, with_samples
+from mmcnnmod.analysis.measurements import Setting
+from mmcnnmod.analysis.runtimes import CUDA_GRAPHS, EXPORTED, RUNTIMES, compile_forward
+from mmcnnmod.analysis.speed import results_of
+from mmcnnmod.analysis.timing import Call, CallFailed, interleaved, peak_memory
+from mmcnnmod.cli.config import config_folder, read_config
+from mmcnnmod.cli.errors import building_from, message_of
 
 LAYOUTS = {'contiguous': torch.contiguous_format, 'channels_last': torch.channels_last}
 LONGEST = 200  # characters of a reason
@@ -109,8 +109,7 @@ class Benchmark:
             result['threads'] = torch.get_num_threads()
         left_out = []
         for candidate, problem in failed.items():
-            reason = message_of(problem)
-            reason = reason if len(reason) <= LONGEST else f'{reason[:LONGEST]} ...'
+            reason = shorten(message_of(problem), LONGEST, placeholder=' ...')
             left_out.append(f'{candidate} ({setting.what}, {setting}): {reason}')
         return results, left_out
 

@@ -1,4 +1,4 @@
-"""Run tools/train.py and tools/test.py in separate processes."""
+"""Runs tools/train.py and tools/test.py as subprocesses."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import time
 from collections.abc import Callable, Sequence
 from threading import Timer
 
-# The seconds that a program has to end by itself.
+# Seconds between SIGTERM and SIGKILL.
 GRACE = 20.0
 
 
 class RunFailed(Exception):
-    """Training or testing failed; other runs continue."""
+    """Training or testing failed; the other runs are still started."""
 
 
-class OutOfTime(Exception):
-    """A program was stopped because its time was over."""
+class RunTimeout(Exception):
+    """A run was stopped because its time limit was reached."""
 
 
 def end_child_when_terminated() -> None:
-    """Let SIGTERM end this program and the one that it started, like an interrupt."""
+    """Let SIGTERM end this program as Ctrl-C does, together with its subprocess."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def print_line(line: str) -> None:
-    """Print a line of a program's output without buffering."""
+    """Print a line of output without delay."""
     print(line, end='', flush=True)
 
 
@@ -40,19 +40,19 @@ def run_program(
     seconds: float | None = None,
     keep_open: Sequence[int] = (),
 ) -> None:
-    """Run tools/train.py or tools/test.py in a separate process, and show its output.
+    """Run the main function of tools/train.py or tools/test.py in a subprocess and show its output.
 
     Args:
         name (str): 'train' or 'test'.
-        gpus (int, optional): The number of GPUs; None for one process without a launcher.
-        *arguments: Arguments of the program.
-        show (Callable[[str], None]): Called with every line of the output. Defaults to printing.
-        seconds (float, optional): Stop it after this time. Defaults to None, no limit.
-        keep_open (Sequence[int]): File descriptors that it inherits, such as a lock's.
+        gpus (int, optional): Number of GPUs; None for one process without a launcher.
+        *arguments: Command-line arguments of the program.
+        show (Callable[[str], None]): Called with each line of output. Defaults to printing it.
+        seconds (float, optional): Time limit. Defaults to None, no limit.
+        keep_open (Sequence[int]): File descriptors that the subprocess inherits, such as a lock's.
 
     Raises:
-        RunFailed: If it failed, with its last line.
-        OutOfTime: If it was stopped.
+        RunFailed: With the error line of the program.
+        RunTimeout: If the time limit was reached.
     """
     command = ['-m', f'mmcnnmod.cli.{name}', *map(str, arguments)]
     if gpus:
@@ -75,7 +75,7 @@ def run_program(
         try:
             for clock in clocks:
                 clock.start()
-            reason = last_words(process.stdout, show)
+            reason = tail_of_output(process.stdout, show)
         except BaseException:
             process.terminate()
             raise
@@ -83,13 +83,13 @@ def run_program(
             for clock in clocks:
                 clock.cancel()
     if limit is not None and time.monotonic() - began >= limit and process.returncode:
-        raise OutOfTime(f'{name} was stopped after {limit:.0f} s')
+        raise RunTimeout(f'{name} was ended after {limit:.0f} s')
     if process.returncode:
         raise RunFailed(f'failed in {name} (exit code {process.returncode}): {reason}')
 
 
-def last_words(output: Sequence[str], show: Callable[[str], None]) -> str:
-    """Show the lines of a program; returns the reason if it failed."""
+def tail_of_output(output: Sequence[str], show: Callable[[str], None]) -> str:
+    """Show the lines of a program and return its error line, or else its last line."""
     reason = ''
     for line in output:
         show(line)

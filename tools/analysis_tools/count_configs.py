@@ -1,4 +1,4 @@
-"""Counting several configs at once, for the tools that compare networks."""
+"""Count the parameters and MACs of several configs, for paper_tables.py and plot_tradeoff.py."""
 
 from __future__ import annotations
 
@@ -16,21 +16,13 @@ from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.progress import track
 
-import mmcnnmod
+from mmcnnmod.analysis.counting import Count, count_config
+from mmcnnmod.cli.config import config_folder
+from mmcnnmod.cli.errors import building_from
+from mmcnnmod.errors import UserError
 
-from ..analysis.counting import Count, count_config
-from ..errors import UserError
-from .errors import building_from
-
-PACKAGE = Path(mmcnnmod.__file__).parent
 CONSOLE = Console(stderr=True)
 MOST_JOBS = 4  # an FCN at 512x1024 takes 1.5 GB
-
-
-def config_folder() -> Path:
-    """The project's configs: beside the package in a checkout, inside it when installed."""
-    inside = PACKAGE / '.mim' / 'configs'
-    return inside if inside.is_dir() else PACKAGE.parent / 'configs'
 
 
 def add_counting(parser: argparse.ArgumentParser) -> None:
@@ -89,8 +81,7 @@ def start_process(threads: int) -> None:
 
 def count_one(path: Path) -> Count:
     """Count a config; if it is wrong, the error names it."""
-    MMLogger.get_current_instance().setLevel(
-        'WARNING'
-    )  # not mmengine's notes on ConvNeXt's preprocessor
+    # mmengine notes that ConvNeXt's preprocessor has no mean and no standard deviation.
+    MMLogger.get_current_instance().setLevel('WARNING')
     with building_from(f'config {path}'):
         return count_config(path)

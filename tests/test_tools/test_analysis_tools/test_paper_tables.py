@@ -7,13 +7,14 @@ import shutil
 import sys
 
 import cv2
+import paper_tables
+import plot_tradeoff
 import pytest
 
 from mmcnnmod.analysis.counting import read_counts
 from mmcnnmod.analysis.paper import PRINTED_NUMBERS, load_tables
-from mmcnnmod.cli import paper_tables, plot_tradeoff
 
-from .conftest import ROOT, tail
+from ...utils.tasks import ROOT, tail
 
 TOOL = ROOT / 'tools/analysis_tools/paper_tables.py'
 PLOT = ROOT / 'tools/analysis_tools/plot_tradeoff.py'
