@@ -40,7 +40,7 @@ def test_damaged_results_are_named(tmp_path, change, words):
     with pytest.raises(UserError, match=words):
         Results(tmp_path, make_plan())
     (tmp_path / 'p.json').write_text('{"runs": ')
-    with pytest.raises(UserError, match=r'p\.json is no JSON'):
+    with pytest.raises(UserError, match=r'p\.json is not JSON'):
         Results(tmp_path, make_plan())
 
 
