@@ -1,7 +1,7 @@
-"""See an FCN with a ResNet-MoD backbone learn: python tools/demo.py (some minutes on CPU).
+"""Train an FCN with a ResNet-MoD backbone: python tools/demo.py (a few minutes on a CPU).
 
-Draws street scenes in the layout of Cityscapes, trains on them with tools/train.py, scores the
-result with tools/test.py and leaves a picture of predictions beside the truth.
+It generates street scenes in the layout of Cityscapes, trains on them with tools/train.py, tests
+the result with tools/test.py and draws predictions beside the ground truth.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ IGNORED = 255
 
 
 def main() -> None:
-    """Run the demo; exit code 1 if the network did not learn."""
+    """Run the demo; exit code 1 if the score is too low."""
     args = parse_args()
     data, work_dir = Path(args.data), Path(args.work_dir)
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
@@ -38,7 +38,7 @@ def main() -> None:
 
     checkpoint = Path((work_dir / 'last_checkpoint').read_text().strip())
     step('3/4 Testing', str(checkpoint))
-    config = work_dir / CONFIG.name  # as it was trained, with all options
+    config = work_dir / CONFIG.name  # with all options of the training
     run('test.py', config, checkpoint, *common)
 
     picture = work_dir / 'predictions.png'
@@ -50,16 +50,16 @@ def main() -> None:
     print(f'mIoU of the best constant prediction: {constant:.3f} (ratio {score / constant:.1f})')
     print(f'picture, truth and prediction:        {picture}')
     if score < GOAL or score < GOAL_FACTOR * constant:
-        sys.exit('error: the network learnt less than it should; see the log in the work dir')
+        sys.exit('error: the score is too low; see the log in the work dir')
 
 
 def parse_args() -> argparse.Namespace:
     """Options of the demo."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--data', default='data/street-scenes', help='where the scenes go')
-    parser.add_argument('--work-dir', default='work_dirs/demo', help='where the results go')
-    parser.add_argument('--train', type=int, default=200, help='scenes to train on')
-    parser.add_argument('--val', type=int, default=40, help='scenes to score on')
+    parser.add_argument('--data', default='data/street-scenes', help='folder for the scenes')
+    parser.add_argument('--work-dir', default='work_dirs/demo', help='folder for the results')
+    parser.add_argument('--train', type=int, default=200, help='number of training scenes')
+    parser.add_argument('--val', type=int, default=40, help='number of validation scenes')
     parser.add_argument(
         '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='as for tools/train.py'
     )
@@ -72,7 +72,7 @@ def step(title: str, what: str) -> None:
 
 
 def run(tool: str, *arguments: object) -> None:
-    """Run one of the tools as a user would; end with its exit code if it fails."""
+    """Run a tool like a user; exit with its exit code if it fails."""
     command = [sys.executable, str(TOOLS / tool), *map(str, arguments)]
     result = subprocess.run(command, check=False)
     if result.returncode != 0:
@@ -80,7 +80,7 @@ def run(tool: str, *arguments: object) -> None:
 
 
 def newest_score(work_dir: Path) -> float:
-    """The mIoU, from 0 to 1, that tools/test.py wrote last."""
+    """The last mIoU, from 0 to 1, that tools/test.py wrote."""
     newest = max(work_dir.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
     return json.loads(newest.read_text())['mIoU'] / 100
 
@@ -95,14 +95,14 @@ def constant_score(data: Path) -> float:
 
 
 def truth_files(data: Path) -> list[Path]:
-    """The truth of the validation scenes."""
+    """The label maps of the validation scenes."""
     return sorted(data.glob('gtFine/val/*/*_labelTrainIds.png'))
 
 
 def draw_predictions(
     config: Path, checkpoint: Path, data: Path, target: Path, rows: int = 4
 ) -> None:
-    """Picture, truth and prediction side by side, for some validation scenes."""
+    """Draw picture, ground truth and prediction side by side, for some validation scenes."""
     from mmseg.apis import inference_model, init_model
 
     from mmcnnmod.checkpoints import safe_loading

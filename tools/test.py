@@ -1,10 +1,10 @@
-"""Score a trained checkpoint: python tools/test.py CONFIG CHECKPOINT [options]."""
+"""Test a trained checkpoint: python tools/test.py CONFIG CHECKPOINT [options]."""
 
 import os
 import sys
 
-# Read when torch is loaded: threads that wait must not spin. On two cores, one of them taken by
-# another process, a training step was five times as long with spinning.
+# Read when torch is loaded: waiting threads must not spin. On two cores, one of them used by
+# another process, a training step took five times as long with spinning.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 if __name__ == '__main__':

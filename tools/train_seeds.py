@@ -1,4 +1,4 @@
-"""Moved to tools/experiments/run.py; this path goes with the next release."""
+"""Moved to tools/experiments/run.py; the next release removes this path."""
 
 import runpy
 import sys

@@ -1,4 +1,4 @@
-"""Draw predictions into pictures: python tools/visualize.py CONFIG CHECKPOINT PICTURE [...]."""
+"""Draw predictions on pictures: python tools/visualize.py CONFIG CHECKPOINT PICTURE [...]."""
 
 import os
 import sys

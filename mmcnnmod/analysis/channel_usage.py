@@ -25,7 +25,7 @@ class ChannelUsage:
         block (str): The block's name, such as 'layer3.1'.
         channels (int): C, the block's width.
         k (int): How many channels it selects per image.
-        groups (Sequence[str]): What each group is called. An image may be in several.
+        groups (Sequence[str]): The names of the groups. An image may be in several.
 
     Attributes:
         images (Tensor): Images seen so far of each group, int64, shape (G,).
@@ -56,7 +56,7 @@ class ChannelUsage:
             if len(index) != len(members):
                 raise ValueError(
                     f'{self.block}: {len(index)} samples went through the block for '
-                    f'{len(members)} images; which belongs to which is not known'
+                    f'{len(members)} images, so it is unknown which belongs to which'
                 )
             add_selections(per_image, index.cpu())
         self.counts += members.long().T @ per_image
@@ -90,8 +90,8 @@ def refuse_deployed(model: nn.Module) -> None:
     """Raise a UserError if a network was switched to deploy, which hides its MoD blocks."""
     if any(isinstance(module, DeployedMoDBlock) for module in model.modules()):
         raise UserError(
-            f'{type(model).__name__} was switched to deploy, which hides its MoD blocks; give it '
-            'as it was before switch_to_deploy()'
+            f'{type(model).__name__} was switched to deploy, which hides its MoD blocks; use the '
+            'network before switch_to_deploy()'
         )
 
 
@@ -118,7 +118,7 @@ def add_selections(counts: Tensor, index: Tensor) -> None:
     """
     if counts.dim() == 1:
         index = index.flatten()
-    # Not `bincount`: its result's size depends on the values, so that the host waits for them.
+    # Not `bincount`: the size of its result depends on the values, so the host would wait.
     counts.scatter_add_(-1, index, torch.ones_like(index))
 
 

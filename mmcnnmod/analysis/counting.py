@@ -30,13 +30,13 @@ COUNT_FIELDS = dict(params=int, macs=int, size=list, counter=str, relu_macs=int)
 
 @dataclass(frozen=True)
 class Count:
-    """What a network costs.
+    """The cost of a network.
 
     Attributes:
         params (int): Its parameters, without those of an auxiliary head, which only trains.
         macs (int): Multiply-adds of one image in eval mode.
         size (tuple[int, int]): Height and width of that image.
-        counter (str): Who counted the MACs: 'ptflops' or 'mmengine'.
+        counter (str): The counter of the MACs: 'ptflops' or 'mmengine'.
         relu_macs (int): How many of ``macs`` are second counts of a ReLU: ptflops counts an
             ``nn.ReLU`` as a module and once more as the function that it calls.
     """
@@ -62,7 +62,7 @@ def count_config(path: Path) -> Count:
     """Count the network of a config file as the paper does, at the size of :func:`input_size`.
 
     Raises:
-        UserError: If the config tells no toolbox or no size, or a counter fails.
+        UserError: If the config has no toolbox or no image size, or a counter fails.
     """
     cfg = Config.fromfile(path)
     if cfg.get('default_scope') is None:
@@ -77,7 +77,7 @@ def count_config(path: Path) -> Count:
 
 
 def count_alike(cfg: Config, size: tuple[int, int]) -> Count:
-    """Count a config's network by mmengine, whichever its toolbox, to compare it with others.
+    """Count a config's network with mmengine, for comparisons across toolboxes.
 
     Args:
         cfg (Config): With ``default_scope``.
@@ -90,7 +90,7 @@ def count_alike(cfg: Config, size: tuple[int, int]) -> Count:
 @contextmanager
 def built(cfg: Config) -> Iterator[nn.Module]:
     """A config's model, to be counted within."""
-    # The counters and mmengine's log write to stdout, where only results belong.
+    # The counters and mmengine's log write to stdout, which is for results only.
     with (
         redirect_stdout(sys.stderr),
         DefaultScope.overwrite_default_scope(cfg.default_scope),
@@ -113,7 +113,7 @@ def input_size(cfg: Config) -> tuple[int, int]:
     where those are not cropped (CIFAR).
 
     Raises:
-        UserError: If the config says none of these.
+        UserError: If the config has none of these.
     """
     if cfg.default_scope == 'mmseg' and cfg.model.data_preprocessor.get('size'):
         return tuple(cfg.model.data_preprocessor.size)
@@ -178,7 +178,7 @@ def with_samples(model: nn.Module, images: Tensor) -> nn.Module:
 
 
 def detector_sample(size: tuple[int, int]):
-    """What mmdet's detectors need to know about an image."""
+    """The metadata of an image that mmdet's detectors need."""
     from mmdet.structures import DetDataSample
 
     shapes = ('img_shape', 'batch_input_shape', 'pad_shape', 'ori_shape')

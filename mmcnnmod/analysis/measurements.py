@@ -1,4 +1,4 @@
-"""Measured speed and accuracy, as JSON files hold them.
+"""Measured speed and accuracy in JSON files.
 
 Speed, as `tools/analysis_tools/benchmark.py --json` writes it; there may be more fields::
 
@@ -78,7 +78,7 @@ def read_speed(path: Path) -> Speed:
     """Read the inference times of a benchmark's JSON.
 
     Raises:
-        UserError: If it is not as the head of this module says.
+        UserError: If it does not have the format above.
     """
     content = read_json(path, SPEED_FIELDS)
     times: dict[Setting, dict[str, float]] = {}
@@ -104,7 +104,7 @@ def read_accuracies(paths: Sequence[Path]) -> dict[str, float]:
     """Read the top-1 accuracies of your own runs, in percent by config.
 
     Raises:
-        UserError: If a file is not as the head of this module says.
+        UserError: If a file does not have the format above.
     """
     found: dict[str, float] = {}
     for path in paths:
@@ -143,10 +143,10 @@ def mean_of_seeds(path: Path, content: dict) -> dict:
 
 
 def add_once(found: dict[str, float], result: Mapping, name: str, where: str) -> None:
-    """Add a result's number by its config; refuse what cannot have been measured, and a second."""
+    """Add a result's number by its config; refuse impossible values and duplicates."""
     config, value = result['config'], result[name]
     if not (isfinite(value) and value > 0):
-        raise UserError(f'{where}: {name!r} must be above 0, it is {value}')
+        raise UserError(f'{where}: {name!r} must be above 0, got {value}')
     if config in found:
-        raise UserError(f'{where}: {config} is there twice')
+        raise UserError(f'{where}: {config} occurs twice')
     found[config] = value

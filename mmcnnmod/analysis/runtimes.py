@@ -1,4 +1,4 @@
-"""What can run a network: torch in several ways, ONNX Runtime, OpenVINO."""
+"""The runtimes of a benchmark: torch in several ways, ONNX Runtime, OpenVINO."""
 
 from __future__ import annotations
 
@@ -106,18 +106,18 @@ MOST_COMPILED = 64
 
 
 def check_runtime(setting: Setting) -> None:
-    """Raise a UserError if a setting's runtime is not there, or cannot do what is asked of it."""
+    """Raise a UserError if the runtime of a setting is missing or does not support it."""
     name = setting.runtime
     if setting.training and name not in TRAINING:
-        raise UserError(f'{name} does not train; choose from {", ".join(TRAINING)}')
+        raise UserError(f'{name} cannot train; choose from {", ".join(TRAINING)}')
     if name in CUDA_GRAPHS and setting.device != 'cuda':
-        raise UserError(f'{name} needs a GPU: leave it out, or say --device cuda')
+        raise UserError(f'{name} needs a GPU: remove it, or use --device cuda')
     if name not in EXPORTED:
         return
     if setting.device != 'cpu':
-        raise UserError(f'{name} is timed on the CPU: say --device cpu, or leave it out')
+        raise UserError(f'{name} runs on the CPU: use --device cpu, or remove it')
     if setting.dtype == 'bfloat16':
-        raise UserError(f'{name} takes no bfloat16 images: leave it out')
+        raise UserError(f'{name} does not accept bfloat16 images: remove it')
     require_packages([EXPORTED[name]])
 
 

@@ -41,11 +41,11 @@ class Export:
     fp16: bool = False
 
     def metadata(self, exporter: str, multiple: int = 1) -> dict[str, str]:
-        """The metadata to write into the file: the notes, and what the file takes and returns.
+        """The metadata to write into the file: the notes, and the inputs and outputs of the file.
 
         Args:
             exporter (str): The function of torch that writes the graph.
-            multiple (int): What dynamic heights and widths must be multiples of. Defaults to 1.
+            multiple (int): The divisor of dynamic heights and widths. Defaults to 1.
         """
         sizes = [
             AXES[axis] if axis in self.dynamic else str(size)
@@ -78,14 +78,14 @@ class ExportedFile:
         metadata (dict[str, str]): The metadata of the file.
         names (list[str]): Names of the outputs.
         precision (str): The precision it computes in, such as 'f32' or 'bf16'.
-        raw (bool): Whether it takes images that are not normalised.
+        raw (bool): Whether it expects images that are not normalised.
     """
 
     suffix = ''
     weights_suffix: str | None = None  # of a second file, with the weights
     packages: tuple[str, ...] = ()
     supports_fp16 = False
-    supports_detectors = True  # whole ones, whose outputs are as long as the number of boxes
+    supports_detectors = True  # whole detectors, whose outputs have one item per box
     shows_selections = True
     precisions = ('f32',)
 
@@ -148,19 +148,19 @@ class ExportedFile:
         if not fits or dtype_name(images) != dtype:
             of = f' (height and width multiples of {multiple})' if multiple != '1' else ''
             raise UserError(
-                f'{self.path} takes images {shape}{of} in {dtype}, not {given} in '
+                f'{self.path} accepts images {shape}{of} in {dtype}, not {given} in '
                 f'{dtype_name(images)}; export it for these (export.py: --shape, --batch, '
                 '--dynamic-shape, --with-preprocessing)'
             )
 
     @property
     def batch_size(self) -> int | None:
-        """The only batch size it takes; None if it takes any."""
+        """The only batch size it accepts; None if it accepts any."""
         size = self.metadata['shape'].split('x')[0]
         return int(size) if size.isdigit() else None
 
     def batches(self, images: Tensor) -> Sequence[Tensor]:
-        """Split images into batches that it takes; repeats the last image to fill the last one."""
+        """Split images into batches of its size; the last image is repeated to fill the last."""
         if self.batch_size is None:
             return [images]
         missing = -len(images) % self.batch_size
@@ -177,7 +177,7 @@ def require_packages(names: Iterable[str]) -> None:
     """Import packages.
 
     Raises:
-        UserError: If one is missing or does not load; says what to do.
+        UserError: If one is missing or cannot be imported, with the remedy.
     """
     for name in names:
         try:
@@ -189,6 +189,6 @@ def require_packages(names: Iterable[str]) -> None:
             ) from problem
         except AttributeError as problem:  # nncf uses types that torch has from 2.3
             raise UserError(
-                f'{name} does not load beside torch {torch.__version__}: {cause(problem)}; write '
-                'the file where torch is newer, it runs here as well'
+                f'{name} does not work with torch {torch.__version__}: {cause(problem)}; write '
+                'the file with a newer torch, it also runs here'
             ) from problem

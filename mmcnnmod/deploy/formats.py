@@ -54,4 +54,4 @@ def format_of(path: Path) -> type[ExportedFile]:
         if kind.suffix == path.suffix:
             return kind
     known = ', '.join(dict.fromkeys(kind.suffix for kind in FORMATS.values()))
-    raise UserError(f'{path} says no format: let its name end with one of {known}')
+    raise UserError(f'{path} has an unknown suffix; use one of {known}')

@@ -13,8 +13,8 @@ from ..layers import ChannelSelector
 from .exported_file import ExportedFile
 from .parts import Part, selectors
 
-# Of an output or of a selector's logits, as a share of the largest value. Rounding in float32
-# caused at most 1e-5 in all networks that were tried.
+# The limit for an output or a selector's logits, as a share of the largest value. Rounding in
+# float32 caused at most 1e-5 in all tested networks.
 TOLERANCE = 1e-4
 HALF_TOLERANCE = 2e-2  # of files in half precision
 UNMATCHED = 0.05  # the largest share of boxes that only one side has
@@ -85,8 +85,8 @@ def compare(
     Args:
         reference (Part): The network in PyTorch, norms not folded, on the CPU.
         images (Tensor): Normalised images, float32, shape (N, 3, H, W).
-        file (ExportedFile): Opened with the names of the selectors, if it shows selections.
-        given (Tensor): The same images in the form that the file takes.
+        file (ExportedFile): Opened with the names of the selectors, if it exposes selections.
+        given (Tensor): The same images as inputs of the file.
         tolerance (float): See :class:`Comparison`. Defaults to ``TOLERANCE``.
     """
     found, selected = file(given)

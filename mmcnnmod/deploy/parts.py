@@ -1,4 +1,4 @@
-"""What can be exported of a model: a function from a batch of images to named tensors."""
+"""The exportable parts of a model: functions from a batch of images to named tensors."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class LabelMap(Part):
 
 
 def part_of(model: nn.Module, what: str, raw: bool = False) -> Part:
-    """Select what to export of a model.
+    """Select the part of a model to export.
 
     Args:
         model (nn.Module): In eval mode. It is not copied.
@@ -166,13 +166,13 @@ def part_of(model: nn.Module, what: str, raw: bool = False) -> Part:
     """
     if any(isinstance(module, RandomSelector) for module in model.modules()):
         raise UserError(
-            "selection='random' draws other channels at every call: there is nothing to compare an "
-            "exported file with; export a network with selection='topk'"
+            "a network with selection='random' cannot be compared with an exported file, because "
+            "each call selects other channels; export one with selection='topk'"
         )
     if raw and not hasattr(model.data_preprocessor, 'mean') and not swaps_channels(model):
         raise UserError(
-            f'the data preprocessor {type(model.data_preprocessor).__name__} has no mean, no '
-            'deviation and no channel order to put into the file; leave --with-preprocessing out'
+            f'the data preprocessor {type(model.data_preprocessor).__name__} has no mean, '
+            'deviation and channel order to export; remove --with-preprocessing'
         )
     if what == 'backbone':
         return Maps(model, raw)
@@ -217,9 +217,9 @@ def stride_of(model: nn.Module) -> int:
 
 
 def folded(part: Part) -> Part:
-    """A copy on the CPU with the backbone's norms folded, which is what is exported.
+    """The copy to export, on the CPU and with the backbone's norms folded.
 
-    It is the deployed form without the operator, which no other runtime knows.
+    It is the deployed form without the operator, which other runtimes do not have.
     """
     part = deepcopy(part).cpu().requires_grad_(False)
     for module in part.modules():

@@ -35,8 +35,8 @@ class Int8OnnxFile(OnnxFile):
 
         Args:
             path (Path): The file in float32.
-            images (Sequence[Tensor]): Batches in the form that it takes. Activations get the range
-                from their lowest to their highest value on these.
+            images (Sequence[Tensor]): Batches of inputs of the file. Activations get the range from
+                their lowest to their highest value on these images.
             metadata (dict[str, str]): Metadata of the new file.
             out (Path): The new file.
         """

@@ -19,7 +19,7 @@ def substituted(model: nn.Module, file: ExportedFile) -> Iterator[None]:
 
     Args:
         model (nn.Module): The model of the config that the file was exported from, in eval mode.
-            Changed in place. What the file does not hold needs the checkpoint's weights.
+            Changed in place. Its other parts need the checkpoint's weights.
         file (ExportedFile): The file.
 
     Raises:
@@ -28,9 +28,9 @@ def substituted(model: nn.Module, file: ExportedFile) -> Iterator[None]:
     part = part_of(model, file.metadata['what'])
     if file.names != list(part.names):
         raise UserError(
-            f'{file.path} was written from {file.metadata["config"]} and gives '
-            f'{", ".join(file.names)}, where this model gives {", ".join(part.names)}; test it '
-            'with the config that it was written from'
+            f'{file.path} was exported with {file.metadata["config"]} and gives '
+            f'{", ".join(file.names)}, but this model gives {", ".join(part.names)}; test it '
+            'with the config that it was exported with'
         )
 
     def run(images: Tensor) -> Outputs:

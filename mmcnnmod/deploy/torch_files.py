@@ -91,7 +91,9 @@ class AOTInductorFile(TorchFile):
     def write(cls, export: Export, path: Path) -> None:
         """See :class:`ExportedFile`."""
         if not hasattr(torch._inductor, 'aoti_compile_and_package'):
-            raise UserError(f'torch {torch.__version__} has no AOTInductor packages; 2.12 has')
+            raise UserError(
+                f'torch {torch.__version__} has no AOTInductor packages; use torch 2.12'
+            )
         metadata = json.dumps(export.metadata('AOTInductor', export.stride))
         torch._inductor.aoti_compile_and_package(
             exported_program(export),
@@ -111,7 +113,7 @@ def exported_program(export: Export) -> torch.export.ExportedProgram:
     convolutions round, which torch.export would turn into constraints.
     """
     if not hasattr(torch.export, 'Dim'):
-        raise UserError(f'torch {torch.__version__} does not export other batches; 2.12 does')
+        raise UserError(f'torch {torch.__version__} exports no dynamic batches; use torch 2.12')
     shapes, images = {}, export.images
     if BATCH in export.dynamic:
         shapes[BATCH] = torch.export.Dim('batch')

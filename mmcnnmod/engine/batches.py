@@ -67,7 +67,7 @@ class Batches(Sampler):
                 yield Batch(indices, (self.seed, get_rank(), self.epoch, number))
 
     def repeat(self) -> Iterator[list[int]]:
-        """Iterate over the data again and again, each time in another order."""
+        """Iterate over the data repeatedly, each time in another order."""
         epoch = 0
         while True:
             indices = None
@@ -75,7 +75,8 @@ class Batches(Sampler):
                 yield indices
             if indices is None:
                 raise UserError(
-                    'the training data make no batch: take a smaller batch_size, or drop_last=False'
+                    'the training data are too few for a batch: use a smaller batch_size, or '
+                    'drop_last=False'
                 )
             epoch += 1
             if hasattr(self.sampler, 'set_epoch'):

@@ -55,7 +55,7 @@ class ChannelUsageHook(Hook):
         blocks = mod_blocks(runner.model)
         if not blocks:
             raise UserError(
-                'ChannelUsageHook: this network has no MoD block; take the hook out of custom_hooks'
+                'ChannelUsageHook: this network has no MoD block; remove the hook from custom_hooks'
             )
         device = next(runner.model.parameters()).device
         self.counters = {name: SelectionCounter(block, device) for name, block in blocks.items()}

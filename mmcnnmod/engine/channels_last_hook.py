@@ -33,7 +33,7 @@ class ChannelsLastHook(Hook):
             model = model.module
         if not hasattr(model, 'backbone'):
             raise UserError(
-                f'ChannelsLastHook: {type(model).__name__} has no backbone; take it out of '
+                f'ChannelsLastHook: {type(model).__name__} has no backbone; remove it from '
                 'custom_hooks'
             )
         model.to(memory_format=torch.channels_last)

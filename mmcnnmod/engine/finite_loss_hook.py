@@ -56,6 +56,6 @@ class FiniteLossHook(Hook):
         )
         raise UserError(
             f'the loss is not finite in iteration {runner.iter + 1} ({parts}): try a lower '
-            'learning rate, a warm-up or clipped gradients, and look at the labels; an earlier '
+            'learning rate, a warm-up or gradient clipping, and check the labels; an earlier '
             'checkpoint may be better than the last'
         )

@@ -97,8 +97,8 @@ def reestimate_norms(
     names = list(mod_backbones(model))
     if not names and not hasattr(model, 'backbone'):
         raise UserError(
-            f'{type(model).__name__} has no backbone whose norms could be estimated; take '
-            'ReestimateNormsHook out of custom_hooks'
+            f'{type(model).__name__} has no backbone whose norms could be estimated; remove '
+            'ReestimateNormsHook from custom_hooks'
         )
     names = names or ['backbone']
     try:
@@ -106,7 +106,7 @@ def reestimate_norms(
     except Exception as problem:  # for example, process groups cannot be copied
         raise UserError(
             f'{type(model).__name__} cannot be copied to estimate norm statistics ({problem}); '
-            'take ReestimateNormsHook out of custom_hooks, and set norm_eval=False'
+            'remove ReestimateNormsHook from custom_hooks, and set norm_eval=False'
         ) from problem
     twin.train()
     norms = {}

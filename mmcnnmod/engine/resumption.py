@@ -75,13 +75,13 @@ class Progress:
         lost = self.not_in_checkpoints()
         if state is None:
             self.go_to(self.runner.iter if self.by_iter else 0)
-            return [*lost, 'random states, which the checkpoint does not hold']
+            return [*lost, 'random states, which the checkpoint does not contain']
         try:
             return [*lost, *self.restore(state)]
         except Exception as problem:  # a file may contain anything
             raise UserError(
                 f'checkpoint {self.runner._load_from}: its training_state cannot be restored '
-                f'({cause(problem)}); go on from another'
+                f'({cause(problem)}); resume from another checkpoint'
             ) from problem
 
     def restore(self, state: dict) -> list[str]:
@@ -94,13 +94,13 @@ class Progress:
         if len(state['random']) != get_world_size():
             lost.append(f'random states, which are those of {len(state["random"])} processes')
         elif not set_random_states(state['random'][get_rank()]):
-            lost.append('random states of the GPUs, for there were more or fewer')
+            lost.append('random states of the GPUs, because their number has changed')
         sampler = inner_sampler(self.loop.dataloader)
         keeps_order = isinstance(sampler, (InfiniteSampler, SequentialSampler))
         if (self.by_iter or self.batch) and not (keeps_order or hasattr(sampler, 'epoch')):
-            lost.append(f'the order in which {type(sampler).__name__} draws')
+            lost.append(f'the order of {type(sampler).__name__}')
         if self.batches is None or type(self.loop) not in LOOPS:
-            lost.append('the place in the data, which come without indices or in a loop of its own')
+            lost.append('the position in the data, which have no indices or another kind of loop')
         return lost
 
     def go_to(self, batch: int) -> None:
@@ -119,17 +119,17 @@ class Progress:
             self.loop.run_iter = lambda number, data: run_iter(number + batch, data)
 
     def not_in_checkpoints(self) -> list[str]:
-        """What mmengine and the toolboxes do not save."""
+        """The states that mmengine and the toolboxes do not save."""
         lost = []
         counts = getattr(self.runner.optim_wrapper, '_accumulative_counts', 1)
         if left := self.runner.iter % counts:
-            lost.append(f'the gradients of {left} iterations that were accumulated')
+            lost.append(f'the accumulated gradients of {left} iterations')
         for name in sorted(transforms_of(self.loop.dataloader.dataset) & WITH_MEMORY):
-            lost.append(f'the images that {name} keeps')
+            lost.append(f'the cached images of {name}')
         if any(type(part).__name__ == RESIZE for part in self.runner.model.modules()):
-            lost.append(f'the size that {RESIZE} has chosen')
+            lost.append(f'the current size of {RESIZE}')
         if any(isinstance(hook, EarlyStoppingHook) for hook in self.runner.hooks):
-            lost.append('what EarlyStoppingHook has counted')
+            lost.append('the counters of EarlyStoppingHook')
         return lost
 
     def validate_if_due(self) -> None:

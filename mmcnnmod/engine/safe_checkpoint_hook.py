@@ -66,7 +66,7 @@ class SafeCheckpointHook(CheckpointHook):
             runner.save_checkpoint = self.whole(runner)
         if len(set(all_gather_object((runner.epoch, runner.iter)))) > 1:
             raise UserError(
-                'the processes go on from different checkpoints; copy the work dir to every host'
+                'the processes resume from different checkpoints; copy the work dir to every host'
             )
         self.progress = Progress(runner)
         if not runner._resume or not runner.iter:
@@ -78,8 +78,8 @@ class SafeCheckpointHook(CheckpointHook):
             self.between = BETWEEN.format(runner.iter)
         if lost:
             runner.logger.warning(
-                'the training will not end with the same weights as without the interruption, for '
-                f'these are not restored: {"; ".join(lost)}'
+                'the training will not end with the same weights as without the interruption; not '
+                f'restored: {"; ".join(lost)}'
             )
         self.progress.validate_if_due()
 
@@ -229,8 +229,8 @@ class SafeCheckpointHook(CheckpointHook):
                 found = Path(runner.work_dir, 'last_checkpoint')
                 last = found.read_text() if found.is_file() else 'none yet'
                 raise UserError(
-                    f'{problem}; make room, or choose another folder, and go on with --resume '
-                    f'(the last whole checkpoint: {last})'
+                    f'{problem}; free some space, or choose another folder, and continue with '
+                    f'--resume (last complete checkpoint: {last})'
                 ) from problem
 
         return save_whole

@@ -110,7 +110,7 @@ class TerminationHook(Hook):
         path = self.checkpoints.save_now(runner, done)
         barrier()  # when a process ends, launchers end the others, one of which writes the file
         runner.logger.warning(
-            f'stopped by SIGTERM after iteration {done}: checkpoint {path} is written, go on with '
-            '--resume'
+            f'stopped by SIGTERM after iteration {done}: checkpoint {path} is written, continue '
+            'with --resume'
         )
         sys.exit(EXIT_CODE)

@@ -46,16 +46,16 @@ def test_times_are_kept_by_setting(write):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('{', 'is no JSON'),
-        ([1], r'must be an object, it is \[1\]'),
-        ({**SPEED, 'results': 3}, "'results' must be a list, it is 3"),
+        ('{', 'is not JSON'),
+        ([1], r'must be an object, got \[1\]'),
+        ({**SPEED, 'results': 3}, "'results' must be a list, got 3"),
         ({'results': []}, "has no 'machine', which must be a text"),
         ({**SPEED, 'results': [3]}, r'results\[0\] must be an object'),
         ({**SPEED, 'results': [{**RESULT, 'median_ms': '3'}]}, "'median_ms' must be a number"),
         ({**SPEED, 'results': [{**RESULT, 'median_ms': -3}]}, "'median_ms' must be above 0"),
-        ({**SPEED, 'results': [{**RESULT, 'batch_size': True}]}, 'must be an integer, it is True'),
+        ({**SPEED, 'results': [{**RESULT, 'batch_size': True}]}, 'must be an integer, got True'),
         ({**SPEED, 'results': [{**RESULT, 'device': 'gpu'}]}, "device 'gpu' is none of cpu, cuda"),
-        ({**SPEED, 'results': [RESULT, RESULT]}, r'results\[1\]: resnet50_in1k is there twice'),
+        ({**SPEED, 'results': [RESULT, RESULT]}, r'results\[1\]: resnet50_in1k occurs twice'),
     ],
 )
 def test_wrong_speed_gets_one_line(write, content, message):
@@ -92,7 +92,7 @@ def test_accuracies_come_from_results_and_experiments(write):
     [
         ({}, "has no 'results'"),
         ({'results': [{'config': 'a'}]}, r"results\[0\] has no 'top1'"),
-        ({'results': [{'config': 'a', 'top1': 1}] * 2}, 'a is there twice'),
+        ({'results': [{'config': 'a', 'top1': 1}] * 2}, 'a occurs twice'),
         ({'metric': 'mIoU', 'runs': []}, 'has scores of mIoU, not of accuracy/top1'),
         ({'metric': 'accuracy/top1', 'runs': [{'arm': 'a'}]}, r"runs\[0\] has no 'score'"),
         ({'seeds': {}, 'config': 'a.py', 'mean': {}}, "mean has no 'accuracy/top1'"),

@@ -107,10 +107,10 @@ def test_what_is_no_single_graph_is_not_called_compiled(graphs):
         (('cuda', 'openvino', 1, 'float32'), 'timed on the CPU'),
         (
             ('cpu', 'deploy', 1, 'float32', 'contiguous', 'training'),
-            'does not train; choose from eager, compile',
+            'cannot train; choose from eager, compile',
         ),
         (('cuda', 'openvino-default', 1, 'float32'), 'timed on the CPU'),
-        (('cpu', 'onnxruntime', 1, 'bfloat16'), 'takes no bfloat16'),
+        (('cpu', 'onnxruntime', 1, 'bfloat16'), 'does not accept bfloat16'),
         (('cpu', 'onnxruntime', 1, 'float32'), 'pip install onnxruntime'),
     ],
 )

@@ -78,7 +78,7 @@ def test_some_classes_by_default():
         ('chuch', ALL, 'did you mean church'),
         ('building', ALL, 'did you mean church building'),
         ('aardvark', ALL, 'this data set has no class aardvark; there are tench, Tinca tinca'),
-        ('5', ALL, '5 is no class'),
+        ('5', ALL, 'has no class 5'),
         ('pug', [0, 1], 'no image contains pug, pug-dog'),
         ('pug', [], 'these images contain no class'),
     ],

@@ -109,7 +109,7 @@ def test_a_large_head_makes_no_difference(backbones):
 
 def test_a_backbone_alone_is_for_pretrained(backbones):
     model = Model(backbones.ResNetMoD(depth=50, **SMALL))
-    with pytest.raises(UserError, match=r'it holds a dense ResNet; .* with --pretrained'):
+    with pytest.raises(UserError, match=r'it holds a dense ResNet; .* use --pretrained'):
         check(model, dense(backbones, depth=50, **SMALL))
 
 

@@ -195,7 +195,7 @@ def test_another_step_that_fails_names_the_image():
     dataset = mmengine.BaseDataset(lazy_init=True, pipeline=[halve], serialize_data=False)
     for _ in range(2):  # wrapped once
         name_unreadable_files(dataset)
-    with pytest.raises(UserError, match=r'^function fails at a\.jpg \(division by zero\); change'):
+    with pytest.raises(UserError, match=r'^function fails on a\.jpg \(division by zero\); change'):
         dataset.pipeline({'img_path': 'a.jpg', 'size': 1})
     with pytest.raises(ZeroDivisionError):
         dataset.pipeline({'size': 1})

@@ -241,7 +241,7 @@ def test_metadata(part, write, name):
 @pytest.mark.parametrize(
     ('images', 'message'),
     [
-        (torch.zeros(1, 3, 64, 64), 'takes images batchx3x64x96 in float32, not 1x3x64x64'),
+        (torch.zeros(1, 3, 64, 64), 'accepts images batchx3x64x96 in float32, not 1x3x64x64'),
         (torch.zeros(1, 3, 64, 96, dtype=torch.uint8), 'in float32, not 1x3x64x96 in uint8'),
         (torch.zeros(3, 64, 96), 'not 3x64x96'),
     ],
@@ -256,7 +256,7 @@ def test_other_files_get_one_line(tmp_path):
     with pytest.raises(UserError, match='does not exist'):
         open_file(tmp_path / 'a.pt')
     (tmp_path / 'a.bin').write_bytes(b'0')
-    with pytest.raises(UserError, match=r'let its name end with one of \.onnx'):
+    with pytest.raises(UserError, match=r'use one of \.onnx'):
         open_file(tmp_path / 'a.bin')
     for name in ('a.pt', 'a.pt2'):
         (tmp_path / name).write_bytes(b'no archive')

@@ -159,7 +159,7 @@ def test_errors_are_one_line(part, write, run, fails, tmp_path):
     run(file, out)
     assert 'int8.onnx is already int8' in fails(out, tmp_path / 'b.onnx')
     for options, message in (
-        (dict(size=(64, 64)), 'takes images batchx3x64x64 in float32, not 1x3x32x32 in float32'),
+        (dict(size=(64, 64)), 'accepts images batchx3x64x64 in float32, not 1x3x32x32 in float32'),
         (dict(fp16=True), 'is in half precision; export it without --fp16'),
     ):
         assert message in fails(network(**options).path, out)

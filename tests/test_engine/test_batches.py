@@ -38,5 +38,5 @@ def test_each_epoch_has_other_random_numbers(tmp_path):
 def test_data_of_less_than_a_batch(tmp_path):
     """mmengine's own loop would never end."""
     runner = make_runner(tmp_path, by_epoch=False, drop_last=True, batch_size=12, val=False)
-    with pytest.raises(UserError, match='make no batch: take a smaller batch_size'):
+    with pytest.raises(UserError, match='too few for a batch: use a smaller batch_size'):
         runner.train()

@@ -179,7 +179,7 @@ def test_two_processes_add_up(run_python, tmp_path):
 def test_a_network_without_mod_blocks(tmp_path):
     model = TwoBlocks()
     model.backbone = nn.ModuleDict({'one': nn.Conv2d(C, C, 1)})
-    with pytest.raises(UserError, match='no MoD block; take the hook out'):
+    with pytest.raises(UserError, match='no MoD block; remove the hook'):
         train(tmp_path, bright_batches((0, 1)), 1, model=model)
 
 

@@ -82,7 +82,9 @@ def test_a_disk_that_is_full(tmp_path, monkeypatch):
         make_runner(
             tmp_path, by_epoch=False, hooks=[Full()], checkpoint=dict(max_keep_ckpts=1)
         ).train()
-    assert 'iter_6.pth cannot be written: No space left on device; make room' in str(problem.value)
+    assert 'iter_6.pth cannot be written: No space left on device; free some space' in str(
+        problem.value
+    )
     assert str(problem.value).endswith(f'{tmp_path / "iter_5.pth"})')
     assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_5.pth']
     assert not list(tmp_path.glob('.partial-*'))

@@ -143,7 +143,7 @@ def stages(network):
     ('options', 'word'),
     [
         (dict(depth=18), 'model.backbone: depth 18 cannot replace 50; choose from 50, 75'),
-        (dict(depth=76), 'depth 76 does not fit'),
+        (dict(depth=76), 'depth 76 cannot replace 50'),
         (
             dict(backend='native'),
             "backend='native' was removed in 0.2.0; remove it; for speed call mmcnnmod.switch_to",

@@ -220,7 +220,7 @@ def test_a_label_without_a_class(run, folder, workers):
         Image.new('L', (1, 3000)).save(folder / f'labels/train/{path.stem}.png')
     keep = 'train_dataloader.dataset.pipeline.2.keep_ratio=True'
     line = run('segment', keep, workers=workers)
-    assert f'error: Resize fails at {folder}/images/train/' in line
+    assert f'error: Resize fails on {folder}/images/train/' in line
     assert line.endswith('change its settings, or remove the image from the data set')
 
 

@@ -86,9 +86,9 @@ def test_head_that_does_not_fit(fails, options):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU here')
 def test_cuda_on_a_machine_without_gpu(fails, options):
-    assert 'torch sees no GPU' in fails(training.main, SCENES, '--device', 'cuda', *options)
-    assert 'torch sees no GPU' in fails(training.main, SCENES, '--amp', *options)
-    assert 'torch sees no GPU' in fails(testing.main, SCENES, 'x.pth', '--amp', *options)
+    assert 'torch finds no GPU' in fails(training.main, SCENES, '--device', 'cuda', *options)
+    assert 'torch finds no GPU' in fails(training.main, SCENES, '--amp', *options)
+    assert 'torch finds no GPU' in fails(testing.main, SCENES, 'x.pth', '--amp', *options)
     line = fails(training.main, SCENES, '--launcher', 'pytorch', *options)
     assert 'env_cfg.dist_cfg.backend=gloo' in line
 

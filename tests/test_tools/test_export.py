@@ -137,7 +137,7 @@ def test_another_network_leaves_nothing(arguments, fails, monkeypatch, tmp_path)
 @pytest.mark.parametrize(
     ('more', 'message'),
     [
-        (['a.tflite'], 'a.tflite says no format: let its name end with one of .onnx, .xml'),
+        (['a.tflite'], 'a.tflite has an unknown suffix; use one of .onnx, .xml'),
         (['a.pt', '--format', 'torch-export'], 'OUT must end with .pt2, got a.pt'),
         (['/proc/nowhere/a.pt'], '/proc/nowhere/a.pt cannot be written'),
         (['a.pt', '--fp16'], '--fp16 works with onnx and openvino'),
@@ -179,7 +179,7 @@ def test_random_selection_is_refused(arguments, fails, tmp_path):
     }
     torch.save(content, tmp_path / 'random.pth')
     line = fails(export.main, config, tmp_path / 'random.pth', 'a.pt', *other)
-    assert "selection='random' draws other channels at every call" in line
+    assert "a network with selection='random' cannot be compared" in line
 
 
 def test_a_config_without_a_model(arguments, fails, tmp_path):
@@ -211,7 +211,7 @@ def test_a_file_of_another_config(arguments, job, fails, tmp_path):
         '--work-dir', tmp_path / 'work', *options, 'model.backbone.out_indices="(2,3)"',
         'model.decode_head.in_index=1',
     )  # fmt: skip
-    assert 'test it with the config that it was written from' in line
+    assert 'test it with the config that it was exported with' in line
 
 
 def test_a_whole_detector_takes_one_image_and_no_conditions(job, fails):

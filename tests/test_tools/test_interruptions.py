@@ -62,8 +62,8 @@ def test_sigterm_to_all_processes_of_a_training(data, tmp_path, workers):
     path, done = iterations(tmp_path)
     assert code == 143
     assert line.endswith(
-        f'stopped by SIGTERM after iteration {done}: checkpoint {path} is written, go on with '
-        '--resume'
+        f'stopped by SIGTERM after iteration {done}: checkpoint {path} is written, continue '
+        'with --resume'
     )
     training = Training(data, tmp_path, f'train_cfg.max_iters={done + 1}', more=['--resume'])
     assert training.end()[0] == 0
@@ -109,8 +109,8 @@ def test_a_disk_that_fills_up(data, tmp_path):
         assert code == 1
         assert line == (
             f'error: {disk}/run/iter_{done + 2}.pth cannot be written: No space left on device; '
-            'make room, or choose another folder, and go on with --resume (the last whole '
-            f'checkpoint: {path})'
+            'free some space, or choose another folder, and continue with --resume (last '
+            f'complete checkpoint: {path})'
         )
     finally:
         subprocess.call(['umount', '-l', disk])

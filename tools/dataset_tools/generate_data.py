@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw a data set for a machine that has none.
+"""Generate a data set for tests and demos.
 
     python tools/dataset_tools/generate_data.py cityscapes data/cityscapes --train 200 --val 50
 
@@ -18,8 +18,8 @@ import cv2
 from synthetic import cityscapes, imagenet, voc
 from synthetic.output import OutputError, is_made, whole_folder
 
-VERSION = 2  # raise it when the drawings change, so that older sets are not taken for equal
-KINDS = {  # module, what --help says, pictures for training and validation, default size
+VERSION = 2  # increase it when the drawings change, so that older sets are not reused
+KINDS = {  # module, help text, pictures for training and validation, default size
     'cityscapes': (cityscapes, 'street scenes with the classes of Cityscapes', 200, 50, '512x256'),
     'voc': (voc, 'objects of the VOC classes, as VOC2007 and VOC2012', 200, 50, 'about 500x375'),
     'imagenet': (imagenet, 'one thing per picture, in folders', 1000, 200, 'about 300x280'),
@@ -35,10 +35,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def whole_number(text: str, least: int = 1) -> int:
-    """A whole number that is not below ``least``."""
+    """An integer of at least ``least``."""
     if text.isdecimal() and int(text) >= least:
         return int(text)
-    raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least {least}")
+    raise argparse.ArgumentTypeError(f"'{text}' is not an integer of at least {least}")
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -47,7 +47,9 @@ def image_size(text: str) -> tuple[int, int]:
         width, height = (int(value) for value in text.lower().split('x'))
         if 64 <= width <= 8192 and 32 <= height <= 8192:
             return width, height
-    raise argparse.ArgumentTypeError(f"'{text}' is no size like 512x256, from 64x32 to 8192x8192")
+    raise argparse.ArgumentTypeError(
+        f"'{text}' is not a size such as 512x256, from 64x32 to 8192x8192"
+    )
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -64,7 +66,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         text = f'size of the pictures (default {size})'
         sub.add_argument('--size', type=image_size, metavar='WxH', help=text)
         sub.add_argument('--seed', type=natural, default=0, metavar='S', help='default 0')
-        sub.add_argument('--overwrite', action='store_true', help='replace what is in DEST')
+        sub.add_argument('--overwrite', action='store_true', help='replace the contents of DEST')
         if kind == 'imagenet':
             text = f'number of classes (default 10, at most {imagenet.MAX_CLASSES})'
             sub.add_argument('--classes', type=whole_number, default=10, metavar='N', help=text)
@@ -80,7 +82,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def generate(args: argparse.Namespace) -> None:
-    """Draw the set, or find that it is there."""
+    """Generate the set, unless it already exists."""
     counts = {'train': args.train, 'val': args.val}
     if args.kind == 'voc':
         counts['test'] = args.val
@@ -93,7 +95,7 @@ def generate(args: argparse.Namespace) -> None:
         'counts': counts,
     }
     if not args.overwrite and is_made(args.dest, record):
-        print(f"already there: '{args.dest}'")
+        print(f"already exists: '{args.dest}'")
         return
     with whole_folder(args.dest, record, args.overwrite) as folder:
         KINDS[args.kind][0].generate(folder, counts, args.size, args.seed, **more)
@@ -103,7 +105,7 @@ def generate(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     args = parse_args(argv)
-    cv2.setNumThreads(1)  # the drawings are small, threads would only wait for each other
+    cv2.setNumThreads(1)  # the drawings are small, so threads would only wait for each other
     try:
         generate(args)
     except OutputError as error:

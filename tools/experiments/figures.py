@@ -17,7 +17,7 @@ STYLES = ('-', '--', ':')
 
 
 def learning_curves(plan: Plan, arms: Mapping[str, Summary]) -> Figure:
-    """The score over the training, mean and range of the seeds; without arms that have no runs."""
+    """The score during training, mean and range over the seeds; arms without runs are left out."""
     figure, panel = new_figure(plan, 'epoch or iteration')
     for i, (name, arm) in enumerate(arms.items()):
         if not arm.runs:
@@ -71,7 +71,7 @@ def new_figure(plan: Plan, label: str) -> tuple[Figure, Axes]:
 
 
 def mean_and_range(curves: list[list]) -> tuple[list, list[float], list[float], list[float]]:
-    """The steps that all curves have, and the mean, lowest and highest score at each of them."""
+    """The common steps of all curves, and the mean, lowest and highest score at each of them."""
     tables = [dict(curve) for curve in curves]
     steps = [step for step in tables[0] if all(step in table for table in tables)]
     columns = [[table[step] for table in tables] for step in steps]

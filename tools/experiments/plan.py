@@ -1,35 +1,35 @@
-"""What to train: a YAML file with arms and seeds, a choice from other plans, or one config.
+"""Plans: a YAML file with arms and seeds, a selection from other plans, or one config.
 
 A plan::
 
     title: CIFAR-10, shortened schedule
-    about: What is compared, in a sentence or two.
+    about: A sentence or two about the comparison.
     config: resnet_cifar10_short.py     # beside the plan; an arm may have another one
-    metric: accuracy/top1               # the score, as the toolbox's evaluation calls it
-    scale: 1                            # factor for the report: 100 turns shares into percent
-    image_size: [32, 32]                # height and width at which MACs are counted
+    metric: accuracy/top1               # the score, as named by the toolbox's evaluation
+    scale: 1                            # factor in the report, such as 100 for percent
+    image_size: [32, 32]                # height and width for counting MACs
     seeds: [0, 1, 2]
-    test: false                         # true: the score is that of a test after the training
+    test: false                         # true: the score comes from a test after the training
     overrides: {train_cfg.max_epochs: 30}    # settings of all arms, as for --cfg-options
     arms:                               # the most informative first
       R34: {overrides: {model.backbone.depth: 34}}
       R34-MoD:
-        baseline: R34                   # what the report compares it with
-        weight: 1.2                     # how long it takes, relative to the others
+        baseline: R34                   # the arm that the report compares it with
+        weight: 1.2                     # its duration, relative to the others
         overrides: {model.backbone.type: ResNetMoD_CIFAR, model.backbone.depth: 34}
 
 Only ``title``, ``config``, ``metric``, ``seeds`` and ``arms`` are required. An arm with
 ``needs: OTHER`` starts after the run of the arm OTHER with the same seed; ``{checkpoint}`` in its
-overrides becomes the last checkpoint of that run. ``arms: OTHER.yml`` takes the arms of another
+overrides becomes the last checkpoint of that run. ``arms: OTHER.yml`` uses the arms of another
 plan. With ``test: true`` the best checkpoint on validation is tested, or the last one if the config
 keeps no best (appendix D of the paper); otherwise the score is that of the last evaluation.
 
-A choice from other plans, in the order in which to run::
+A selection from other plans, in the order of the runs::
 
-    title: What is most worth knowing
+    title: The most informative runs
     include:
       - {plan: cifar10_short.yml, arms: [R34, R34-MoD]}
-      - {plan: cifar10_short.yml}       # the rest of it
+      - {plan: cifar10_short.yml}       # the remaining arms
 
 A config, ``CONFIG.py``, is a plan with one arm that is tested.
 """
@@ -52,11 +52,11 @@ from mmcnnmod.errors import UserError
 
 REQUIRED = {'title': str, 'metric': str, 'seeds': list, 'arms': dict}
 OPTIONS = {'about': str, 'image_size': list, 'test': bool, 'scale': float}
-# Of a plan, for all arms, or of an arm.
+# Options of a plan, for all arms, or of an arm.
 COMMON = {'config': str, 'overrides': dict}
 ARM_OPTIONS = {**COMMON, 'baseline': str, 'needs': str, 'weight': float}
 CHECKPOINT = '{checkpoint}'
-SEEDS = (0, 1, 2, 3, 4)  # of a config, as in Table 9 of the paper
+SEEDS = (0, 1, 2, 3, 4)  # the default for a config, as in Table 9 of the paper
 # The score of a config, by its evaluator.
 METRICS = {
     'Accuracy': 'accuracy/top1', 'IoUMetric': 'mIoU', 'VOCMetric': 'pascal_voc/mAP',
@@ -66,7 +66,7 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Arm:
-    """One of the things that are compared, see the head of this module.
+    """One side of a comparison, see the docstring of this module.
 
     ``overrides`` includes those of the plan.
     """
@@ -86,9 +86,9 @@ class Arm:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan that is no choice from others, see the head of this module.
+    """A plan with its own arms, see the docstring of this module.
 
-    ``name`` is the file's name without its ending; results and work dirs have this name.
+    ``name`` is the file's name without its suffix; results and work dirs have this name.
     """
 
     name: str
@@ -103,7 +103,7 @@ class Plan:
 
     @property
     def score(self) -> str:
-        """What the report calls the score."""
+        """The name of the score in the report."""
         return self.metric if self.scale == 1 else f'{self.metric} x {self.scale:g}'
 
     @property
@@ -140,7 +140,7 @@ class Run(NamedTuple):
 
 
 def read_runs(path: Path) -> list[Run]:
-    """The runs of a plan, or of a choice from others, in their order and each of them once."""
+    """The runs of a plan or a selection, in their order, each of them once."""
     content = read_yaml(path)
     if 'include' not in content:
         return read_plan(path).runs
@@ -173,7 +173,7 @@ def choose(
         if (not arms or run.arm.name in arms) and (not seeds or run.seed in seeds)
     ]
     if not left:
-        raise UserError(f'{where}: no run is left by the choice of arms and seeds')
+        raise UserError(f'{where}: the selected arms and seeds contain no run')
     return left
 
 
@@ -182,8 +182,8 @@ def plan_of_config(
 ) -> Plan:
     """A plan with one arm, a config that is trained with each seed and then tested.
 
-    By default the seeds are 0 to 4, and the score is what ``save_best`` names, else what belongs to
-    the config's evaluator.
+    By default the seeds are 0 to 4, and the score is that of ``save_best``, or else the usual one
+    of the config's evaluator.
     """
     cfg, seeds = read_config(str(path)), tuple(dict.fromkeys(seeds or SEEDS))
     check_seeds('--seeds', seeds)
@@ -201,11 +201,11 @@ def metric_of(cfg: Config, path: Path) -> str:
     for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
         if type_name(evaluator) in METRICS:
             return METRICS[type_name(evaluator)]
-    raise UserError(f'config {path}: say with --metric which number of its evaluation is the score')
+    raise UserError(f'config {path}: choose one of the scores of its evaluation with --metric')
 
 
 def read_plan(path: Path) -> Plan:
-    """Read a plan that is no choice from others, or make one of a config."""
+    """Read a plan with its own arms, or create one from a config."""
     if path.suffix == '.py':
         return plan_of_config(path)
     content = read_yaml(path)
@@ -215,14 +215,14 @@ def read_plan(path: Path) -> Plan:
     check_seeds(f'{path}: seeds', content['seeds'])
     size = content.get('image_size')
     if size and (len(size) != 2 or not all(type(side) is int and side > 0 for side in size)):
-        raise UserError(f'{path}: image_size must be height and width, it is {size!r:.60}')
+        raise UserError(f'{path}: image_size must be height and width, got {size!r:.60}')
     if not content['arms']:
         raise UserError(f'{path}: it has no arms')
     arms: dict[str, Arm] = {}
     for name, options in content['arms'].items():
         arm = read_arm(path, str(name), options or {}, content, arms)
         if arm.folder in {other.folder for other in arms.values()}:
-            raise UserError(f'{path}: the names of two arms are too alike: {arm.name}')
+            raise UserError(f'{path}: the names of two arms are too similar: {arm.name}')
         arms[arm.name] = arm
     return Plan(
         path.stem, content['title'], content.get('about', '').strip(), content['metric'],
@@ -232,15 +232,15 @@ def read_plan(path: Path) -> Plan:
 
 
 def read_arm(path: Path, name: str, options: dict, content: dict, before: dict[str, Arm]) -> Arm:
-    """One arm; the arms that it names must stand before it."""
+    """One arm; the arms that it refers to must come before it."""
     where = f'{path}: arm {name!r}'
     check(where, options, {}, ARM_OPTIONS)
     for key in ('baseline', 'needs'):
         if key in options and options[key] not in before:
-            raise UserError(f'{where}: {key} {options[key]!r} is no arm that stands before it')
+            raise UserError(f'{where}: there is no earlier arm {options[key]!r} for {key}')
     merged = {**content, **options}
     if 'config' not in merged:
-        raise UserError(f'{where} has no config, nor has the plan')
+        raise UserError(f'{where}: neither the arm nor the plan has a config')
     config = path.parent / merged['config']
     if not config.is_file():
         raise UserError(f'{where}: config {config} does not exist')
@@ -250,7 +250,7 @@ def read_arm(path: Path, name: str, options: dict, content: dict, before: dict[s
 
 
 def check(where: str, node: object, required: Mapping, options: Mapping) -> None:
-    """Fail unless all values are of their kinds, nothing is missing, and nothing is misspelt."""
+    """Fail if a value has a wrong type, or a key is missing or unknown."""
     check_fields(where, node, required)
     check_fields(where, node, {name: options[name] for name in options if name in node})
     known = {**required, **options}
@@ -263,18 +263,18 @@ def check(where: str, node: object, required: Mapping, options: Mapping) -> None
 
 
 def check_seeds(where: str, seeds: Sequence) -> None:
-    """Fail unless there are seeds, each of them a number that torch takes."""
+    """Fail unless there are seeds, and torch accepts all of them."""
     if not seeds or not all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds):
         raise UserError(f'{where} must be numbers from 0 to 2**32 - 1, got {list(seeds)!r:.60}')
 
 
 def read_yaml(path: Path) -> dict:
-    """A YAML file that holds a mapping."""
+    """Read a YAML file that contains a mapping."""
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except OSError as problem:
         raise UserError(f'plan {path} cannot be read: {problem.strerror or problem}') from problem
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise UserError(f'plan {path} is no YAML: {" ".join(str(problem).split())}') from problem
+        raise UserError(f'plan {path} is not YAML: {" ".join(str(problem).split())}') from problem
     check_fields(str(path), content, {})
     return content

@@ -22,7 +22,7 @@ from mmcnnmod.cli.errors import one_line_errors
 from mmcnnmod.errors import UserError
 from mmcnnmod.files import atomic_write
 
-# In the order of the report; a choice from other plans has no results of its own.
+# In the order of the report; selections from other plans have no results of their own.
 PLANS = (
     'finetune_mobilenet', 'finetune_resnet50_half', 'finetune_camvid', 'cifar10_short',
     'cifar10_full', 'warm_start', 'camvid', 'bccd', 'cifar10_small', 'bccd_small', 'smoke',
@@ -44,12 +44,12 @@ HEAD = ('', 'parameters (M)', 'MACs (G)', 'runs', '{metric}', 'against', 'time',
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write the report as the command line says."""
+    """Write the report."""
     args = parse(argv)
     with one_line_errors(args.debug):
         check_folder(args.out)
         if not args.results.is_dir():
-            raise UserError(f'--results: there is no folder {args.results}')
+            raise UserError(f'--results: the folder {args.results} does not exist')
         all_results = [Results(args.results, read_plan(path)) for path in args.plans]
         figures = {
             results.plan.name: draw(results, args.out) for results in all_results if results.runs
@@ -72,7 +72,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(
         description='Write a report of results of tools/experiments/run.py, with tables and '
-        'figures. What they mean comes first, from a file claim.md beside them.'
+        'figures. It begins with the conclusions in the file claim.md of that folder.'
     )
     add = parser.add_argument
     plans = [config_folder() / 'experiments' / f'{name}.yml' for name in PLANS]
@@ -97,11 +97,11 @@ def report(
     """The whole report, in Markdown.
 
     Args:
-        all_results (Sequence[Results]): Of each plan, in the order of the report.
+        all_results (Sequence[Results]): The results of each plan, in the order of the report.
         paths (Sequence[Path]): The files of these plans.
-        figures (dict[str, dict[str, str]]): By plan, captions by the paths that are linked.
-        source (str): Where the results are from.
-        claim (str): What the results mean, in Markdown. Defaults to nothing.
+        figures (dict[str, dict[str, str]]): For each plan, captions by linked path.
+        source (str): The source of the results.
+        claim (str): The conclusions, in Markdown. Defaults to none.
     """
     lines = [INTRODUCTION.format(source=source), '', *([claim, ''] if claim else [])]
     planned, root = [], config_folder().resolve().parent
@@ -128,7 +128,7 @@ def anchor(title: str) -> str:
 
 
 def section(results: Results, figures: dict[str, str]) -> Iterator[str]:
-    """The lines on one plan."""
+    """The lines for one plan."""
     plan, arms = results.plan, summaries(results)
     yield f'## {plan.title}'
     if plan.about:
@@ -144,7 +144,7 @@ def section(results: Results, figures: dict[str, str]) -> Iterator[str]:
 
 
 def origin(runs: Sequence[dict]) -> str:
-    """When runs were made, on which machines, and with which versions."""
+    """The dates, machines and versions of the runs."""
     dates = sorted({run['date'] for run in runs})
     machines = '; '.join(sorted({run['machine'] for run in runs}))
     versions = {
@@ -187,7 +187,7 @@ def difference(arm: Summary, arms: dict[str, Summary]) -> str:
 
 
 def draw(results: Results, out: Path) -> dict[str, str]:
-    """Draw the figures of a plan into a folder beside the report; gives captions by linked path."""
+    """Draw the figures of a plan beside the report; returns captions by linked path."""
     plan, arms = results.plan, summaries(results)
     folder, captions = out.with_suffix(''), {}
     figures: list[tuple[str, str, Figure]] = []

@@ -35,7 +35,7 @@ RUN_FIELDS = {
     'arm': str, 'seed': int, 'score': float, 'curve': list, 'train_seconds': float,
     'peak_memory_mb': float, 'machine': str, 'versions': dict, 'config_hash': str, 'date': str,
 }  # fmt: skip
-# With fewer runs a standard deviation says next to nothing.
+# With fewer runs, a standard deviation means little.
 ENOUGH = 3
 
 
@@ -69,7 +69,7 @@ class Results:
         content = read_json(self.path, FILE_FIELDS)
         if content['runs'] and content['metric'] != self.plan.metric:
             raise UserError(
-                f'{self.path} has scores of {content["metric"]}, the plan says '
+                f'{self.path} has scores of {content["metric"]}, but the plan has '
                 f'{self.plan.metric}; choose another --results'
             )
         for i, run in enumerate(content['runs']):
@@ -86,14 +86,14 @@ class Results:
         return next((run for run in self.of(arm) if run['seed'] == seed), None)
 
     def failure(self, run: Run) -> str | None:
-        """Why the last try of a run failed; None if it did not."""
+        """The reason why the last attempt of a run failed; None if it did not fail."""
         return self.failures.get(f'{run.arm.name}, seed {run.seed}')
 
     def add(self, run: dict, cost: dict | None) -> None:
         """Add the record of a run, and 'params' and 'macs' of its arm, and write the file."""
         check_fields('run', run, RUN_FIELDS)
         arm, seed = run['arm'], run['seed']
-        # In the order of the plan; arms that it no longer has come last.
+        # In the order of the plan; arms that were removed from it come last.
         order = {name: i for i, name in enumerate(self.plan.arms)}
         with self._changing():
             others = [one for one in self.runs if (one['arm'], one['seed']) != (arm, seed)]
@@ -105,13 +105,13 @@ class Results:
                 self.costs[arm] = cost
 
     def fail(self, run: Run, reason: str) -> None:
-        """Note why the last try of a run failed, and write the file."""
+        """Record why the last attempt of a run failed, and write the file."""
         with self._changing():
             self.failures[f'{run.arm.name}, seed {run.seed}'] = reason
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Read the file, let the caller change its content, write it; one process at a time."""
+        """Read the file, let the caller change its content, and write it; one process at a time."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.path.parent, wait=True):
             remove_partials(self.path.parent)
@@ -119,21 +119,21 @@ class Results:
             yield
             content = dict(plan=self.plan.name, metric=self.plan.metric, costs=self.costs)
             content |= {'failures': self.failures} if self.failures else {}
-            # A line for each run, so that version control shows which have changed.
+            # One line per run, so that version control shows which have changed.
             runs = ',\n'.join(f'  {json.dumps(run)}' for run in self.runs)
             head = json.dumps({**content, 'runs': []}, indent=1).removesuffix('[]\n}')
             with atomic_write(self.path) as partial:
                 partial.write_text(head + (f'[\n{runs}\n ]\n}}\n' if runs else '[]\n}\n'))
 
     def seconds(self, arm: Arm, machine: str) -> float | None:
-        """How long a run takes on a machine: as earlier ones did, else by weights, else None."""
+        """The expected duration of a run: that of earlier runs, or by weights, or None."""
         known: dict[str, list[float]] = {}
         for run in self.runs:
             if run['machine'] == machine and run.get('seconds') and run['arm'] in self.plan.arms:
                 known.setdefault(run['arm'], []).append(run['seconds'])
         if arm.name in known:
             return mean(known[arm.name])
-        # Too long rather than too short: a run that does not fit is time lost.
+        # Rather too long than too short: a run that does not fit wastes time.
         weights = {name: arm.weight / self.plan.arms[name].weight for name in known}
         return max((mean(known[name]) * weights[name] for name in known), default=None)
 
@@ -150,8 +150,8 @@ def locked(folder: Path, wait: bool = False) -> Iterator[int]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise Busy(
-                f'another process works in {folder}; wait for its end, or end it (`fuser {folder}` '
-                'names it)'
+                f'another process uses {folder}; wait until it ends, or end it (`fuser {folder}` '
+                'shows it)'
             ) from None
         yield descriptor
     finally:
@@ -170,7 +170,7 @@ def find_alike(folder: Path, metric: str, digest: str, seed: int) -> tuple[str, 
 
 @dataclass(frozen=True)
 class Summary:
-    """The finished runs of one arm, with scores scaled as the plan says.
+    """The finished runs of one arm, with scores scaled by the plan.
 
     ``planned`` is the number of seeds of the plan. ``cost`` has 'params' and 'macs', or is empty.
     """
@@ -182,16 +182,16 @@ class Summary:
 
     @property
     def mean(self) -> float:
-        """Of the scores; there must be one."""
+        """The mean of the scores; there must be at least one."""
         return mean(run['score'] for run in self.runs)
 
     @property
     def deviation(self) -> float | None:
-        """Of the sample (n - 1); None with fewer than two runs."""
+        """The standard deviation of the sample (n - 1); None with fewer than two runs."""
         return stdev(run['score'] for run in self.runs) if len(self.runs) > 1 else None
 
     def against(self, baseline: Summary) -> tuple[float, float | None]:
-        """How much higher the mean is than a baseline's, also in deviations.
+        """The difference of the mean to a baseline's, also in deviations.
 
         The second is the difference divided by the root of the mean of both variances; None with
         fewer than three runs, or without a deviation.
@@ -204,7 +204,7 @@ class Summary:
 
 
 def summaries(results: Results) -> dict[str, Summary]:
-    """A summary of each arm of a plan, by name; runs that the plan no longer has are left out."""
+    """A summary of each arm of a plan, by name; runs that are not in the plan are left out."""
     plan, found = results.plan, {}
     for name, arm in plan.arms.items():
         runs = [

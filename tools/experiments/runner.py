@@ -39,7 +39,7 @@ console = Console(highlight=False)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train as the command line says; exit code 1 if a run failed."""
+    """Train the runs of a plan; exit code 1 if a run failed."""
     args = parse(argv)
     restart_on_cpu(args)
     end_child_when_terminated()
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The options: those of tools/train.py, for every run, and a few."""
+    """The options: those of tools/train.py, for every run, and a few more."""
     parser = argparse.ArgumentParser(
         description='Train the runs of a plan, one after another, or a config with several seeds; '
         'the same command resumes after an interruption.'
@@ -65,12 +65,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add('--seeds', nargs='+', type=int, metavar='SEED',
         help='only these seeds of a plan; the seeds of a config, by default 0 1 2 3 4')  # fmt: skip
     add('--metric', metavar='NAME',
-        help="of a config: the score, such as mIoU; by default its evaluator's own")  # fmt: skip
+        help="score of a config, such as mIoU; by default its evaluator's")  # fmt: skip
     add('--gpus', type=int, metavar='N', help='train each run on N GPUs')
     add('--tta', action='store_true', help='test with test-time augmentation')
     add('--time-budget', type=minutes, metavar='MINUTES',
-        help='take the runs that fit, in the order of the plan; the last one is cut if need be, '
-        'and the next start resumes it')  # fmt: skip
+        help='start the runs that fit, in the order of the plan; the last one is stopped if '
+        'necessary, and the next start resumes it')  # fmt: skip
     add('--results', type=Path, metavar='DIR',
         help='folder of the results, PLAN.json; by default the work dir')  # fmt: skip
     add('--list', action='store_true', help='show the runs and their results; run nothing')
@@ -83,7 +83,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def minutes(text: str) -> float:
-    """A length of time, for argparse."""
+    """A duration, for argparse."""
     value = float(text)
     if not (math.isfinite(value) and value > 0):
         raise ValueError
@@ -111,7 +111,7 @@ class Experiments:
         return (self.args.work_dir / run.plan.name / f'{run.arm.folder}-{run.seed}').resolve()
 
     def settings(self, run: Run) -> tuple[Config, str]:
-        """The config of a run's arm, and its hash, in which --data-root has no part."""
+        """The config of a run's arm, and its hash, which does not include --data-root."""
         if run.key[:2] not in self.configs:
             cfg = config_of(run, self.args)
             digest = hash_of(cfg)
@@ -121,12 +121,12 @@ class Experiments:
         return self.configs[run.key[:2]]
 
     def is_outdated(self, run: Run) -> bool:
-        """Whether its arm has results of other settings than the plan's now."""
+        """Whether its arm has results of other settings than the current ones."""
         known = self.results[run.plan.name].of(run.arm.name)
         return any(record['config_hash'] != self.settings(run)[1] for record in known)
 
     def estimate(self, run: Run) -> float | None:
-        """How many seconds a run will still take; None if nothing is known."""
+        """The remaining seconds of a run; None if unknown."""
         whole = self.results[run.plan.name].seconds(run.arm, self.machine)
         if whole is None or not self.folder(run).is_dir():
             return whole
@@ -136,12 +136,12 @@ class Experiments:
         return whole * (1 - max(steps, default=0) / last_step(cfg))
 
     def time_left(self, runs: list[Run]) -> str:
-        """An estimate for the runs to come."""
+        """An estimate for the remaining runs."""
         estimates = [self.estimate(run) for run in runs]
         unknown = estimates.count(None)
         seconds = round(sum(x for x in estimates if x is not None))
         if unknown == len(runs):
-            return 'time left is known after the first'
+            return 'the time left is known after the first run'
         more = f' and {unknown} of unknown length' if unknown else ''
         return f'about {timedelta(seconds=seconds)} left{more}'
 
@@ -151,7 +151,7 @@ class Experiments:
             known, estimate = self.known(run), self.estimate(run)
             state = f'{run.plan.metric} {known["score"]:.4g}' if known else 'not run'
             if known and self.is_outdated(run):
-                state += ', with other settings than those of the plan now'
+                state += ', with other settings than the current ones'
             if not known and estimate:
                 state += f', about {timedelta(seconds=round(estimate))}'
             if failure := self.results[run.plan.name].failure(run):
@@ -159,7 +159,7 @@ class Experiments:
             console.print(f'{run}: {state}', soft_wrap=True)
 
     def run_all(self) -> int:
-        """Run what is not finished; count the failed."""
+        """Run everything that is not finished; returns the number of failures."""
         self.check()
         todo = [run for run in self.runs if not self.known(run)]
         console.print(f'{len(self.runs) - len(todo)} of {len(self.runs)} runs are done')
@@ -182,7 +182,7 @@ class Experiments:
                 console.print(f'{run}: {problem}', soft_wrap=True)
             except RunTimeout:
                 skipped += 1
-                console.print(f'{run}: cut; the next start resumes it', soft_wrap=True)
+                console.print(f'{run}: stopped; the next start resumes it', soft_wrap=True)
             except RunFailed as problem:
                 failures += 1
                 results.fail(run, str(problem))
@@ -193,16 +193,16 @@ class Experiments:
         for results in self.results.values():
             show_results(results)
         if skipped:
-            console.print(f'{skipped} runs did not fit into the time; the same command resumes')
+            console.print(f'{skipped} runs did not fit into the time; the same command continues')
         return failures
 
     def fits(self, run: Run) -> bool:
-        """Whether the time that is left is enough for a run, as far as is known."""
+        """Whether the remaining time is enough for a run, if its duration is known."""
         left = math.inf if self.deadline is None else self.deadline - monotonic()
         return left > 0 and (self.estimate(run) or 0) <= left
 
     def check(self) -> None:
-        """Fail before the first run: at a mistake, and at results of other settings."""
+        """Fail before the first run if there is a mistake, or results of other settings."""
         for option, folder in (('results', self.args.results), ('work-dir', self.args.work_dir)):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -211,7 +211,7 @@ class Experiments:
         wanted = {run.key for run in self.runs}
         for run in self.runs:
             if run.source and not self.known(run.source) and run.source.key not in wanted:
-                raise UserError(f'{run} needs {run.source}, which was not run; add it to --arms')
+                raise UserError(f'{run} needs {run.source}, which has not run; add it to --arms')
         sources = [run.source for run in self.runs if run.source]
         for run in {run.key[:2]: run for run in [*self.runs, *sources]}.values():
             self.check_arm(run)
@@ -224,11 +224,11 @@ class Experiments:
                 )
 
     def check_arm(self, run: Run) -> None:
-        """The part of the check that is the same for all seeds."""
+        """The checks that are the same for all seeds."""
         if self.is_outdated(run):
             raise UserError(
                 f'{self.results[run.plan.name].path}: {run.arm.name} was run with other settings '
-                'than those of the plan now; choose another --results and --work-dir'
+                'than the current ones; choose another --results and --work-dir'
             )
         (cfg, _), test = self.settings(run), run.plan.test
         if test and cfg.get('test_dataloader') is None:
@@ -241,7 +241,7 @@ class Experiments:
         preflight.check_data(cfg, LOADERS if test else ('train_dataloader', 'val_dataloader'))
 
     def run_one(self, run: Run, progress: str) -> dict:
-        """Train, or take over from another plan, and record the result."""
+        """Train, or reuse the run of another plan, and record the result."""
         results, (cfg, digest) = self.results[run.plan.name], self.settings(run)
         cost = None
         if run.plan.image_size and run.arm.name not in results.costs:
@@ -261,24 +261,24 @@ class Experiments:
 
 
 def runs_from(args: argparse.Namespace) -> list[Run]:
-    """The runs that the options name; fails if an option is wrong, or no run is left."""
+    """The runs that the options select; fails if an option is wrong, or no run is selected."""
     if args.launcher != 'none':
-        raise UserError('--launcher: give --gpus N, and each run is started on N GPUs')
+        raise UserError('--launcher: use --gpus N instead; it starts each run on N GPUs')
     if args.resume not in (None, 'auto'):
-        raise UserError('--resume takes no checkpoint here: each run resumes from its own')
+        raise UserError('--resume needs no checkpoint here: each run resumes from its own')
     if args.gpus is not None and args.gpus < 1:
-        raise UserError(f'--gpus {args.gpus}: at least 1')
+        raise UserError(f'--gpus {args.gpus}: must be at least 1')
     if args.plan.suffix == '.py':
         runs = plan_of_config(args.plan, args.seeds, args.metric).runs
     elif args.metric:
-        raise UserError(f'--metric is for a config; plan {args.plan} names its own')
+        raise UserError(f'--metric is for a config; plan {args.plan} has its own')
     else:
         runs = read_runs(args.plan)
     return choose(runs, args.arms, args.seeds, str(args.plan))
 
 
 def show_results(results: Results) -> None:
-    """Print a table, mean and standard deviation of each arm, and where the file is."""
+    """Print a table, mean and standard deviation of each arm, and the path of the file."""
     if results.runs:
         metric = results.plan.metric
         names = {metric: None}
@@ -289,7 +289,7 @@ def show_results(results: Results) -> None:
                 rows = [{**run.get('metrics', {}), metric: run['score']} for run in runs]
                 columns = [[row[name] for row in rows if name in row] for name in names]
                 table.add_row(arm, str(len(runs)), *map(mean_and_deviation, columns))
-        # As wide as it needs to be where the output goes into a file.
+        # Full width if the output goes to a file.
         Console(width=None if console.is_terminal else 200, highlight=False).print(table)
     if results.path.exists():
         console.print(f'written to {results.path}', soft_wrap=True)

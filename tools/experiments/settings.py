@@ -1,4 +1,4 @@
-"""The configs that the runs of a plan train."""
+"""The configs of the runs of a plan."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mmcnnmod.cli.resuming import checkpoints
 from mmcnnmod.errors import UserError
 from mmcnnmod.files import atomic_write
 
-# Names that have changed since the first results. The hash is that of the old names, so that these
+# Names that have changed since the first results. The hash uses the old names, so that these
 # results still belong to their plans.
 HASHED_AS = {
     'InMemoryDataset': 'ResidentDataset',
@@ -34,9 +34,9 @@ HASHED_AS = {
 
 
 def config_of(run: Run, options: Namespace | None = None) -> Config:
-    """The config of a run's arm, but for seed, needed checkpoint and --data-root.
+    """The config of a run's arm, without seed, needed checkpoint and --data-root.
 
-    Of the program's options, those of tools/train.py are applied. Errors name plan and arm.
+    The options of tools/train.py are applied. Errors name plan and arm.
     """
     options = vars(options or train_parser().parse_args(['']))
     gpus, tta = options.get('gpus'), options.get('tta', False)
@@ -49,19 +49,19 @@ def config_of(run: Run, options: Namespace | None = None) -> Config:
         require_keys(cfg, args.config, 'training', *train.NEEDED)
         if args.amp or args.auto_scale_lr or args.no_validate or args.pretrained:
             train.apply_options(cfg, args)
-        # A misspelt override would change nothing, and nobody would notice.
+        # A misspelt override would have no effect, without any warning.
         before = Config.fromfile(run.arm.config)
         for name in run.arm.overrides:
             if name.split('.')[0] not in {*before, *signature(Runner).parameters}:
                 raise UserError(
-                    f'the override {name} has no place in the config, which has '
+                    f'the config has no key for the override {name}; it has '
                     f'{", ".join(sorted(before))}'
                 )
     except UserError as problem:
         raise UserError(f'plan {run.plan.name}, arm {run.arm.name}: {problem}') from None
     cfg.setdefault('default_hooks', {})['runtime_stats'] = dict(type='RuntimeStatsHook')
     if run.plan.test:
-        # Not settings of a training, but results with different ones do not compare.
+        # Not settings of the training, but results with different values cannot be compared.
         cfg.tested_with = dict(gpus=gpus, tta=tta)
     cfg.pop('work_dir')
     return cfg
@@ -80,10 +80,10 @@ def hash_of(cfg: Config) -> str:
 
 
 def freeze(cfg: Config, run: Run, source: Path | None, folder: Path) -> Path:
-    """Write the config that a run trains beside its work dir, into which mmengine writes its own.
+    """Write the config of a run beside its work dir, into which mmengine writes its own.
 
-    ``source`` is the work dir of the run whose checkpoint it needs. Checkpoints of other settings
-    in ``folder``, and a source without any, are a failure.
+    ``source`` is the work dir of the run whose checkpoint it needs. It is an error if ``folder``
+    has checkpoints of other settings, or ``source`` has none.
     """
     cfg = copy.deepcopy(cfg)
     cfg.merge_from_dict({'randomness.seed': run.seed})
@@ -91,8 +91,8 @@ def freeze(cfg: Config, run: Run, source: Path | None, folder: Path) -> Path:
         found = checkpoints(source)
         if not found:
             raise RunFailed(
-                f'{source} has no checkpoint any more; take the run out of the results, so that '
-                'it is trained again'
+                f'{source} no longer has a checkpoint; remove the run from the results to train it '
+                'again'
             )
         path = str(found[0])
 
@@ -102,7 +102,7 @@ def freeze(cfg: Config, run: Run, source: Path | None, folder: Path) -> Path:
         cfg = Config(map_tree(cfg._cfg_dict, fill_in))
     text, frozen = cfg.pretty_text, folder.with_name(f'{folder.name}.py')
     if checkpoints(folder) and frozen.exists() and frozen.read_text() != text:
-        raise RunFailed(f'{folder} is half-trained with other settings; choose another --work-dir')
+        raise RunFailed(f'{folder} was started with other settings; choose another --work-dir')
     with atomic_write(frozen) as partial:
         partial.write_text(text)
     return frozen

@@ -1,4 +1,4 @@
-"""One run of a plan: trained in a process of its own, resumed if it was interrupted, and tested."""
+"""One run of a plan: training in a separate process, resumption after interruptions, and test."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ def train_run(
     run: Run, cfg: Config, folder: Path, source: Path | None, title: str, args: Namespace,
     deadline: float | None,
 ) -> dict:  # fmt: skip
-    """Do what is missing of a run: its training, and its test if the plan has one.
+    """Do the missing parts of a run: its training, and its test if the plan has one.
 
     Args:
-        run (Run): What to train.
+        run (Run): The run.
         cfg (Config): The config of its arm.
         folder (Path): Its work dir.
-        source (Path, optional): That of the run whose checkpoint it needs.
-        title (str): Shown while it runs.
+        source (Path, optional): The work dir of the run whose checkpoint it needs.
+        title (str): The text to show while it runs.
         args (Namespace): The program's options.
-        deadline (float, optional): When to end it, on the clock ``time.monotonic``.
+        deadline (float, optional): The time to stop it, as in ``time.monotonic``.
 
     Returns:
-        dict: The record for :class:`results.Results`, but for the hash of the settings.
+        dict: The record for :class:`results.Results`, without the hash of the settings.
 
     Raises:
-        RunFailed, RunTimeout, Busy: If it failed, was ended, or another process trains it.
+        RunFailed, RunTimeout, Busy: If it failed, was stopped, or another process trains it.
     """
     began = monotonic()
     options = ['--device', args.device, *['--debug'] * args.debug]
@@ -101,13 +101,13 @@ def scores_of(path: Path, metric: str) -> dict:
     metrics = {name: value for name, value in metrics.items() if isinstance(value, Real)}
     if metric not in metrics:
         names = ', '.join(metrics) or 'no numbers'
-        raise RunFailed(f'the test gives no {metric}, but {names}; say with --metric which')
+        raise RunFailed(f'the test returns no {metric}, but {names}; choose one with --metric')
     return dict(score=metrics[metric], metrics=metrics)
 
 
 @contextmanager
 def logged(title: str, path: Path) -> Iterator[Callable[[str], None]]:
-    """Gives a function for the lines of a program; it logs them, and shows the time left."""
+    """Yields a function that logs the lines of a program and shows the remaining time."""
     console = Console(highlight=False)
     console.print(title, soft_wrap=True)
     with path.open('a') as log, console.status('starts') as status:
@@ -122,7 +122,7 @@ def logged(title: str, path: Path) -> Iterator[Callable[[str], None]]:
 
 
 def cost_of(run: Run, cfg: Config) -> dict:
-    """Parameters and MACs of a run's network; a network that cannot be built is a failed run."""
+    """Parameters and MACs of a run's network; if it cannot be built, the run has failed."""
     try:
         with building_from(f'config {run.arm.config}'):
             count = count_alike(cfg, run.plan.image_size)
@@ -133,10 +133,10 @@ def cost_of(run: Run, cfg: Config) -> dict:
 
 @contextmanager
 def watched_gpu(device: str) -> Iterator[dict]:
-    """Ask the driver every second how busy the first GPU is, while something runs on it.
+    """Measure the utilisation of the first GPU every second while something runs on it.
 
-    The driver calls it busy while any kernel runs, however few of its processors that takes. The
-    dict gets 'gpu_busy_percent' in the end; it stays empty without a GPU or ``nvidia-smi``.
+    The driver counts the GPU as busy while any kernel runs, even on a few of its processors. At the
+    end the dict gets 'gpu_busy_percent'; it stays empty without a GPU or ``nvidia-smi``.
     """
     found: dict = {}
     program = shutil.which('nvidia-smi')
@@ -159,7 +159,7 @@ def watched_gpu(device: str) -> Iterator[dict]:
 
 
 def busy_percent(output: str) -> float | None:
-    """The median of the lines, each a percentage of the first GPU, without idle ones before."""
+    """The median of the lines (percentages of the first GPU), without idle ones at the start."""
     values = [int(line) for line in output.split() if line.isdigit()]
     while values and values[0] == 0:
         values.pop(0)

@@ -1,4 +1,4 @@
-"""What a training leaves in its work dir: checkpoints, the learning curve, and runtime stats."""
+"""The contents of a work dir: checkpoints, the learning curve and runtime stats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def last_step(cfg: Config) -> int | None:
 
 
 def is_trained(folder: Path, newest: Path | None, cfg: Config) -> bool:
-    """Whether a training came to its end; ``newest`` is its newest whole checkpoint."""
+    """Whether a training is finished; ``newest`` is its newest complete checkpoint."""
     ended = newest is not None and step_of(newest) == last_step(cfg)
     return ended and (folder / STATS_FILE).exists()
 
@@ -42,7 +42,7 @@ def evaluated(folder: Path, plan: Plan, cfg: Config) -> list[Path]:
     middle of an epoch may be resumed: ``SafeCheckpointHook`` makes up for what was due.
     """
     scores, interval = curve_of(folder, plan.metric), cfg.train_cfg.get('val_interval', 1)
-    # A config that is tested may do without evaluations, or log them elsewhere.
+    # A config that is tested may have no evaluations, or log them elsewhere.
     if plan.test and (not scores or 'dynamic_intervals' in cfg.train_cfg):
         return checkpoints(folder)
     return [
@@ -56,14 +56,14 @@ def evaluated(folder: Path, plan: Plan, cfg: Config) -> list[Path]:
 
 
 def choose_checkpoint(folder: Path, cfg: Config) -> str:
-    """The name of the checkpoint to test: the best on validation if one is kept, else the last."""
+    """The name of the checkpoint to test: the best on validation if one is kept, or the last."""
     if not checkpoints(folder):
         raise RunFailed(f'left no checkpoint in {folder}')
     last = checkpoints(folder)[0]
     save_best = (cfg.get('default_hooks', {}).get('checkpoint') or {}).get('save_best')
     if not save_best or cfg.get('val_cfg') is None:
         return last.name
-    # mmengine keeps a record of the best by each of several metrics; the first one counts.
+    # With several metrics, mmengine records the best checkpoint by each; the first one counts.
     several = isinstance(save_best, (list, tuple)) and len(save_best) > 1
     key = f'best_ckpt_{save_best[0]}' if several else 'best_ckpt'
     best = read_checkpoint(last)['message_hub']['runtime_info'].get(key)
@@ -73,12 +73,12 @@ def choose_checkpoint(folder: Path, cfg: Config) -> str:
 
 
 def read_work_dir(folder: Path, plan: Plan, last: int | None = None) -> dict:
-    """What to record of a finished training, whose last evaluation should be after step ``last``.
+    """The record of a finished training, whose last evaluation should be after step ``last``.
 
     Returns:
         dict: 'curve', pairs of step (epoch or iteration) and score; 'score', the last of them,
-        unless the plan has a test; 'data_share', the part of the time that training waited for
-        data, None if no step was logged; and the stats of
+        unless the plan has a test; 'data_share', the share of time that training waited for data,
+        None if no step was logged; and the stats of
         :class:`mmcnnmod.engine.RuntimeStatsHook`.
     """
     scores = curve_of(folder, plan.metric)
@@ -87,12 +87,14 @@ def read_work_dir(folder: Path, plan: Plan, last: int | None = None) -> dict:
         raise UserError(f'{folder} was never evaluated; see val_interval')
     if not plan.test and last is not None and curve[-1][0] != last:
         raise UserError(
-            f'{folder} was evaluated at step {curve[-1][0]} last, not at the end, {last}; remove '
+            f'{folder} was last evaluated at step {curve[-1][0]}, not at the end, {last}; remove '
             'the folder and train again'
         )
     losses = [line for line in scalars(folder) if 'loss' in line]
     if losses and not math.isfinite(losses[-1]['loss']):
-        raise UserError(f'{folder}: the loss ended as {losses[-1]["loss"]}; is the rate too high?')
+        raise UserError(
+            f'{folder}: the last loss is {losses[-1]["loss"]}; use a lower learning rate'
+        )
     times = [line for line in losses if line.get('time')]
     seconds = sum(line['time'] for line in times)
     waiting = round(sum(line['data_time'] for line in times) / seconds, 4) if seconds else None

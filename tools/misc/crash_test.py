@@ -1,10 +1,10 @@
-"""Kill a training at random moments, resume it, and compare how it ends.
+"""Kill a training at random moments, resume it, and compare the results.
 
     python tools/misc/crash_test.py --kills 30 CONFIG [options of tools/train.py]
 
-It trains once without interruption. Then it begins anew for each kill, with SIGKILL at a random
-time or while a checkpoint is written, in turns, resumes with --resume, and compares the last
-checkpoints bit by bit: weights, their average, optimizer, schedulers and random states. Take a
+It trains once without interruption. Then, for each kill, it starts again, sends SIGKILL at a random
+time or, every second time, while a checkpoint is written, continues with --resume, and compares the
+last checkpoints bit by bit: weights, their average, optimizer, schedulers and random states. Use a
 config that trains for seconds.
 """
 
@@ -36,17 +36,17 @@ from mmcnnmod.files import PARTIAL
 TRAIN = Path(__file__).resolve().parents[1] / 'train.py'
 COMPARED = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'training_state')
 WAIT = 0.002
-# Of a write, in seconds: where in it the kill falls is drawn from this span.
+# The range, in seconds, for the random time of a kill within a write.
 WRITING = 0.3
 
 
 class Training:
-    """tools/train.py in forked processes, which need not import anything.
+    """tools/train.py in forked processes, which have everything imported.
 
     Args:
-        arguments (Sequence[str]): Of tools/train.py.
+        arguments (Sequence[str]): The arguments of tools/train.py.
         work_dir (Path): Its work dir; the output of process R goes to 'log-R.txt' there.
-        processes (int): How many, connected by gloo.
+        processes (int): The number of processes, connected by gloo.
     """
 
     def __init__(self, arguments: Sequence[str], work_dir: Path, processes: int) -> None:
@@ -63,7 +63,7 @@ class Training:
             self.children.append(child)
 
     def kill(self) -> None:
-        """Kill all processes, with the workers that load data."""
+        """Kill all processes and their data loading workers."""
         for child in self.children:
             os.killpg(child, signal.SIGKILL)
         self.wait()
@@ -75,7 +75,7 @@ class Training:
         )
 
     def wait(self) -> bool:
-        """Wait for the end; says whether all of it went well."""
+        """Wait for the end; returns whether all processes succeeded."""
         codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in self.children]
         self.seconds = time.monotonic() - self.began
         return not any(codes)
@@ -106,19 +106,19 @@ def become_training(arguments: list[str], log: Path, rank: int, processes: int, 
 
 
 def free_port() -> int:
-    """A port that nobody uses."""
+    """An unused port."""
     with socket.socket() as found:
         found.bind(('127.0.0.1', 0))
         return found.getsockname()[1]
 
 
 def kill_at_random(training: Training, whole: Training, writing: bool) -> str:
-    """Kill a training, and say when.
+    """Kill a training; returns when.
 
     Args:
-        training (Training): It has just begun.
-        whole (Training): One of the same that was not killed.
-        writing (bool): Kill it while it writes a checkpoint.
+        training (Training): A training that has just started.
+        whole (Training): The same training without interruption.
+        writing (bool): Whether to kill it while it writes a checkpoint.
     """
     moment = random.uniform(0, whole.seconds)
     if not writing:
@@ -136,14 +136,14 @@ def kill_at_random(training: Training, whole: Training, writing: bool) -> str:
 
 
 def wait_for_partial(training: Training, there: bool) -> None:
-    """Wait until a checkpoint is, or is not, being written; or until training ends."""
+    """Wait until a checkpoint is, or is not, being written, or until training ends."""
     folder = training.logs[0].parent
     while any(folder.glob(f'{PARTIAL}*.pth')) != there and not training.ended():
         time.sleep(WAIT)
 
 
 def differences(one: object, other: object, where: str = '') -> list[str]:
-    """The names of what is not the same, bit by bit, in two checkpoints."""
+    """The names of the contents of two checkpoints that differ in any bit."""
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         return [name for key in one for name in differences(one[key], other[key], f'{where}.{key}')]
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
@@ -158,20 +158,20 @@ def differences(one: object, other: object, where: str = '') -> list[str]:
 
 
 def bytes_of(array: object) -> bytes:
-    """The bytes of a tensor or an array, so that NaN is equal to NaN, and 0 is not -0."""
+    """The bytes of a tensor or an array, so that NaN equals NaN, and 0 differs from -0."""
     if isinstance(array, torch.Tensor):
         return array.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     return array.tobytes()
 
 
 def compared(path: Path) -> dict:
-    """What is compared of a checkpoint."""
+    """The contents of a checkpoint that are compared."""
     content = read_checkpoint(path)
     return {key: content[key] for key in COMPARED if key in content}
 
 
 def lines_with(log: Path, text: str) -> list[str]:
-    """The lines of a log that hold a text."""
+    """The lines of a log that contain a text."""
     return [line for line in log.read_text(errors='replace').splitlines() if text in line]
 
 
@@ -180,9 +180,11 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('--kills', type=int, default=30, help='default: 30')
     parser.add_argument('--processes', type=int, default=1, help='on CPUs; default: 1')
-    parser.add_argument('--seed', type=int, default=0, help='of the moments; default: 0')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of the random moments; default: 0'
+    )
     parser.add_argument('config', help='a config that trains for seconds')
-    parser.add_argument('options', nargs=argparse.REMAINDER, help='of tools/train.py')
+    parser.add_argument('options', nargs=argparse.REMAINDER, help='options of tools/train.py')
     args = parser.parse_args(argv)
     own = ['randomness.seed=0']
     if args.processes > 1:
@@ -194,11 +196,11 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Do what the program's text says; exit code 1 if any training ended differently."""
+    """Run the crash test; exit code 1 if any training ended differently."""
     args, arguments = parse(argv)
     random.seed(args.seed)
     console = Console()
-    table = Table('kill', 'when', 'went on from', 'ended')
+    table = Table('kill', 'when', 'resumed from', 'result')
     with tempfile.TemporaryDirectory(prefix='crash-test-') as folder:
         whole = Training(arguments, Path(folder, 'whole'), args.processes)
         if not whole.wait():

@@ -1,17 +1,17 @@
-"""`make gpu`: what a GPU shows of MoD networks, the most informative first, within a time budget.
+"""`make gpu`: test and measure MoD networks on a GPU within a time budget.
 
     python tools/misc/gpu.py --budget 600 --data /data/cifar10
 
-It needs the packages of the README's version table, pytest and a GPU; it downloads nothing and
-writes nothing but OUT. Every step has its time, and its results are in OUT as soon as they are
-there, so that a cut loses one step:
+It needs the packages of the README's version table, pytest and a GPU. It downloads nothing and only
+writes into OUT. The most informative steps come first. Every step has a time limit and writes its
+results to OUT immediately, so that an interruption loses one step at most:
 
 1. environment.json; tests.txt: the tests marked `gpu`; trainings.txt: two iterations of each task.
 2. speed.json, training.json, models.json, batches.json (8 and 256), compile.json: the benchmark,
    see docs/performance.md.
-3. The runs of configs/experiments/gpu_short.yml on the CIFAR-10 in folders that --data names.
+3. The runs of configs/experiments/gpu_short.yml on CIFAR-10, in the folders of --data.
 
-The same command after a cut goes on with step 3; tables.md in OUT has the tables.
+After an interruption, the same command continues with step 3. The tables are in OUT/tables.md.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ TOOLS = ROOT / 'tools'
 EXPERIMENTS = ROOT / 'configs' / 'experiments'
 SPEED = ('speed', 'training', 'models', 'batches', 'compile')
 TESTS = ('tests.txt', 'trainings.txt')
-# Trainings of small images side by side: one alone leaves gaps on the GPU.
+# The number of parallel trainings on small images; a single one does not fill the GPU.
 SIDE_BY_SIDE = 3
-# Seconds that a program has to end by itself.
+# The seconds that a program has to end by itself.
 GRACE = 20
-# Stands in a command for the minutes that are left when it starts.
+# A placeholder in a command for the minutes that remain when it starts.
 MINUTES_LEFT = object()
 
 
 @dataclass(frozen=True)
 class Step:
-    """Programs that run side by side, for at most a share of the budget."""
+    """Programs that run in parallel, for at most a share of the budget."""
 
     name: str
     share: float
@@ -53,7 +53,7 @@ class Step:
 
 
 def main() -> None:
-    """Run the steps; exit code 1 if a test failed or a step broke."""
+    """Run the steps; exit code 1 if a test or a step failed."""
     args = parse()
     if args.read_images:
         return read_images(args.read_images)
@@ -84,14 +84,14 @@ def parse() -> argparse.Namespace:
         description='Test and measure MoD networks on a GPU, the most informative first.'
     )
     add = parser.add_argument
-    add('--budget', type=float, default=600, metavar='SECONDS', help='in all; by default 600')
+    add('--budget', type=float, default=600, metavar='SECONDS', help='total time; by default 600')
     add('--out', type=Path, default=ROOT / 'docs' / 'results' / 'gpu', metavar='DIR',
-        help='for the results; by default docs/results/gpu')  # fmt: skip
+        help='folder for the results; by default docs/results/gpu')  # fmt: skip
     add('--data', type=Path, metavar='DIR',
         help='CIFAR-10 as {train,test}/<class>/*.jpg; without it nothing is trained')  # fmt: skip
     add('--steps', nargs='+', choices=['tests', *SPEED, 'cifar10'], help='only these')
     add('--work', type=Path, default=Path(tempfile.gettempdir()) / 'mmcnnmod-gpu', metavar='DIR',
-        help='for checkpoints and what is drawn; by default a temporary folder')  # fmt: skip
+        help='folder for checkpoints and generated data; by default temporary')  # fmt: skip
     add('--read-images', type=Path, help=argparse.SUPPRESS)
     add('--dry-run', action='store_true', help='the same on a CPU, with tiny sizes')
     args = parser.parse_args()
@@ -100,16 +100,16 @@ def parse() -> argparse.Namespace:
         import torch
 
         if not torch.cuda.is_available():
-            parser.error('torch sees no GPU; --dry-run tries the program on a CPU')
+            parser.error('torch finds no GPU; --dry-run runs the program on a CPU')
     if args.data is not None:
         args.data = args.data.resolve()
         if not (args.data / 'train').is_dir():
-            parser.error(f'--data: there is no folder {args.data}/train')
+            parser.error(f'--data: the folder {args.data}/train does not exist')
     return args
 
 
 def steps(args: argparse.Namespace) -> list[Step]:
-    """All of them, in their order, with the most that each may take of the budget."""
+    """All steps in order, with the largest share of the budget that each may use."""
     first = [pytest(args, 'test_mod_block.py', 'test_networks.py', processes=6)]
     first.append(pytest(args, 'test_training.py', processes=3))
     if args.data:
@@ -138,7 +138,7 @@ def steps(args: argparse.Namespace) -> list[Step]:
 
 
 def pytest(args: argparse.Namespace, *files: str, processes: int) -> list:
-    """Tests, in several processes where pytest-xdist is there."""
+    """The tests, in several processes if pytest-xdist is installed."""
     tests = [ROOT / 'tests' / 'test_gpu' / name for name in files]
     command = [sys.executable, '-m', 'pytest', '-v', '--rootdir', ROOT, *tests,
                '-p', 'no:cacheprovider', '-p', 'no:warnings']  # fmt: skip
@@ -169,7 +169,7 @@ def training(args: argparse.Namespace) -> list[Step]:
                 '--classes', 4, '--train', 64, '--val', 16]  # fmt: skip
         subprocess.run([sys.executable, *map(str, draw)], check=True)
     if data is None:
-        print('cifar10: left out, for --data names no folder with the images', flush=True)
+        print('cifar10: skipped, because --data is not set', flush=True)
         return []
     command = [sys.executable, TOOLS / 'experiments' / 'run.py', plan, '--data-root', data,
                '--results', args.out / 'runs', '--work-dir', args.work / 'runs', '--time-budget',
@@ -178,7 +178,7 @@ def training(args: argparse.Namespace) -> list[Step]:
 
 
 def read_images(data: Path) -> None:
-    """Fill the cache of images from which all trainings take theirs."""
+    """Fill the image cache that all trainings use."""
     from mmengine.config import Config
     from mmengine.registry import DATASETS, DefaultScope
 
@@ -193,10 +193,10 @@ def read_images(data: Path) -> None:
 
 
 def run(step: Step, seconds: float, args: argparse.Namespace) -> bool:
-    """Run a step's programs side by side and end them when the time is over.
+    """Run a step's programs in parallel and stop them when the time is over.
 
     Returns:
-        bool: Whether none failed; being ended is no failure.
+        bool: Whether none failed; programs that were stopped have not failed.
     """
     began = time.monotonic()
     print(f'{step.name}: at most {seconds:.0f} s', flush=True)
@@ -219,11 +219,11 @@ def run(step: Step, seconds: float, args: argparse.Namespace) -> bool:
 
 
 def ended(process: subprocess.Popen, seconds: float) -> int | None:
-    """Its exit code, or None if it had to be ended, with all that it started."""
+    """Its exit code; None if it had to be stopped, with all processes that it started."""
     try:
         return process.wait(max(seconds, 0))
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGINT)  # pytest then says what it has seen
+        os.killpg(process.pid, signal.SIGINT)  # pytest then prints its results so far
     with suppress(subprocess.TimeoutExpired):
         process.wait(GRACE)
     with suppress(ProcessLookupError):
@@ -233,7 +233,7 @@ def ended(process: subprocess.Popen, seconds: float) -> int | None:
 
 
 def write_environment(args: argparse.Namespace) -> None:
-    """environment.json: machine and versions."""
+    """Write environment.json: machine and versions."""
     sys.path.insert(0, str(ROOT))
     from mmcnnmod.cli.machine import machine, versions
 

@@ -1,4 +1,4 @@
-"""Moved to .dev_scripts/sweep_upstream_configs.py; this file goes with the next release."""
+"""Moved to .dev_scripts/sweep_upstream_configs.py; the next release removes this file."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Moved to .dev_scripts/write_metafile.py; this file goes with the next release."""
+"""Moved to .dev_scripts/write_metafile.py; the next release removes this file."""
 
 import os
 import sys

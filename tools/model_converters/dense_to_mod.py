@@ -1,8 +1,8 @@
-"""Turn dense weights into a checkpoint of an MoD model, which starts near the dense one.
+"""Turn dense weights into a checkpoint of an MoD model that starts close to the dense one.
 
     python tools/model_converters/dense_to_mod.py CONFIG_OF_MOD_MODEL DENSE_CHECKPOINT OUT.pth
 
-The dense checkpoint is of a backbone, or of a whole model, whose other parts are kept.
+The dense checkpoint contains a backbone, or a whole model, whose other parts are kept.
 """
 
 import sys

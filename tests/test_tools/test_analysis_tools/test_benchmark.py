@@ -161,7 +161,7 @@ def test_interrupted_keeps_what_is_complete(quick, monkeypatch, capsys):
         (['--json', 'none/speed.json'], 'there is no folder none'),
         (['--show', 'none.json'], 'none.json cannot be read'),
         (['--runtimes', 'cuda-graph', '--device', 'cpu'], 'cuda-graph needs a GPU'),
-        (['--runtimes', 'deploy', '--what', 'training'], 'does not train'),
+        (['--runtimes', 'deploy', '--what', 'training'], 'cannot train'),
     ],
 )
 def test_bad_input(options, message, fails):

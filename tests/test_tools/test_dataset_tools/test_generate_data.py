@@ -90,7 +90,7 @@ def test_an_equal_set_is_not_made_again(tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as context:
         context.setattr(cityscapes, 'draw_scene', None)  # calling it would fail
         assert make(dest) == 0
-    assert 'already there' in capsys.readouterr().out
+    assert 'already exists' in capsys.readouterr().out
     assert make(dest, '--seed', '1') == 2
     assert make(dest, '--seed', '1', '--overwrite') == 0
     assert json.loads((dest / 'generated.json').read_text())['seed'] == 1

@@ -74,10 +74,10 @@ def test_a_choice_keeps_its_order_and_names_every_run_once(write):
     [
         ('title:', 'titel:', "has no 'title'"),
         ('weight', 'wieght', "'MoD': unknown key 'wieght'"),
-        ('baseline: dense', 'baseline: R9', "baseline 'R9' is no arm"),
-        ('needs: dense', 'needs: MoD', "needs 'MoD' is no arm"),
+        ('baseline: dense', 'baseline: R9', "there is no earlier arm 'R9' for baseline"),
+        ('needs: dense', 'needs: MoD', "there is no earlier arm 'MoD' for needs"),
         ('[0, 3]', '[zero]', 'seeds must be'),
-        ('config: base.py\n', '', "'dense' has no config"),
+        ('config: base.py\n', '', "'dense': neither the arm nor the plan has a config"),
         ('config: base.py\n', 'config: nix.py\n', "'dense': config .*nix.py does not exist"),
         ('weight: 2', 'weight: much', "'weight' must be a number"),
         ('weight: 2', 'weight: 0', 'must be above 0'),
@@ -85,8 +85,8 @@ def test_a_choice_keeps_its_order_and_names_every_run_once(write):
         ('seeds:', 'test: 1\nseeds:', "'test' must be true or false"),
         ('seeds:', 'image_size: 32\nseeds:', "'image_size' must be a list"),
         ('seeds:', 'image_size: [32]\nseeds:', 'image_size must be height and width'),
-        ('  MoD:', '  dense?: {}\n  dense!:', 'too alike: dense!'),
-        ('title:', '"', 'is no YAML'),
+        ('  MoD:', '  dense?: {}\n  dense!:', 'too similar: dense!'),
+        ('title:', '"', 'is not YAML'),
     ],
 )
 def test_a_mistake_gets_one_line(write, old, new, words):

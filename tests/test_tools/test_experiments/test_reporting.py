@@ -114,5 +114,5 @@ def test_every_plan_has_its_place_in_the_report():
 
 def test_a_missing_folder_of_results_is_named(tmp_path, fails):
     line = fails(main, '--results', tmp_path / 'none', '--out', tmp_path / 'report.md')
-    assert 'there is no folder' in line
+    assert 'does not exist' in line
     assert not (tmp_path / 'report.md').exists()

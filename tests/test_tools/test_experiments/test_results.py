@@ -40,7 +40,7 @@ def test_damaged_results_are_named(tmp_path, change, words):
     with pytest.raises(UserError, match=words):
         Results(tmp_path, make_plan())
     (tmp_path / 'p.json').write_text('{"runs": ')
-    with pytest.raises(UserError, match=r'p\.json is no JSON'):
+    with pytest.raises(UserError, match=r'p\.json is not JSON'):
         Results(tmp_path, make_plan())
 
 
@@ -81,7 +81,7 @@ def test_a_lock_is_held_by_those_who_inherit_it(tmp_path):
     with locked(tmp_path) as descriptor:
         heir = subprocess.Popen(['sleep', '60'], pass_fds=[descriptor])
     try:
-        with pytest.raises(UserError, match='another process works in'), locked(tmp_path):
+        with pytest.raises(UserError, match='another process uses'), locked(tmp_path):
             pass
     finally:
         heir.kill()

@@ -140,7 +140,7 @@ def test_a_run_without_its_last_evaluation_is_not_recorded(programs, run):
     Path('plan.yml').write_text(PLAN.replace('max_epochs: 2', 'max_epochs: 3'))
     code, _, err = run('--arms', 'dense', '--seeds', 0)
     assert code == 1
-    assert 'was evaluated at step 2 last, not at the end, 3' in err
+    assert 'was last evaluated at step 2, not at the end, 3' in err
     assert not recorded()
 
 
@@ -158,7 +158,7 @@ def test_a_loss_that_is_not_finite_is_a_failure(programs, run):
     programs.loss = float('nan')
     code, _, err = run('--arms', 'dense', '--seeds', 0)
     assert code == 1
-    assert 'the loss ended as nan' in err
+    assert 'the last loss is nan' in err
 
 
 def test_what_another_program_trains_is_left_alone(programs, run):
@@ -166,7 +166,7 @@ def test_what_another_program_trains_is_left_alone(programs, run):
     with locked(Path('out/plan/dense-0')):
         code, out, _ = run('--arms', 'dense')
     assert code == 0
-    assert 'another process works in' in out
+    assert 'another process uses' in out
     assert programs.runs == ['dense-1']
 
 
@@ -198,7 +198,7 @@ def test_the_run_that_is_cut_is_no_failure(programs, run):
     programs.disturb['dense-0'] = cut
     code, out, _ = run('--time-budget', 1)
     assert code == 0
-    assert 'plan, dense, seed 0: cut; the next start resumes it' in out
+    assert 'plan, dense, seed 0: stopped; the next start resumes it' in out
     assert '2 runs did not fit' in out
     assert not Path('out/plan.json').exists()
 
@@ -223,7 +223,7 @@ def test_results_of_other_settings_are_not_mixed(programs, run):
     assert 'dense was run with other settings' in err
     assert programs.runs == ['dense-0', 'MoD-0']
     _, out, _ = run('--list')
-    assert 'dense, seed 0: accuracy/top1 50, with other settings than those of the plan' in out
+    assert 'dense, seed 0: accuracy/top1 50, with other settings than the current ones' in out
 
 
 def test_a_half_trained_run_of_other_settings_is_not_resumed(programs, run):
@@ -232,7 +232,7 @@ def test_a_half_trained_run_of_other_settings_is_not_resumed(programs, run):
     Path('plan.yml').write_text(PLAN.replace('depth: 34', 'depth: 26'))
     code, _, err = run('--arms', 'dense', '--seeds', 0)
     assert code == 1
-    assert 'is half-trained with other settings' in err
+    assert 'was started with other settings' in err
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_half_trained_run_of_other_settings_is_not_resumed(programs, run):
     [
         ('plan.yml', ['--arms', 'dense', 'R9'], "has no arm 'R9'; choose from dense, MoD"),
         ('plan.yml', ['--seeds', 7], 'has no seed 7; choose from 0, 1'),
-        ('plan.yml', ['--arms', 'MoD'], 'MoD, seed 0 needs plan, dense, seed 0, which was not run'),
+        ('plan.yml', ['--arms', 'MoD'], 'MoD, seed 0 needs plan, dense, seed 0, which has not run'),
         ('plan.yml', ['--results', '/proc/x'], '--results /proc/x: '),
         ('plan.yml', ['--tta'], '--tta: plan plan has no test'),
         ('plan.yml', ['--metric', 'mIoU'], '--metric is for a config'),
@@ -271,7 +271,7 @@ def test_a_budget_is_a_length_of_time(run, budget):
 @pytest.mark.parametrize(
     ('old', 'new', 'words'),
     [
-        ('model.backbone.depth: 34', 'modle.depth: 34', 'override modle.depth has no place'),
+        ('model.backbone.depth: 34', 'modle.depth: 34', 'no key for the override modle.depth'),
         ('{overrides: {model.backbone.depth: 34}}', '{}', 'dense and plain have the same settings'),
     ],
 )
@@ -404,7 +404,7 @@ def test_settings_that_no_seed_could_begin_with_may_be_changed(programs, run_con
 
 def test_the_score_of_a_config(programs, run_config):
     Path('config.py').write_text(CONFIG.replace("type='Accuracy'", "type='Other'"))
-    assert 'say with --metric which' in run_config('--seeds', 0)[2]
+    assert 'choose one of the scores of its evaluation with --metric' in run_config('--seeds', 0)[2]
     code, _, err = run_config('--seeds', 0, '--metric', 'mIoU')
     assert code == 1
     assert 'has no score mIoU, but accuracy/top1' in err

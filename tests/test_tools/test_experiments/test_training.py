@@ -28,7 +28,9 @@ def test_a_test_without_the_score_names_those_it_has(tmp_path):
     (tmp_path / 'metrics.json').write_text('{"mIoU": 3.5, "aAcc": 4, "classes": []}')
     numbers = {'mIoU': 3.5, 'aAcc': 4}
     assert scores_of(tmp_path / 'metrics.json', 'mIoU') == dict(score=3.5, metrics=numbers)
-    with pytest.raises(RunFailed, match='gives no top1, but mIoU, aAcc; say with --metric'):
+    with pytest.raises(
+        RunFailed, match='returns no top1, but mIoU, aAcc; choose one with --metric'
+    ):
         scores_of(tmp_path / 'metrics.json', 'top1')
 
 

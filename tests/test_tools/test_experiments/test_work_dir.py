@@ -27,7 +27,7 @@ def test_the_curve_goes_over_a_resumption(tmp_path):
     assert read_work_dir(tmp_path, tested, last=8) == rest
     with pytest.raises(UserError, match='has no score mIoU, but top1; correct the metric'):
         read_work_dir(tmp_path, replace(plan, metric='mIoU'))
-    with pytest.raises(UserError, match='evaluated at step 6 last, not at the end, 8'):
+    with pytest.raises(UserError, match='last evaluated at step 6, not at the end, 8'):
         read_work_dir(tmp_path, plan, last=8)
     with pytest.raises(UserError, match='was never evaluated'):
         read_work_dir(tmp_path / 'empty', plan)
