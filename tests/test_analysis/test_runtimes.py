@@ -104,12 +104,12 @@ def test_what_is_no_single_graph_is_not_called_compiled(graphs):
     ('setting', 'message'),
     [
         (('cpu', 'cuda-graph', 1, 'float32'), 'cuda-graph needs a GPU'),
-        (('cuda', 'openvino', 1, 'float32'), 'timed on the CPU'),
+        (('cuda', 'openvino', 1, 'float32'), 'runs on the CPU'),
         (
             ('cpu', 'deploy', 1, 'float32', 'contiguous', 'training'),
             'cannot train; choose from eager, compile',
         ),
-        (('cuda', 'openvino-default', 1, 'float32'), 'timed on the CPU'),
+        (('cuda', 'openvino-default', 1, 'float32'), 'runs on the CPU'),
         (('cpu', 'onnxruntime', 1, 'bfloat16'), 'does not accept bfloat16'),
         (('cpu', 'onnxruntime', 1, 'float32'), 'pip install onnxruntime'),
     ],
