@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Timer
 
 # Seconds between SIGTERM and SIGKILL.
@@ -27,9 +28,7 @@ def end_child_when_terminated() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
-def print_line(line: str) -> None:
-    """Print a line of output without delay."""
-    print(line, end='', flush=True)
+print_line = partial(print, end='', flush=True)
 
 
 def run_program(
