@@ -300,7 +300,7 @@ def test_what_does_not_fit_is_told_in_one_line(tmp_path, weights, options, words
 
 def test_only_for_dense_weights_and_mod_networks(backbones):
     dense, mod = backbones.ResNet(depth=18, **SMALL), backbones.ResNetMoD(depth=18, **SMALL)
-    with pytest.raises(UserError, match=r"ResNet-MoD already.*type='Pretrained'"):
+    with pytest.raises(UserError, match=r"already holds a ResNet-MoD.*type='Pretrained'"):
         start_from_dense(mod, mod.state_dict())
     with pytest.raises(UserError, match=r"no MoD blocks.*type='Pretrained'"):
         start_from_dense(dense, dense.state_dict())
