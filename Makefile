@@ -26,7 +26,7 @@ VENV := $(if $(filter openmmlab,$(STACK)),.venv-openmmlab,.venv)
 ACTIVE = $(or $(PYTHON),$(shell command -v python || command -v python3))
 PY = $(if $(filter none,$(STACK)),$(ACTIVE),$(VENV)/bin/python)
 # Uses as many processes as cores and memory allow. Tests that share slow fixtures run in one.
-PYTEST = "$(PY)" -m pytest -n auto
+PYTEST = "$(PY)" -m pytest -n auto --max-worker-restart 0
 
 # Waiting threads must not spin: if another process runs on the machine, this is several times slower.
 export OMP_WAIT_POLICY ?= PASSIVE

@@ -14,7 +14,6 @@ import argparse
 import os
 import random
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch.distributed.elastic.utils.distributed import get_free_port
 
 from mmcnnmod.checkpoints import read_checkpoint
 from mmcnnmod.cli import train
@@ -36,8 +36,7 @@ from mmcnnmod.files import PARTIAL
 TRAIN = Path(__file__).resolve().parents[1] / 'train.py'
 COMPARED = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'training_state')
 WAIT = 0.002
-# The range, in seconds, for the random time of a kill within a write.
-WRITING = 0.3
+WRITING = 0.3  # the longest time, in seconds, from the start of a write to the kill
 
 
 class Training:
@@ -54,7 +53,7 @@ class Training:
         self.logs = [work_dir / f'log-{rank}.txt' for rank in range(processes)]
         self.began = time.monotonic()
         arguments = [*arguments, '--work-dir', str(work_dir)]
-        port = free_port()
+        port = get_free_port()
         self.children = []
         for rank, log in enumerate(self.logs):
             child = os.fork()
@@ -103,13 +102,6 @@ def become_training(arguments: list[str], log: Path, rank: int, processes: int, 
     finally:
         sys.stdout.flush()
         os._exit(code)
-
-
-def free_port() -> int:
-    """An unused port."""
-    with socket.socket() as found:
-        found.bind(('127.0.0.1', 0))
-        return found.getsockname()[1]
 
 
 def kill_at_random(training: Training, whole: Training, writing: bool) -> str:

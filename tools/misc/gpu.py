@@ -207,11 +207,8 @@ def run(step: Step, seconds: float, args: argparse.Namespace) -> bool:
         with (args.out / (TESTS[i] if own else 'log.txt')).open('w' if own else 'a') as log:
             words = [minutes if word is MINUTES_LEFT else str(word) for word in command]
             folder = ROOT if own else args.work
-            running.append(
-                subprocess.Popen(
-                    words, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-                )
-            )
+            options = dict(cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+            running.append(subprocess.Popen(words, start_new_session=True, **options))
     codes = [ended(process, seconds - (time.monotonic() - began)) for process in running]
     took = time.monotonic() - began
     print(f'{step.name}: {took:.0f} s{"" if None not in codes else ", cut"}', flush=True)
@@ -263,12 +260,8 @@ def write_report(args: argparse.Namespace) -> None:
     for name in SPEED:
         path = args.out / f'{name}.json'
         if path.exists():
-            lines += [
-                '',
-                f'## {name.capitalize()}',
-                '',
-                *speed_report(json.loads(path.read_text())),
-            ]
+            lines += ['', f'## {name.capitalize()}', '']
+            lines += speed_report(json.loads(path.read_text()))
     (args.out / 'tables.md').write_text('\n'.join(lines) + '\n')
 
 
