@@ -128,8 +128,9 @@ def test_without_memory(backbones):
     assert_same(empty, make(backbones))
 
 
-def test_copies(backbones):
-    network = make(backbones)
+@pytest.mark.parametrize('options', [{}, dict(fusion='replace', position='last')])
+def test_copies(backbones, options):
+    network = make(backbones, **options)
     assert_same(copy.deepcopy(network), network)
     assert_same(pickle.loads(pickle.dumps(network)), network)
     for average in (AveragedModel(network), ExponentialMovingAverage(network)):
