@@ -47,7 +47,7 @@ def image_size(text: str) -> tuple[int, int]:
         width, height = (int(value) for value in text.lower().split('x'))
         if 64 <= width <= 8192 and 32 <= height <= 8192:
             return width, height
-    raise argparse.ArgumentTypeError(f"'{text}' is not a size from 64x32 to 8192x8192")
+    raise argparse.ArgumentTypeError(f"'{text}' is no size like 512x256 (64x32 to 8192x8192)")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
