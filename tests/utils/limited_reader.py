@@ -1,5 +1,6 @@
 """A process that reads files with limited memory and time, and reports the outcome of each."""
 
+import ctypes
 import gc
 import multiprocessing
 import os
@@ -80,6 +81,7 @@ def serve(pipe):
     torch.set_num_threads(1)
     gc.freeze()  # objects from before need no collection after each file
     sys.dont_write_bytecode = True
+    libc = ctypes.CDLL(None)
     done = []
     watching = False
 
@@ -98,6 +100,7 @@ def serve(pipe):
         resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + SECONDS, -1))
         reserved = number_in('/proc/self/status', 'VmSize:') * 1024
         resource.setrlimit(resource.RLIMIT_AS, (reserved + memory, -1))
+        libc.malloc_trim(0)  # freed memory that is used again would not count
         reset_peak()
         before = number_in('/proc/self/status', 'VmRSS:')
         watching = True
