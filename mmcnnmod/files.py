@@ -72,9 +72,14 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove_partials(folder: str | Path) -> None:
-    """Remove incomplete files that killed processes have left in a folder."""
-    for partial in Path(folder).glob(f'{PARTIAL}*'):
+def remove_partials(folder: str | Path, suffix: str = '') -> None:
+    """Remove incomplete files that killed processes have left in a folder.
+
+    Args:
+        folder (str | Path): A folder in which no other process writes such files now.
+        suffix (str): Only files with this suffix. Defaults to all.
+    """
+    for partial in Path(folder).glob(f'{PARTIAL}*{suffix}'):
         if partial.is_dir():
             shutil.rmtree(partial)
         else:  # version 0.1 wrote files

@@ -168,3 +168,22 @@ def run_python(tmp_path_factory):
     python = WarmPython(tmp_path_factory.mktemp('programs'))
     yield python
     python.end()
+
+
+@pytest.fixture
+def compiled_graphs(monkeypatch):
+    """What torch.compile was given to compile; without inductor, which takes a minute."""
+    import torch
+
+    compile, found = torch.compile, []
+
+    def backend(graph, inputs):
+        found.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(
+        torch, 'compile', lambda part, **options: compile(part, backend=backend, **options)
+    )
+    torch._dynamo.reset()
+    yield found
+    torch._dynamo.reset()

@@ -111,5 +111,9 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
     (tmp_path / f'{PARTIAL}b.txt').touch()
     (tmp_path / f'{PARTIAL}c.txt').mkdir()
     (tmp_path / f'{PARTIAL}c.txt' / 'c.txt').touch()
+    other = tmp_path / f'{PARTIAL}d.md'
+    other.mkdir()
+    remove_partials(tmp_path, '.txt')
+    assert sorted(tmp_path.iterdir()) == sorted([kept, other])
     remove_partials(tmp_path)
     assert list(tmp_path.iterdir()) == [kept]

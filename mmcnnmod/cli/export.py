@@ -26,7 +26,7 @@ from ..errors import UserError
 from ..files import atomic_write
 from ..version import __version__
 from . import preflight
-from .arguments import add_cfg_options
+from .arguments import add_cfg_options, config_parser
 from .config import innermost_datasets, load_config, require_keys
 from .errors import building_from, one_line_errors
 from .model import load_trained_model
@@ -66,12 +66,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def export_parser() -> argparse.ArgumentParser:
     """Options of tools/deployment/export.py."""
-    parser = argparse.ArgumentParser(
-        description='Export a trained network to another runtime. The file is kept only if its '
-        'outputs are those of PyTorch.'
+    parser = config_parser(
+        'Export a trained network to another runtime. The file is kept only if its outputs are '
+        'those of PyTorch.'
     )
-    parser.add_argument('config', help='config file, one of ours or of a toolbox')
-    parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('out', type=Path, help='the file to write: .onnx, .xml, .pt or .pt2')
     parser.add_argument(
         '--format',
@@ -111,9 +109,7 @@ def export_parser() -> argparse.ArgumentParser:
         help=f'image files or folders for the comparison, at most {MOST_PICTURES} images',
     )
     add_cfg_options(parser)
-    parser.set_defaults(
-        launcher='none', no_pin_memory=False, data_root=None, work_dir=None, device='cpu'
-    )
+    parser.set_defaults(device='cpu')
     return parser
 
 

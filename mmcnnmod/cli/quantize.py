@@ -20,7 +20,7 @@ from ..deploy.quantization import INT8_FILES, KEY
 from ..errors import UserError
 from ..files import atomic_write
 from . import preflight
-from .arguments import add_cfg_options
+from .arguments import add_cfg_options, add_shared
 from .config import load_config, require_keys
 from .errors import building_from, one_line_errors
 from .labelled_data import LabelledData, choose_split
@@ -78,11 +78,7 @@ def quantize_parser() -> argparse.ArgumentParser:
         metavar='N',
         help='number of training images, spread evenly over the data set; default 300',
     )
-    parser.add_argument(
-        '--data-root',
-        metavar='DIR',
-        help="the folder of the data set, instead of the config's data_root",
-    )
+    add_shared(parser, '--data-root')
     add_cfg_options(parser)
     parser.set_defaults(launcher='none', no_pin_memory=False, work_dir=None)
     return parser

@@ -59,37 +59,20 @@ def test_outputs_are_the_networks(network, runtime):
     assert is_deployed(network) == (runtime != 'eager')
 
 
-@pytest.fixture
-def graphs(monkeypatch):
-    """What torch.compile was given to compile; without inductor, which takes a minute."""
-    compile, found = torch.compile, []
-
-    def backend(graph, inputs):
-        found.append(graph)
-        return graph.forward
-
-    monkeypatch.setattr(
-        torch, 'compile', lambda part, **options: compile(part, backend=backend, **options)
-    )
-    torch._dynamo.reset()
-    yield found
-    torch._dynamo.reset()
-
-
 @pytest.mark.parametrize('runtime', ['compile', 'deploy-compile'])
 @torch.no_grad()
-def test_compiles_the_whole_network_as_one_graph(network, graphs, runtime):
+def test_compiles_the_whole_network_as_one_graph(network, compiled_graphs, runtime):
     images = torch.rand(2, 3, 65, 64)
     expected = network(images)
     call = RUNTIMES[runtime](network, images)
     for _ in range(2):
         torch.testing.assert_close(call(), expected, rtol=1e-4, atol=1e-5)
-    assert len(graphs) == 1
+    assert len(compiled_graphs) == 1
     assert is_deployed(network) == (runtime == 'deploy-compile')
 
 
 @torch.no_grad()
-def test_what_is_no_single_graph_is_not_called_compiled(graphs):
+def test_what_is_no_single_graph_is_not_called_compiled(compiled_graphs):
     class Broken(nn.Module):
         def forward(self, images):
             torch._dynamo.graph_break()

@@ -114,7 +114,7 @@ class Results:
         """Read the file, let the caller change its content, and write it; one process at a time."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.path.parent, wait=True):
-            remove_partials(self.path.parent)
+            remove_partials(self.path.parent, self.path.suffix)  # others may write a report there
             self.refresh()
             yield
             content = dict(plan=self.plan.name, metric=self.plan.metric, costs=self.costs)

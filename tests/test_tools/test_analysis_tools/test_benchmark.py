@@ -7,7 +7,6 @@ import sys
 import benchmark
 import benchmark_setting
 import pytest
-import torch
 
 from mmcnnmod.analysis.measurements import Setting, read_speed
 from mmcnnmod.analysis.timing import interleaved
@@ -74,20 +73,11 @@ def test_training(quick, capsys):
     assert all('%' not in row for row in rows)  # no bound to compare with
 
 
-def test_training_compiles_the_backbone(quick, monkeypatch, capsys):
-    compile, graphs = torch.compile, []
-
-    def backend(graph, inputs):
-        graphs.append(graph)
-        return graph.forward
-
-    monkeypatch.setattr(
-        torch, 'compile', lambda part, **options: compile(part, backend=backend, **options)
-    )
+def test_training_compiles_the_backbone(quick, compiled_graphs, capsys):
     options = ['--what', 'training', '--runtimes', 'compile', '--no-bound', '--batch-sizes', '2']
     benchmark.main([*SMALL, *options])
     assert 'Left out' not in capsys.readouterr().out
-    assert len(graphs) == 2  # one for each network
+    assert len(compiled_graphs) == 2  # one for each network
 
 
 def test_what_fails_is_left_out(quick, monkeypatch, capsys):
