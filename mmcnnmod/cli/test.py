@@ -37,20 +37,25 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(test_parser(), argv)
     restart_on_cpu(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
-        notes = []
-        cfg = testing_config(args, notes.append)
-        check(cfg, args)
-        runner = build_runner(cfg, args.config, 'test_loop')
-        for note in notes:
-            runner.logger.warning(note)
-        runner.register_hook(preflight.CheckpointHook(args.checkpoint, complete=True))
-        if args.out and args.out_item != 'metrics' and not writes_itself(cfg):
-            runner.test_evaluator.metrics.append(dump_class(cfg)(out_file_path=args.out))
-        metrics = runner.test()
-        if args.out_item == 'metrics' and is_main_process():
-            with atomic_write(args.out) as partial:
-                mmengine.dump(metrics, str(partial))
+        test(args)
         destroy_cpu_process_group()
+
+
+def test(args: argparse.Namespace) -> None:
+    """Change the config, check it, test, and write what ``--out`` asks for."""
+    notes = []
+    cfg = testing_config(args, notes.append)
+    check(cfg, args)
+    runner = build_runner(cfg, args.config, 'test_loop')
+    for note in notes:
+        runner.logger.warning(note)
+    runner.register_hook(preflight.CheckpointHook(args.checkpoint, complete=True))
+    if args.out and args.out_item != 'metrics' and not writes_itself(cfg):
+        runner.test_evaluator.metrics.append(dump_class(cfg)(out_file_path=args.out))
+    metrics = runner.test()
+    if args.out_item == 'metrics' and is_main_process():
+        with atomic_write(args.out) as partial:
+            mmengine.dump(metrics, str(partial))
 
 
 def testing_config(args: argparse.Namespace, log: Callable[[str], None]) -> Config:

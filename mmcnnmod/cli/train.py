@@ -36,18 +36,23 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(train_parser(), argv)
     restart_on_cpu(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
-        notes = []
-        cfg = training_config(args, notes.append)
-        check(cfg, args)
-        runner = build_runner(cfg, args.config, 'train_loop', 'val_loop')
-        for note in notes:
-            runner.logger.warning(note)
-        if start := cfg.get('load_from'):
-            resume = cfg.get('resume', False)
-            runner.register_hook(preflight.CheckpointHook(start, complete=resume, resume=resume))
-        with run_in(cfg.work_dir, runner):
-            runner.train()
+        train(args)
         destroy_cpu_process_group()
+
+
+def train(args: argparse.Namespace) -> None:
+    """Change the config, check it, and train."""
+    notes = []
+    cfg = training_config(args, notes.append)
+    check(cfg, args)
+    runner = build_runner(cfg, args.config, 'train_loop', 'val_loop')
+    for note in notes:
+        runner.logger.warning(note)
+    if start := cfg.get('load_from'):
+        resume = cfg.get('resume', False)
+        runner.register_hook(preflight.CheckpointHook(start, complete=resume, resume=resume))
+    with run_in(cfg.work_dir, runner):
+        runner.train()
 
 
 def training_config(args: argparse.Namespace, log: Callable[[str], None]) -> Config:
