@@ -21,7 +21,7 @@ TOOLS = (
 
 # It recognises each call by its arguments and logs it. FAKE_VERSION is its Python version,
 # FAKE_LACKS names what is missing from it, FAKE_TORCH is the version of torch, and FAKE_OPS the
-# target that mmcv can be compiled for. While the file `broken` exists, mmcv does not load. Compiling
+# target to compile mmcv for. While the file `broken` exists, mmcv does not load. Compiling
 # mmcv removes that file and writes the flags, the source and the precompiled headers to `compiled`.
 # The real pip or uv, named by FAKE_CLIENT, searches the indexes; without it they are empty.
 FAKE_PYTHON = r"""#!/usr/bin/env bash
