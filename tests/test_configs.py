@@ -19,6 +19,7 @@ from mmengine.registry import DefaultScope
 
 from mmcnnmod.analysis.counting import count_params
 from mmcnnmod.analysis.paper import find_row
+from mmcnnmod.cli.config import innermost_datasets
 from mmcnnmod.layers import MoDBlock
 from mmcnnmod.toolboxes import is_absent
 
@@ -99,13 +100,6 @@ def model_of(name):
     return build_model(cfg.default_scope, cfg.model)
 
 
-def datasets(node):
-    """The datasets inside the wrappers."""
-    if 'datasets' in node:
-        return [leaf for child in node.datasets for leaf in datasets(child)]
-    return datasets(node.dataset) if 'dataset' in node else [node]
-
-
 def without_scope(node):
     """Remove the `_scope_` that mmengine adds to nodes from a toolbox's base config."""
     if isinstance(node, dict):
@@ -156,7 +150,7 @@ def test_model_is_built_without_pretrained_weights(name):
     assert getattr(backbone, 'norm_eval', False) is False
     assert all(parameter.requires_grad for parameter in model.parameters())
 
-    # Table 8 has no parameters: its networks select other channels in those of Table 1.
+    # The networks of Table 8 select other channels, but have the parameters of Table 1.
     row = find_row(name.replace('-lk_', '_').replace('-folder', ''))
     if row:
         printed = row.expected('params')
@@ -209,7 +203,7 @@ def test_datasets_are_built_and_share_a_root(name):
     cfg = config(name)
     assert cfg.data_root.endswith('/')
     for loader in LOADERS:
-        for dataset in datasets(cfg[loader].dataset):
+        for dataset in innermost_datasets(cfg[loader].dataset):
             assert dataset.data_root == cfg.data_root
             # This builds the pipeline, too, without reading data.
             build(cfg.default_scope, 'DATASETS', dict(dataset, lazy_init=True))
@@ -341,18 +335,18 @@ def test_voc_settings_follow_appendix_c():
     train = cfg.train_dataloader
     assert train.batch_size == 2
     assert train.batch_sampler.type == 'AspectRatioBatchSampler'
-    assert [dataset.ann_file for dataset in datasets(train.dataset)] == [
+    assert [dataset.ann_file for dataset in innermost_datasets(train.dataset)] == [
         'VOC2007/ImageSets/Main/train.txt',
         'VOC2012/ImageSets/Main/train.txt',
     ]
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         assert loader.dataset.ann_file == 'VOC2007/ImageSets/Main/val.txt'
         assert 'RandomFlip' not in [t.type for t in loader.dataset.pipeline]
-    for pipeline in [d.pipeline for key in LOADERS for d in datasets(cfg[key].dataset)]:
+    for pipeline in [d.pipeline for key in LOADERS for d in innermost_datasets(cfg[key].dataset)]:
         assert transform_of(pipeline, 'Resize') == dict(
             type='Resize', scale=(1000, 600), keep_ratio=True
         )
-    for dataset in datasets(train.dataset):
+    for dataset in innermost_datasets(train.dataset):
         assert transform_of(dataset.pipeline, 'RandomFlip').prob == 0.5
     assert cfg.test_evaluator == dict(type='VOCMetric', metric='mAP', eval_mode='11points')
 

@@ -6,16 +6,14 @@ import json
 import platform
 from collections import Counter
 from datetime import date
-from importlib import import_module
 from pathlib import Path
 
+from mmcnnmod.cli.machine import versions
 from mmcnnmod.errors import UserError
 from mmcnnmod.files import atomic_write
-from mmcnnmod.toolboxes import MINIMUM_VERSIONS, is_absent
 
 from .schedule import OURS, UPSTREAM, WORKS, Entry
 
-PACKAGES = ('torch', 'mmcv', 'mmengine', 'mmcnnmod')
 OUTCOMES = (WORKS, UPSTREAM, OURS)
 
 
@@ -35,7 +33,7 @@ class Results:
     def __init__(self, entries: list[Entry], path: Path | None = None, retry: bool = False) -> None:
         self.entries = entries
         self.path = path
-        self.versions = versions()
+        self.versions = {'python': platform.python_version(), **versions()}
         self.known: dict[str, dict] = {}
         self.configs: dict[str, str] = {}
         if path and path.exists():
@@ -46,11 +44,11 @@ class Results:
         """Read the results in the file, if they are from the same versions."""
         try:
             content = json.loads(self.path.read_text())
-            versions, known, configs = (content[key] for key in ('versions', 'results', 'configs'))
+            found, known, configs = (content[key] for key in ('versions', 'results', 'configs'))
         except (ValueError, KeyError, TypeError) as problem:
             message = f'{self.path} does not contain results of a sweep; give another file'
             raise UserError(message) from problem
-        if versions == self.versions:
+        if found == self.versions:
             self.configs = configs
             self.known = {k: v for k, v in known.items() if v['outcome'] == WORKS or not retry}
 
@@ -71,13 +69,6 @@ class Results:
             }
             with atomic_write(self.path) as partial:
                 partial.write_text(json.dumps(content, indent=1))
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python, of the packages and of the installed toolboxes."""
-    toolboxes = [toolbox for toolbox in MINIMUM_VERSIONS if not is_absent(toolbox)]
-    found = {name: import_module(name).__version__ for name in (*PACKAGES, *toolboxes)}
-    return {'python': platform.python_version(), **found}
 
 
 def table(results: Results) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import time
 import traceback
 import warnings
@@ -12,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import torch
 from mmengine.logging import MessageHub
 from mmengine.registry import HOOKS, MODELS, init_default_scope
+from mmengine.runner import set_random_seed
 from torch import nn
 
 from mmcnnmod.layers import MoDBlock
@@ -52,9 +51,7 @@ def seed_and_silence() -> None:
     refuse_downloads()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter('ignore')
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
+    set_random_seed(0)
 
 
 def steps(case: Case) -> Iterator[str]:
