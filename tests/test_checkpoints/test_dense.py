@@ -270,7 +270,7 @@ def resnext(weights):
 @pytest.mark.parametrize(
     ('weights', 'options', 'words'),
     [
-        (lambda: {'a': torch.zeros(1)}, {}, ['no ResNet, but 1 tensors of something else']),
+        (lambda: {'a': torch.zeros(1)}, {}, ['no ResNet, but 1 tensors of a']),
         (lambda: dense_weights(18), {}, ['needs a dense ResNet-50, 101 or 152', 'is a ResNet-18']),
         (lambda: dense_weights(base_channels=32), {}, ['ResNet-50', 'of 160 tensors match']),
         (lambda: resnext(dense_weights()), {}, ['of another shape', '16x16x1x1 here', '32x16x1x1']),

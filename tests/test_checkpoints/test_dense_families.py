@@ -158,7 +158,7 @@ def test_through_a_config(name, tmp_path):
     (lambda: models.VGGMoD(19, mod_stages=(0,)), lambda: models.VGG(16).state_dict(),
      ['VGGMoD has more standard blocks in a stage than this VGG-16', 'of a deeper network']),
     (lambda: models.ConvNeXtMoD('tiny'), lambda: models.ResNet(18).state_dict(),
-     ['it holds no ConvNeXt, but names as in a ResNet']),
+     ['it holds no ConvNeXt, but a dense ResNet']),
     (lambda: models.ConvNeXtMoD('tiny', **V2), lambda: models.ConvNeXt('tiny').state_dict(),
      ['missing', 'grn']),
     # What the dense blocks have and these have not would be lost.
