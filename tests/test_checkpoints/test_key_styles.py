@@ -139,11 +139,11 @@ def test_vgg_layers_keep_their_positions_in_partial_checkpoints():
     network.load_state_dict(part, strict=False)
     assert torch.equal(network.features[14].conv.weight, full['features.14.conv.weight'])
     skipping = models.VGGMoD(16, norm_cfg=BN, skip_bound=True, mod_stages=(3,))
-    theirs = torchvision.models.vgg16_bn().state_dict()
-    skipping.load_state_dict(theirs, strict=False)
-    assert torch.equal(skipping.features[12].conv.weight, theirs['features.30.weight'])
+    weights = torchvision.models.vgg16_bn().state_dict()
+    skipping.load_state_dict(weights, strict=False)
+    assert torch.equal(skipping.features[12].conv.weight, weights['features.30.weight'])
     network.load_state_dict(skipping.state_dict(), strict=False)
-    assert torch.equal(network.features[12].conv.weight, theirs['features.30.weight'])
+    assert torch.equal(network.features[12].conv.weight, weights['features.30.weight'])
     network.load_state_dict({'head.weight': torch.ones(1)}, strict=False)
 
 
@@ -275,13 +275,13 @@ def test_all_styles_of_names_give_the_same_network(family):
     network = getattr(models, f'{family}MoD')(**options)
     start_from_dense(network, weights)
     expected = copy_tensors(network)
-    theirs = build_torchvision().state_dict()
+    real = build_torchvision().state_dict()
     for style in range(3):
         renamed = {name_in_style(name, style): tensor for name, tensor in weights.items()}
         if style == 0:
-            assert {n for n in theirs if n.split('.')[0] != 'classifier'} <= set(renamed)
+            assert {n for n in real if n.split('.')[0] != 'classifier'} <= set(renamed)
             # torchvision's layer scale is a 1x1 map.
-            renamed = {n: t.reshape(theirs[n].shape) for n, t in renamed.items()}
+            renamed = {n: t.reshape(real[n].shape) for n, t in renamed.items()}
         for prefix in ('', 'model.encoder.') if style == 0 else ('backbone.',):
             torch.manual_seed(0)
             network = getattr(models, f'{family}MoD')(**options)
@@ -297,9 +297,9 @@ def test_dense_mobilenet_v2_of_every_toolbox(backbones, source):
     start_from_dense(network, dense.state_dict())
     pairs = [('conv1', 'conv1'), ('layer4.2', 'layer4.1')]
     pairs += [(f'layer{i}.0', f'layer{i}.0') for i in range(1, 8)]
-    for ours, theirs in pairs:
-        tensors = network.get_submodule(ours).state_dict().values()
-        expected = dense.get_submodule(theirs).state_dict().values()
+    for name, dense_name in pairs:
+        tensors = network.get_submodule(name).state_dict().values()
+        expected = dense.get_submodule(dense_name).state_dict().values()
         assert all(torch.equal(a, b) for a, b in zip(tensors, expected, strict=True))
 
 
@@ -308,16 +308,16 @@ def test_dense_mobilenet_v2_of_every_toolbox(backbones, source):
 def test_torchvision_vgg(depth, norm_cfg):
     """The order is that of mmpretrain, but activations, norms and poolings are numbered, too."""
     models = pytest.importorskip('mmcnnmod.toolboxes.mmpretrain')
-    theirs = getattr(torchvision.models, f'vgg{depth}{"_bn" if norm_cfg else ""}')()
-    theirs = {n: t for n, t in theirs.state_dict().items() if n.startswith('features')}
+    network = getattr(torchvision.models, f'vgg{depth}{"_bn" if norm_cfg else ""}')()
+    weights = {n: t for n, t in network.state_dict().items() if n.startswith('features')}
     dense = models.VGG(depth, norm_cfg=norm_cfg)
-    ours = dict(zip(dense.state_dict(), theirs.values(), strict=True))
+    renamed = dict(zip(dense.state_dict(), weights.values(), strict=True))
     networks = []
-    for weights in (ours, theirs):
+    for state_dict in (renamed, weights):
         torch.manual_seed(0)
         network = models.VGGMoD(depth, norm_cfg=norm_cfg)
-        line = start_from_dense(network, weights)
+        line = start_from_dense(network, state_dict)
         assert f'of a VGG-{depth} of' in line
         networks.append(network.state_dict())
     assert_same_tensors(*networks)
-    assert torch.equal(networks[0]['features.0.conv.weight'], theirs['features.0.weight'])
+    assert torch.equal(networks[0]['features.0.conv.weight'], weights['features.0.weight'])

@@ -20,6 +20,7 @@ from torch import nn
 from mmcnnmod.checkpoints import read_checkpoint, read_state_dict, safe_loading
 from mmcnnmod.errors import UserError
 
+from ..utils.dense_networks import add_prefix
 from ..utils.mmengine_run import assert_same, runner
 from ..utils.payloads import KINDS, write_payload
 
@@ -147,7 +148,7 @@ def test_torch_force_weights_only_load_has_no_effect(tmp_path, monkeypatch):
 
 @pytest.fixture
 def remote(tmp_path, monkeypatch):
-    """Serve a file under all schemes of mmengine; gives its path and the server's address."""
+    """Serve a folder under all schemes of mmengine; gives its path and the server's address."""
     folder = tmp_path / 'served'
     folder.mkdir()
     handler = partial(QuietHandler, directory=folder)
@@ -157,12 +158,12 @@ def remote(tmp_path, monkeypatch):
         monkeypatch.setenv('NO_PROXY', '*')
         monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'hub'))
         monkeypatch.setenv('MMENGINE_HOME', str(folder))
-        urls = {'net': f'{address}/net.pth'}
+        urls = {name: f'{address}/{name}.pth' for name in ('good', 'evil')}
         monkeypatch.setattr(mmengine.runner.checkpoint, 'get_torchvision_models', lambda: urls)
         monkeypatch.setattr(mmengine.runner.checkpoint, 'get_mmcls_models', lambda: urls)
-        local = {'local': 'net.pth', **urls}
-        (folder / 'open_mmlab.json').write_text(json.dumps(local))
-        yield folder / 'net.pth', address
+        local = {f'local-{name}': f'{name}.pth' for name in urls}
+        (folder / 'open_mmlab.json').write_text(json.dumps({**local, **urls}))
+        yield folder, address
         server.shutdown()
 
 
@@ -171,23 +172,20 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-SCHEMES = ['{}/net.pth', 'torchvision://net', 'mmcls://net', 'openmmlab://net', 'openmmlab://local']
-
-
-@pytest.mark.parametrize('scheme', SCHEMES)
-def test_every_scheme_reads_weights(remote, scheme):
-    path, address = remote
-    torch.save({'state_dict': {f'backbone.{name}': t for name, t in WEIGHTS.items()}}, path)
-    weights = read_state_dict(scheme.format(address))
+@pytest.mark.parametrize(
+    'scheme',
+    ['{server}/{name}.pth', 'torchvision://{name}', 'mmcls://{name}', 'openmmlab://{name}',
+     'openmmlab://local-{name}'],
+)  # fmt: skip
+def test_every_scheme_reads_weights_and_refuses_payloads(remote, mark, scheme):
+    folder, server = remote
+    # mmengine keeps only names with this prefix for mmcls://, and removes it.
+    torch.save({'state_dict': add_prefix('backbone.', WEIGHTS)}, folder / 'good.pth')
+    weights = read_state_dict(scheme.format(server=server, name='good'))
     assert_same({name.removeprefix('backbone.'): t for name, t in weights.items()}, WEIGHTS)
-
-
-@pytest.mark.parametrize('scheme', SCHEMES)
-def test_every_scheme_refuses_payloads(remote, mark, scheme):
-    path, address = remote
-    write_payload(path, mark)
-    with pytest.raises(UserError, match=rf'net.pth is refused: it asks for {open.__module__}.open'):
-        read_checkpoint(scheme.format(address))
+    write_payload(folder / 'evil.pth', mark)
+    with pytest.raises(UserError, match=f'evil.pth is refused: it asks for {open.__module__}.open'):
+        read_checkpoint(scheme.format(server=server, name='evil'))
     assert not mark.exists()
 
 
