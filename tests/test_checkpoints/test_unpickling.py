@@ -119,6 +119,7 @@ REFUSED = {
     'the opcode INST': b'(ios\nsystem\n.',
     'the opcode OBJ': b'(ccollections\nOrderedDict\no.',
     'the opcode EXT1': b'\x82\x01.',
+    'the opcode DICT': b'(d.',
 }
 
 
