@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pickle
 import struct
 import sys
 import zipfile
@@ -182,6 +183,9 @@ def load_file(file: str | Path | io.IOBase, map_location=None, trusted: bool = F
             f'checkpoint {name} is refused: {cause(problem)[:MAX_REASON]}, which {problem.danger}; '
             'if you trust its source, use --trust-checkpoint (in Python: trusted=True)'
         ) from problem
+    except pickle.UnpicklingError as problem:
+        # At this type, mmengine warns that it reads the file unsafely, and reads it again.
+        raise ValueError(cause(problem)) from problem
 
 
 def load_safetensors(file: str | Path, map_location=None) -> dict:
