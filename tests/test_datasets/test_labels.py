@@ -39,7 +39,7 @@ def load(tmp_path):
             labels = Image.fromarray(labels)
         labels.save(path)
         Image.new('RGB', image).save(tmp_path / 'image.png')
-        check = LabelCheck.of(dataset or DataSet(), model)
+        check = LabelCheck.for_dataset(dataset or DataSet(), model)
         results = dict(
             img_path=str(tmp_path / 'image.png'), seg_map_path=str(path), seg_fields=[],
             reduce_zero_label=reduce, label_map=label_map,
@@ -130,7 +130,7 @@ def test_an_image_that_is_turned_and_its_label_map_that_is_not(load, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new('RGB', (6, 4)).save(tmp_path / 'a.jpg', exif=exif)
-    check = LabelCheck.of(DataSet())
+    check = LabelCheck.for_dataset(DataSet())
     for size, fits in (((4, 6), True), ((6, 4), False)):
         Image.new('L', size).save(tmp_path / 'a.png', exif=exif)
         results = dict(
@@ -150,7 +150,8 @@ def test_an_image_that_is_turned_and_its_label_map_that_is_not(load, tmp_path):
 def boxes_of(dataset, *boxes, ignored=False):
     """Load boxes as mmdet does, of an image of 60x40 pixels."""
     mmdet = pytest.importorskip('mmdet.datasets')
-    load = CheckedLoading(mmdet.transforms.LoadAnnotations(with_bbox=True), LabelCheck.of(dataset))
+    check = LabelCheck.for_dataset(dataset)
+    load = CheckedLoading(mmdet.transforms.LoadAnnotations(with_bbox=True), check)
     instances = [dict(bbox=box, bbox_label=1, ignore_flag=int(ignored)) for box in boxes]
     return load(dict(img_path='a.jpg', ori_shape=(40, 60), instances=instances))['gt_bboxes']
 
