@@ -65,14 +65,14 @@ def test_statistics_of_all_norms_are_those_of_the_batches(backbones):
     assert trainable == {name: p.requires_grad for name, p in network.named_parameters()}
 
 
-def train(network, work_dir, seed, epochs=1, loading=None, loop=None, **options):
+def train(network, work_dir, seed, loop=None, loader=None, **options):
     torch.manual_seed(seed)
     images = [dict(inputs=torch.rand(3, 32, 32)) for _ in range(8)]
     Runner(
         model=BackboneModel(network),
         work_dir=str(work_dir),
-        train_dataloader=DataLoader(images, batch_size=4, **(loading(images) if loading else {})),
-        train_cfg=loop or dict(by_epoch=True, max_epochs=epochs),
+        train_dataloader=DataLoader(images, batch_size=4, **(loader or {})),
+        train_cfg=loop or dict(by_epoch=True, max_epochs=1),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
         custom_hooks=[dict(type='ReestimateNormsHook')],
         experiment_name=f'{work_dir}-{seed}',
@@ -88,7 +88,8 @@ def test_resumed_training_does_not_reestimate(backbones, tmp_path):
 
     resumed = backbones.ResNetMoD(**SMALL, norm_eval=True)
     # The other images of seed 1 have other statistics.
-    train(resumed, tmp_path, 1, 2, resume=True, load_from=str(tmp_path / 'epoch_1.pth'))
+    loop = dict(by_epoch=True, max_epochs=2)
+    train(resumed, tmp_path, 1, loop, resume=True, load_from=str(tmp_path / 'epoch_1.pth'))
     assert_none_changed(resumed, statistics(network))
 
 
@@ -99,11 +100,9 @@ def test_iteration_based_training_has_batches_left(backbones, tmp_path, workers)
     before, with_gradients = statistics(network), []
     network.register_forward_hook(lambda *_: with_gradients.append(torch.is_grad_enabled()))
 
-    def loading(images):
-        sampler = InfiniteSampler(images, seed=0)
-        return dict(sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
-
-    train(network, tmp_path, 0, loading=loading, loop=dict(by_epoch=False, max_iters=5))
+    sampler = InfiniteSampler(range(8), seed=0)
+    loader = dict(sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
+    train(network, tmp_path, 0, dict(by_epoch=False, max_iters=5), loader)
     assert with_gradients == [False] * 2 + [True] * 5
     assert_all_changed(network, before)
 

@@ -132,38 +132,14 @@ class BFloat16OnCPU(OptimWrapper):
 
 
 def make_runner(
-    work_dir,
-    by_epoch=True,
-    workers=0,
-    ema=False,
-    amp=False,
-    val=True,
-    seed=0,
-    resume=None,
-    hooks=(),
-    checkpoint=None,
-    wrapper=None,
-    evaluations=None,
-    torch_loader=None,
-    **loader,
-):
+    work_dir, by_epoch=True, workers=0, ema=False, amp=False, val=True, seed=0, resume=None,
+    hooks=(), checkpoint=None, wrapper=None, evaluations=None, torch_loader=None, **loader,
+):  # fmt: skip
     """A runner for three epochs of four batches, or for ten iterations on such epochs.
 
-    Args:
-        work_dir (Path): The work dir.
-        by_epoch (bool): Whether the training is epoch-based.
-        workers (int): Number of persistent loading processes.
-        ema (bool): Whether to add EMAHook.
-        amp (bool): Whether to train in bfloat16.
-        val (bool): Whether to validate.
-        seed (int): None for a random one.
-        resume (Path): A checkpoint to resume from.
-        hooks (Sequence): Custom hooks.
-        checkpoint (dict): Arguments of the checkpoint hook.
-        wrapper (dict): Arguments of the optimizer wrapper.
-        evaluations (list): See :class:`Score`.
-        torch_loader (dict): Arguments of a loader of torch that replaces mmengine's.
-        **loader: ``batch_size``, ``drop_last`` and the type of ``sampler``.
+    ``checkpoint`` and ``wrapper`` are arguments of the checkpoint hook and the optimizer wrapper,
+    ``evaluations`` of :class:`Score`, and ``loader`` of the training loader. With ``torch_loader``,
+    torch's own loader is used with these arguments. ``resume`` is a checkpoint.
     """
     settings = dict(
         batch_size=loader.get('batch_size', 3),

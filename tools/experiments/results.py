@@ -39,7 +39,7 @@ RUN_FIELDS = {
 MINIMUM_RUNS = 3
 
 
-class Busy(UserError):
+class Busy(Exception):
     """Another process has locked a folder."""
 
 

@@ -20,7 +20,7 @@ from time import monotonic
 import torch
 from mmengine.config import Config
 from plan import Run
-from results import Busy, locked
+from results import locked
 from rich.console import Console
 from settings import freeze
 from subprocess_runner import RunFailed, run_program
@@ -89,8 +89,6 @@ def train_run(
                 start('test', config, folder / checkpoint, '--work-dir', out.parent, '--out', out,
                       '--out-item', 'metrics', *['--tta'] * args.tta)  # fmt: skip
                 record |= {'checkpoint': checkpoint, **read_scores(out, run.plan.metric)}
-    except Busy:
-        raise
     except (UserError, OSError) as problem:
         raise RunFailed(str(problem)) from problem
     if not run.plan.test:

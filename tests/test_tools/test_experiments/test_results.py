@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-from results import Results, find_equal_run, locked, summaries
+from results import Busy, Results, find_equal_run, locked, summaries
 
 from mmcnnmod.errors import UserError
 
@@ -77,7 +77,7 @@ def test_lock_is_held_by_a_process_that_inherits_it(tmp_path):
     with locked(tmp_path) as descriptor:
         child = subprocess.Popen(['sleep', '60'], pass_fds=[descriptor])
     try:
-        with pytest.raises(UserError, match='another process uses'), locked(tmp_path):
+        with pytest.raises(Busy, match='another process uses'), locked(tmp_path):
             pass
     finally:
         child.kill()
