@@ -1,4 +1,4 @@
-"""Data handling for all toolboxes: checked loading, classes in images, data kept in memory."""
+"""Data handling for all toolboxes: checked loading, classes in images, data sets in memory."""
 
 from .in_memory import InMemoryDataset, whole_batch
 from .loading import CheckedLoading, name_unreadable_files

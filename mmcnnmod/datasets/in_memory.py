@@ -1,4 +1,4 @@
-"""Data sets of small images in memory, so that the GPU does not wait for files."""
+"""A data set of small images in memory, so that a GPU does not wait for files."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from .loading import name_unreadable_files
 class InMemoryDataset(Dataset):
     """A classification data set that is read once and kept in memory as one tensor.
 
-    It returns whole batches, without an object for each image, so its loader needs
-    ``collate_fn=dict(type='whole_batch')`` and ``num_workers=0``. For augmentation and
-    normalisation use :class:`InMemoryDataPreprocessor`, which works on the device. CIFAR-10 takes
+    It returns whole batches, without an object for each image. Its loader needs
+    ``collate_fn=dict(type='whole_batch')`` and ``num_workers=0``. Use it with
+    :class:`InMemoryDataPreprocessor`, which augments and normalises on the device. CIFAR-10 takes
     154 MB.
 
     Args:
-        dataset (dict): Config of one of mmpretrain's data sets, whose pipeline loads and packs
-            (``LoadImageFromFile`` for files, ``PackInputs``) without random changes. All images
-            must have the same size.
+        dataset (dict): The config of a data set of mmpretrain. Its pipeline loads and packs the
+            images (``LoadImageFromFile`` for files, ``PackInputs``) without random changes. All
+            images must have the same size.
         classes (Sequence[str], optional): Keep only these classes, numbered in this order.
             Defaults to None, all.
-        per_class (int, optional): Keep the first images of each class, this many. Defaults to None,
-            all.
+        per_class (int, optional): Keep this many images of each class, the first ones. Defaults to
+            None, all.
         cache_dir (str, optional): Cache the images in a file in this folder for the next run. The
-            file is identified by the data set's config and the images' paths, so remove the
-            folder if images change in place. Defaults to None.
+            name of the file depends on the data set's config and the images' paths; remove the
+            folder if the content of images changes. Defaults to None.
 
     Raises:
-        UserError: If an image cannot be read or has another size than the first, or a class is
+        UserError: If an image cannot be read or differs in size from the first, or a class is
             unknown or has fewer than ``per_class`` images.
     """
 
@@ -54,7 +54,7 @@ class InMemoryDataset(Dataset):
         per_class: int | None = None,
         cache_dir: str | None = None,
     ) -> None:
-        began = time.monotonic()
+        start = time.monotonic()
         self.dataset = DATASETS.build(dataset)
         name_unreadable_files(self.dataset)
         known = self.dataset.metainfo['classes']
@@ -68,7 +68,7 @@ class InMemoryDataset(Dataset):
             self.images = self._read_cached(positions, Path(cache_dir), repr(dataset))
         MMLogger.get_current_instance().info(
             f'{len(self)} images in memory, {self.images.nbytes / 1e6:.0f} MB, read in '
-            f'{time.monotonic() - began:.1f} s'
+            f'{time.monotonic() - start:.1f} s'
         )
 
     def _read_cached(self, positions: np.ndarray, folder: Path, config: str) -> Tensor:
@@ -100,25 +100,25 @@ class InMemoryDataset(Dataset):
         return len(self.labels)
 
     def __getitem__(self, i: int) -> dict:
-        """One image, as a batch of one."""
+        """A batch of one image."""
         return self.__getitems__([i])
 
     def __getitems__(self, indices: Sequence[int]) -> dict:
-        """A batch; torch's loader calls this instead of loading each image.
+        """A batch. torch's loader calls this once per batch instead of loading each image.
 
         Args:
-            indices (Sequence[int]): N positions.
+            indices (Sequence[int]): N indices of images.
 
         Returns:
             dict: 'inputs', uint8, shape (N, 3, H, W), and 'labels', int64, shape (N,).
         """
-        where = torch.as_tensor(indices)
-        return dict(inputs=self.images[where], labels=self.labels[where])
+        indices = torch.as_tensor(indices)
+        return dict(inputs=self.images[indices], labels=self.labels[indices])
 
 
 @FUNCTIONS.register_module()
 def whole_batch(batch: dict) -> dict:
-    """The collate function for a data set that returns batches; it does nothing."""
+    """The collate function for a data set that returns whole batches; it does nothing."""
     return batch
 
 
@@ -129,28 +129,28 @@ def select(
 
     Args:
         labels (np.ndarray): The labels of all images, shape (N,).
-        known (Sequence[str]): Names of the classes, in the order of the labels.
-        classes (Sequence[str]): The classes to keep, in the order of the new labels.
+        known (Sequence[str]): The names of all classes, in the order of their labels.
+        classes (Sequence[str]): The classes to keep, in the order of their new labels.
         per_class (int, optional): How many images per class; None for all.
 
     Returns:
-        tuple[np.ndarray, Tensor]: Positions of the selected images, in order, and their new
+        tuple[np.ndarray, Tensor]: The sorted positions of the selected images, and their new
         labels, int64, both of shape (M,).
 
     Raises:
-        UserError: If a class is unknown or too small.
+        UserError: If a class is unknown or has too few images.
     """
-    new = np.full(len(labels), -1)
+    new_labels = np.full(len(labels), -1)
     for i, name in enumerate(classes):
         if name not in known:
             raise UserError(
                 f'InMemoryDataset: there is no class {name!r}; choose from {", ".join(known)}'
             )
-        where = np.flatnonzero(labels == list(known).index(name))
-        if per_class is not None and len(where) < per_class:
+        found = np.flatnonzero(labels == list(known).index(name))
+        if per_class is not None and len(found) < per_class:
             raise UserError(
-                f'InMemoryDataset: class {name!r} has {len(where)} images, per_class={per_class}'
+                f'InMemoryDataset: class {name!r} has {len(found)} images, per_class={per_class}'
             )
-        new[where[:per_class]] = i
-    positions = np.flatnonzero(new >= 0)
-    return positions, torch.from_numpy(new[positions])
+        new_labels[found[:per_class]] = i
+    positions = np.flatnonzero(new_labels >= 0)
+    return positions, torch.from_numpy(new_labels[positions])

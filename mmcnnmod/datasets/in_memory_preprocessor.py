@@ -1,4 +1,4 @@
-"""Augmentation and normalisation of small images, a batch at a time on the device."""
+"""Augmentation and normalisation of batches of small images on the device."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..errors import UserError
 class InMemoryDataPreprocessor(ClsDataPreprocessor):
     """``RandomCrop(padding)``, ``RandomFlip`` and mmpretrain's preprocessor, on the device.
 
-    For batches of :class:`InMemoryDataset`; other batches go to mmpretrain's preprocessor. In
+    For batches of :class:`InMemoryDataset`; mmpretrain's preprocessor processes other batches. In
     training, one data sample contains all labels of the batch, which saves an object per image. The
-    losses of the heads treat it like a list of samples with one label each.
+    losses of the heads are the same as with one sample per label.
 
     Args:
-        padding (int): Pixels of zeros on each side, before a random crop of the original size.
-            Defaults to 4, as usual for CIFAR.
+        padding (int): Pixels of zeros to add on each side before a random crop of the original
+            size. Defaults to 4, as usual for CIFAR.
         flip_prob (float): The probability of flipping an image. Defaults to 0.5.
         **kwargs: Arguments of ``ClsDataPreprocessor``: ``mean``, ``std``, ``to_rgb``,
             ``num_classes``.
@@ -59,31 +59,32 @@ class InMemoryDataPreprocessor(ClsDataPreprocessor):
         if training:
             images = random_crop_flip(images, self.padding, self.flip_prob)
         normalised = super().forward(dict(inputs=images), training)['inputs']
-        parts = [labels] if training else labels.split(1)
-        return dict(
-            inputs=normalised, data_samples=[DataSample().set_gt_label(part) for part in parts]
-        )
+        samples = [
+            DataSample().set_gt_label(label)
+            for label in ([labels] if training else labels.split(1))
+        ]
+        return dict(inputs=normalised, data_samples=samples)
 
 
 def random_crop_flip(images: Tensor, padding: int, flip_prob: float) -> Tensor:
-    """Pad with zeros, crop each image at a random position, and flip some.
+    """Pad with zeros, crop each image at a random position, and flip some images.
 
     Args:
         images (Tensor): Shape (N, C, H, W).
-        padding (int): Pixels on each side; offsets from 0 to 2 * padding are equally likely.
+        padding (int): Pixels on each side. All offsets from 0 to 2 * padding are equally likely.
         flip_prob (float): The probability of flipping an image.
 
     Returns:
-        Tensor: The same shape, in channels-last format.
+        Tensor: The images, of the same shape, in channels-last format.
     """
     n, _, height, width = images.shape
     device = images.device
     offsets = torch.randint(2 * padding + 1, (2, n, 1), device=device)
     rows = offsets[0] + torch.arange(height, device=device)
     columns = torch.arange(width, device=device).expand(n, width)
-    mirrored = torch.rand(n, 1, device=device) < flip_prob
-    columns = offsets[1] + torch.where(mirrored, columns.flip(1), columns)
+    flipped = torch.rand(n, 1, device=device) < flip_prob
+    columns = offsets[1] + torch.where(flipped, columns.flip(1), columns)
     padded = F.pad(images, (padding,) * 4)
-    # The indices on both sides of the slice move the channels to the end, where they stay.
+    # Index tensors on both sides of the slice move the channels to the last axis.
     samples = torch.arange(n, device=device)[:, None, None]
     return padded[samples, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)

@@ -13,19 +13,19 @@ from torch import nn
 
 from ..errors import UserError
 
-# The heads whose classes are those of the data set. Auxiliary heads may have others.
+# The heads that predict the classes of the data set. Auxiliary heads may have other classes.
 HEAD = re.compile(r'(module\.)?(head|decode_head|bbox_head|roi_head\.bbox_head)(\.\d+)?')
 
 
 @dataclass(frozen=True)
 class LabelCheck:
-    """The labels that are allowed in an image.
+    """Checks the labels of an image.
 
     Attributes:
         classes (int | None): The number of classes; None if unknown.
-        ignored (frozenset[int]): Values in a label map that are not classes.
+        ignored (frozenset[int]): Values in a label map that mark ignored pixels.
         training (bool): Whether the boxes are used for training. Defaults to False.
-        ann_file (str): The file with the boxes of all images, if there is one. Defaults to ''.
+        ann_file (str): The file with the boxes of all images, if any. Defaults to ''.
     """
 
     classes: int | None
@@ -34,7 +34,7 @@ class LabelCheck:
     ann_file: str = ''
 
     @classmethod
-    def of(cls, dataset: object, model: object = None) -> LabelCheck:
+    def for_dataset(cls, dataset: object, model: object = None) -> LabelCheck:
         """Create the check for a data set.
 
         Args:
@@ -43,29 +43,29 @@ class LabelCheck:
                 Defaults to None.
         """
         training = not getattr(dataset, 'test_mode', False)
-        found = [head for _, head in heads(model)]
-        ignored = {getattr(head, 'ignore_index', None) for head in found} - {None}
-        # The loss ignores only what the heads ignore; metrics ignore the data set's value as well.
+        model_heads = [head for _, head in heads(model)]
+        ignored = {getattr(head, 'ignore_index', None) for head in model_heads} - {None}
+        # The loss ignores only the heads' value; metrics ignore the data set's value as well.
         if not (ignored and training):
             ignored.add(getattr(dataset, 'ignore_index', 255))
         return cls(
-            count_classes(dataset) or min((head.num_classes for head in found), default=None),
+            count_classes(dataset) or min((head.num_classes for head in model_heads), default=None),
             frozenset(ignored),
             training,
             getattr(dataset, 'ann_file', ''),
         )
 
     def check(self, results: dict) -> None:
-        """Check what ``LoadAnnotations`` of mmseg or mmdet loaded.
+        """Check the annotations that ``LoadAnnotations`` of mmseg or mmdet has loaded.
 
         Args:
-            results (dict): The results of the transform. A label map that lost an axis of length
-                1 gets it back.
+            results (dict): The results of the transform. A label map that lost an axis of length 1
+                gets it back.
 
         Raises:
             UserError: If a label map or a box is invalid.
         """
-        if 'reduce_zero_label' in results and 'gt_seg_map' in results:  # mmseg's own
+        if 'reduce_zero_label' in results and 'gt_seg_map' in results:  # a data set of mmseg
             self.check_label_map(results, results['seg_map_path'])
         if 'gt_bboxes' in results:
             self.check_boxes(results)
@@ -74,8 +74,7 @@ class LabelCheck:
         """Check that a label map has one class number for each pixel of the image."""
         labels = results['gt_seg_map']
         size = results.get('ori_shape')
-        if size and labels.ndim < 2 and labels.size == size[0] * size[1]:
-            # mmseg squeezes label maps.
+        if size and labels.ndim < 2 and labels.size == size[0] * size[1]:  # squeezed by mmseg
             labels = results['gt_seg_map'] = labels.reshape(size)
         if labels.ndim > 2:
             raise UserError(
@@ -104,7 +103,7 @@ class LabelCheck:
     def check_boxes(self, results: dict) -> None:
         """Check that boxes are finite and, in training, that each covers a part of the image."""
         boxes = np.asarray(getattr(results['gt_bboxes'], 'tensor', results['gt_bboxes']))
-        if boxes.shape[1:] != (4,):  # rotated ones
+        if boxes.shape[1:] != (4,):  # rotated boxes
             return
         wrong = ~np.isfinite(boxes).all(1)
         if self.training and 'ori_shape' in results:
@@ -132,11 +131,11 @@ class LabelCheck:
 
 
 def check_wide_labels(path: Path, mode: str) -> None:
-    """Raise an error if a label map has values outside 8 bits, which mmseg would change.
+    """Raise an error if a label map has values outside 0 to 255, which mmseg would change.
 
     Args:
         path (Path): The label map.
-        mode (str): Pillow's mode of the image.
+        mode (str): The mode of the image in Pillow.
     """
     if not mode.startswith(('I', 'F')):
         return
@@ -151,7 +150,7 @@ def check_wide_labels(path: Path, mode: str) -> None:
 
 
 def heads(model: object) -> Iterator[tuple[str, nn.Module]]:
-    """The names and heads of a model that predict the classes of the data set."""
+    """The heads that predict the classes of the data set, with their names in the model."""
     for path, module in model.named_modules() if isinstance(model, nn.Module) else ():
         count = getattr(module, 'num_classes', None)
         if HEAD.fullmatch(path) and isinstance(count, int) and count > 0:

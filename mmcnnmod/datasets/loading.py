@@ -1,4 +1,4 @@
-"""Loading that refuses unreadable and truncated files, with errors that name the file."""
+"""Loading images and annotations, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import UserError, cause
 from .labels import LabelCheck, check_wide_labels
 
-# How complete files of the usual formats end.
+# The last bytes of complete JPEG and PNG files.
 END_MARKERS = (b'\xff\xd9', b'IEND\xaeB`\x82')
 TAIL_BYTES = 64
 
@@ -19,12 +19,13 @@ TAIL_BYTES = 64
 class CheckedLoading:
     """Wraps a loading transform so that a missing, damaged or truncated file is an error.
 
-    OpenCV fills the missing part of a truncated JPEG with grey, so training would continue with
-    damaged images. Here the end of the file is checked. Only if it does not look complete, Pillow,
-    which is strict, decodes the file again.
+    OpenCV fills the missing part of a truncated JPEG with grey, so training would use damaged
+    images. If a file does not end with the marker of its format, Pillow decodes it again, because
+    Pillow raises an error for truncated files.
 
-    Pillow also reads the header first, because OpenCV allocates gigabytes for a tiny file that
-    claims to be large. The limit is twice ``PIL.Image.MAX_IMAGE_PIXELS``, 179 million pixels.
+    Pillow reads the header before OpenCV decodes the file, because OpenCV allocates gigabytes for a
+    tiny file whose header gives a large size. The limit is twice ``PIL.Image.MAX_IMAGE_PIXELS``,
+    179 million pixels.
 
     Args:
         transform (Callable): A toolbox's transform, such as ``LoadImageFromFile`` or
@@ -40,7 +41,7 @@ class CheckedLoading:
         """Load an image or its annotations.
 
         Args:
-            results (dict): With 'img_path', and 'seg_map_path' where there are label maps.
+            results (dict): With 'img_path', and 'seg_map_path' if there are label maps.
 
         Returns:
             dict: The result of the wrapped transform.
@@ -79,7 +80,7 @@ class CheckedLoading:
 class NamedStep:
     """Wraps any other transform so that errors name the image.
 
-    For example, an image of 1x3000 pixels has no width after scaling to a height of 300.
+    For example, resizing an image of 1x3000 pixels to a height of 300 fails.
 
     Args:
         transform (Callable): A toolbox's transform.
@@ -111,36 +112,40 @@ class NamedStep:
 
 
 def name_unreadable_files(dataset: object, model: object = None) -> None:
-    """Wrap the transforms of a built data set, and of those inside it, in place.
+    """Wrap the transforms of a data set, and of the data sets inside it, in place.
 
     Args:
-        dataset (object): A data set as in mmengine, with ``pipeline.transforms``, ``dataset`` or
-            ``datasets``.
+        dataset (object): A data set or wrapper as in mmengine.
         model (object, optional): The network, whose heads define which labels are ignored.
             Defaults to None.
     """
-    for inner in (getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or [])):
-        if inner is not None:
-            name_unreadable_files(inner, model)
+    for inner in inner_datasets(dataset):
+        name_unreadable_files(inner, model)
     pipeline = getattr(dataset, 'pipeline', None)
     transforms = getattr(pipeline, 'transforms', None) or []
     for i, transform in enumerate(transforms):
         if type(transform).__name__.startswith('Load'):
-            transforms[i] = CheckedLoading(transform, LabelCheck.of(dataset, model))
+            transforms[i] = CheckedLoading(transform, LabelCheck.for_dataset(dataset, model))
         elif not isinstance(transform, (CheckedLoading, NamedStep)):
             transforms[i] = NamedStep(transform)
 
 
+def inner_datasets(dataset: object) -> list:
+    """The data sets directly inside a wrapper such as ConcatDataset; none for other data sets."""
+    inner = [getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or [])]
+    return [part for part in inner if part is not None]
+
+
 def read_header(path: Path) -> str | None:
-    """Pillow's mode of an image; None if Pillow does not know the format.
+    """Pillow's mode of an image; None if Pillow cannot read the format.
 
     Raises:
-        PIL.Image.DecompressionBombError: If the image claims to be too large.
+        PIL.Image.DecompressionBombError: If the size in the header is too large.
     """
     try:
         with Image.open(path) as image:
             return image.mode
-    except UnidentifiedImageError:  # OpenCV reads more formats, and refuses damaged files as well
+    except UnidentifiedImageError:  # OpenCV reads more formats; it raises an error if damaged
         return None
 
 

@@ -1,4 +1,4 @@
-"""Data loaders that can start at any batch and load what an uninterrupted training would load."""
+"""Data loaders that start at any batch, with the same data as in an uninterrupted training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .random_states import seeded
 
 
 class Batch(list):
-    """The indices of a batch. While they are iterated over, the batch's own seed is in effect.
+    """The indices of a batch. Iterating over them sets the seed of the batch until the end.
 
     The content of a batch therefore depends neither on earlier batches nor on the worker.
     """
@@ -28,7 +28,7 @@ class Batch(list):
         self.seed = seed
 
     def __reduce__(self) -> tuple:
-        return Batch, (self[:], self.seed)  # pickling must not iterate, which would seed
+        return Batch, (self[:], self.seed)  # pickling must not iterate, which would set the seed
 
     def __iter__(self) -> Iterator[int]:
         with seeded(self.seed):
@@ -36,13 +36,13 @@ class Batch(list):
 
 
 class Batches(Sampler):
-    """Wraps a batch sampler so that it can start at any batch, and gives each batch a seed.
+    """A batch sampler that can start at any batch and gives each batch a seed.
 
     Args:
-        batches (Iterable): A batch sampler.
+        batches (Iterable): The batch sampler to wrap.
         seed (int): The seed of the training.
-        endless (bool): Start over after the last batch, for loops that count iterations.
-            Defaults to False.
+        endless (bool): Start again after the last batch, for iteration-based training. Defaults to
+            False.
     """
 
     def __init__(self, batches: Iterable, seed: int, endless: bool = False) -> None:
@@ -50,7 +50,7 @@ class Batches(Sampler):
         self.seed = seed
         self.endless = endless
         self.epoch = 0
-        self.first = 0  # the batch at which the next iteration starts
+        self.first = 0  # the number of the batch that comes first in the next iteration
 
     @property
     def sampler(self) -> Sampler | None:
@@ -67,7 +67,7 @@ class Batches(Sampler):
                 yield Batch(indices, (self.seed, get_rank(), self.epoch, number))
 
     def repeat(self) -> Iterator[list[int]]:
-        """Iterate over the data repeatedly, each time in another order."""
+        """Repeat the data without end, each time in a different order."""
         epoch = 0
         while True:
             indices = None
@@ -84,18 +84,18 @@ class Batches(Sampler):
 
 
 def make_resumable(loader: DataLoader, seed: int, endless: bool = False) -> Batches | None:
-    """Let a data loader start at any batch, and its workers ignore SIGTERM from other processes.
+    """Make a data loader start at any batch, and its workers ignore SIGTERM from other processes.
 
     Args:
-        loader (DataLoader): Changed in place; running workers are stopped.
+        loader (DataLoader): The loader, which is changed in place. Running workers are stopped.
         seed (int): The seed of the training.
         endless (bool): See :class:`Batches`. Defaults to False.
 
     Returns:
-        Batches | None: The new batch sampler. None if the loader has no batches of indices.
+        Batches | None: The new batch sampler, or None if the loader has none.
     """
     loader.worker_init_fn = partial(init_worker, loader.worker_init_fn)
-    # With its own generator, starting workers draws nothing from the generator of the training.
+    # Without its own generator, the loader would draw from that of the training.
     loader.generator = torch.Generator().manual_seed(seed)
     loader._iterator = None
     if loader.batch_sampler is None:
@@ -103,7 +103,7 @@ def make_resumable(loader: DataLoader, seed: int, endless: bool = False) -> Batc
     if isinstance(loader.batch_sampler, Batches):
         return loader.batch_sampler
     batches = Batches(loader.batch_sampler, seed, endless)
-    # DataLoader.__setattr__ refuses to replace it, because running workers would not notice.
+    # DataLoader.__setattr__ allows no other batch sampler, because running workers ignore it.
     object.__setattr__(loader, 'batch_sampler', batches)
     return batches
 
@@ -114,36 +114,37 @@ def inner_sampler(loader: DataLoader) -> Sampler | None:
 
 
 def restart_sampler(loader: DataLoader, seed: int | None) -> None:
-    """Reset a loader's sampler to its first index, shuffled by a seed."""
+    """Make a loader's sampler start from its first index, shuffled with a seed if given."""
     sampler = inner_sampler(loader)
     if seed is not None and hasattr(sampler, 'seed'):
         sampler.seed = seed
     if isinstance(sampler, InfiniteSampler):
         sampler.indices = sampler._indices_of_rank()
     batches = getattr(loader.batch_sampler, 'batches', None)
-    for bucket in getattr(batches, '_aspect_ratio_buckets', []):  # mmdet collects images in them
+    # mmdet's batch sampler keeps the images of incomplete batches.
+    for bucket in getattr(batches, '_aspect_ratio_buckets', []):
         bucket.clear()
 
 
-def init_worker(then: Callable[[int], None] | None, worker: int) -> None:
-    """Initialise a loading process that SIGTERM ends only if its parent sends it.
+def init_worker(worker_init_fn: Callable[[int], None] | None, worker: int) -> None:
+    """Make a worker ignore SIGTERM unless its parent sends it, then call ``worker_init_fn``.
 
-    SLURM and shells send the signal to all processes of a job. Without its workers, the training
-    could not finish the current iteration.
+    SLURM and shells send SIGTERM to all processes of a job. Without its workers, the training could
+    not finish the current iteration.
 
     Args:
-        then (Callable, optional): The loader's own ``worker_init_fn``.
+        worker_init_fn (Callable, optional): That of the loader.
         worker (int): The number of the worker.
     """
     if hasattr(signal, 'sigwaitinfo'):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=end_with_parent, daemon=True).start()
-    if then:
-        then(worker)
+        threading.Thread(target=exit_on_signal_from_parent, daemon=True).start()
+    if worker_init_fn:
+        worker_init_fn(worker)
 
 
-def end_with_parent() -> None:
-    """End this process when its parent sends SIGTERM."""
+def exit_on_signal_from_parent() -> None:
+    """Exit when the parent process sends SIGTERM."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)

@@ -1,4 +1,4 @@
-"""Logging how many channels the selectors use during training."""
+"""A hook that logs how many channels the selectors use during training."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from ..layers import MoDBlock
 
 @HOOKS.register_module()
 class ChannelUsageHook(Hook):
-    """Logs for each MoD block how many of its channels are in use (Section 5.1).
+    """Logs how many channels of each MoD block are selected (Section 5.1).
 
     In a config of any toolbox: ``custom_hooks = [dict(type='ChannelUsageHook')]``. Every
-    ``interval`` iterations, and at the end of the training, the visualizer gets, for a block
-    ``layer3.1``,
+    ``interval`` iterations and at the end of the training, the hook sends two numbers per MoD block
+    to the visualizer. Both are computed from the selections since the last log. For a block
+    ``layer3.1`` they are
 
-    - ``channel_usage/layer3.1/share``: the share of the channels that were selected at least once
-      since the last log, from k / C to 1;
-    - ``channel_usage/layer3.1/entropy``: the entropy of the selections since the last log over the
-      channels, divided by log C; from log k / log C (the same channels for all images) to 1 (all
-      channels equally often).
+    - ``channel_usage/layer3.1/share``: the share of the channels that were selected at least once,
+      from k / C to 1;
+    - ``channel_usage/layer3.1/entropy``: the entropy of the selections over the channels, divided
+      by log C; from log k / log C (the same channels for all images) to 1 (all channels equally
+      often).
 
-    Selections are counted on the device. Only logging waits for the device, and sums the counts
-    over the processes. Counting takes 0.03 ms of the 644 ms of a step of ResNet50-MoD (batch 32,
-    64x64, CPU), see docs/channel_usage.md.
+    The device counts the selections. Only logging waits for the device and sums over the processes.
+    Counting takes 0.03 ms of the 644 ms of a step of ResNet50-MoD (batch 32, 64x64, CPU), see
+    docs/channel_usage.md.
 
     Args:
         interval (int): Iterations between two logs. Defaults to 100.
@@ -61,7 +62,7 @@ class ChannelUsageHook(Hook):
         self.counters = {name: SelectionCounter(block, device) for name, block in blocks.items()}
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        """Let the counters record the coming iteration, if it is due."""
+        """Count the selections of this iteration if ``record_interval`` includes it."""
         listening = self.every_n_train_iters(runner, self.record_interval)
         for counter in self.counters.values():
             counter.listening = listening
@@ -69,40 +70,41 @@ class ChannelUsageHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
-        """Stop recording, so that a validation is not counted, and log if due."""
+        """Stop counting, so that validation is not counted, and log every ``interval``."""
         for counter in self.counters.values():
             counter.listening = False
         if self.every_n_train_iters(runner, self.interval):
             self.log(runner, runner.iter + 1)
 
     def after_train(self, runner: Runner) -> None:
-        """Log the last counts and detach the counters."""
+        """Log the remaining counts and remove the counters."""
         self.log(runner, runner.iter)
         for counter in self.counters.values():
             counter.handle.remove()
 
     def log(self, runner: Runner, step: int) -> None:
         """Send the numbers of all processes to the visualizer and reset the counters."""
-        counts = [counter.counts for counter in self.counters.values()]
-        # All blocks at once need only one reduction and one copy from the device.
-        everything = torch.cat(counts)
-        all_reduce(everything)
+        counters = self.counters.values()
+        # One reduction and one copy from the device for all blocks.
+        total = torch.cat([counter.counts for counter in counters])
+        all_reduce(total)
         scalars = {}
-        parts = everything.cpu().split([len(part) for part in counts])
-        for name, part in zip(self.counters, parts, strict=True):
-            if part.any():
-                scalars[f'channel_usage/{name}/share'] = share_selected(part)
-                scalars[f'channel_usage/{name}/entropy'] = selection_entropy(part)
+        split = total.cpu().split([len(counter.counts) for counter in counters])
+        for name, counts in zip(self.counters, split, strict=True):
+            if counts.any():
+                scalars[f'channel_usage/{name}/share'] = share_selected(counts)
+                scalars[f'channel_usage/{name}/entropy'] = selection_entropy(counts)
         if scalars:
             runner.visualizer.add_scalars(scalars, step=step)
-        for part in counts:
-            part.zero_()
+        for counter in counters:
+            counter.counts.zero_()
 
 
 class SelectionCounter:
-    """Counts what an MoD block selects in the first forward pass after ``listening`` is set.
+    """Counts the selected channels in the first forward pass after ``listening`` is set.
 
-    Later ones are ignored: with gradient checkpointing, the backward pass runs the block again.
+    Later passes are ignored, because gradient checkpointing runs the block again in the backward
+    pass.
 
     Args:
         block (MoDBlock): The block.
@@ -112,12 +114,12 @@ class SelectionCounter:
     def __init__(self, block: MoDBlock, device: torch.device) -> None:
         self.counts = torch.zeros(block.in_channels, dtype=torch.int64, device=device)
         self.listening = False
-        # Attached for the whole training, because `torch.compile` traces it. It guards `listening`
-        # and compiles the block a second time when that changes.
+        # Registered during the whole training, because `torch.compile` traces the hook. It compiles
+        # the block a second time when `listening` changes.
         self.handle = block.selector.register_forward_hook(self.count)
 
     def count(self, selector: nn.Module, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-        """The forward hook on the block's selector."""
+        """Count the selected channels, as a forward hook of the selector."""
         if self.listening:
             self.listening = False
             add_selections(self.counts, output[0])

@@ -1,4 +1,4 @@
-"""Channels-last memory format for any toolbox's model."""
+"""A hook that converts a model of any toolbox to channels-last memory format."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..errors import UserError
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Converts a model's weights, and the inputs of its backbone, to channels-last format.
+    """Converts a model's weights and the inputs of its backbone to channels-last format.
 
     In half precision this is faster on GPUs with tensor cores. In a config:
-    ``custom_hooks = [dict(type='ChannelsLastHook')]``. The results stay the same up to rounding,
-    and so does the format of checkpoints.
+    ``custom_hooks = [dict(type='ChannelsLastHook')]``. Results are the same up to rounding;
+    checkpoints do not change.
 
     Raises:
         UserError: If the model has no ``backbone``.
@@ -37,13 +37,13 @@ class ChannelsLastHook(Hook):
                 'custom_hooks'
             )
         model.to(memory_format=torch.channels_last)
-        if order_inputs not in model.backbone._forward_pre_hooks.values():
-            model.backbone.register_forward_pre_hook(order_inputs)
+        if convert_inputs not in model.backbone._forward_pre_hooks.values():
+            model.backbone.register_forward_pre_hook(convert_inputs)
 
     before_test = before_train
 
 
-def order_inputs(backbone: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Convert the inputs of a backbone, as its forward pre-hook."""
+def convert_inputs(backbone: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Convert the images to channels-last format, as a forward pre-hook of the backbone."""
     images, *others = inputs
     return images.contiguous(memory_format=torch.channels_last), *others

@@ -1,4 +1,4 @@
-"""Testing the deployed form of a network."""
+"""A hook that tests the deployed form of a network."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class DeployHook(Hook):
 
     In a config: ``custom_hooks = [dict(type='DeployHook')]``, or ``tools/test.py --deploy``. The
     copy is made after the checkpoint has been loaded and EMAHook has swapped in its weights. It
-    does not include the wrapper for several processes. After the test, the runner gets its own
-    model back, because EMAHook swaps the weights back by the order of the parameters.
+    does not include the wrapper for several processes. The runner gets its own model back after the
+    test, because EMAHook then swaps the weights back by the order of the parameters.
 
     Raises:
         UserError: If the model has no MoD backbone.

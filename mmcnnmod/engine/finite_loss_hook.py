@@ -1,4 +1,4 @@
-"""Stopping a training whose loss is not finite."""
+"""A hook that stops a training whose loss is not finite."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class FiniteLossHook(Hook):
     In a config: ``custom_hooks = [dict(type='FiniteLossHook')]``. The tools of this project add it.
 
     Args:
-        patience (int): After how many such iterations in a row a training with loss scaling stops,
-            in which the optimizer skips steps with infinite gradients. Other trainings stop at the
-            first. Defaults to 20.
+        patience (int): With loss scaling, whose optimizer skips steps with infinite gradients, the
+            number of consecutive iterations after which the training stops. Without, it stops at
+            the first. Defaults to 20.
 
     Raises:
-        UserError: If the training stops; names the iteration and the parts of the loss.
+        UserError: If the training stops. The message names the iteration and the parts of the loss.
     """
 
     priority = 'VERY_HIGH'  # before a checkpoint is written
@@ -48,8 +48,8 @@ class FiniteLossHook(Hook):
             self.in_a_row = 0
             return
         self.in_a_row += 1
-        scales = hasattr(runner.optim_wrapper, 'loss_scaler')
-        if self.in_a_row < (self.patience if scales else 1):
+        patience = self.patience if hasattr(runner.optim_wrapper, 'loss_scaler') else 1
+        if self.in_a_row < patience:
             return
         parts = ', '.join(
             f'{name} {float(value):.4g}' for name, value in outputs.items() if 'loss' in name

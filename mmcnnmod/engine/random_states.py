@@ -1,4 +1,4 @@
-"""Saving, restoring and temporarily seeding all random number generators of a process."""
+"""Save, restore and temporarily seed all random number generators of a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def random_states() -> dict:
-    """The states of the generators of Python, numpy, torch and, where available, CUDA."""
+    """The states of the generators of Python, numpy, torch and, if available, CUDA."""
     states = dict(
         python=random.getstate(), numpy=np.random.get_state(), torch=torch.get_rng_state()
     )
@@ -21,18 +21,18 @@ def random_states() -> dict:
 
 
 def set_random_states(states: dict) -> bool:
-    """Restore what :func:`random_states` returned, in this process or an earlier one.
+    """Restore the states that :func:`random_states` returned, perhaps in another process.
 
     Args:
-        states (dict): The states. Those of CUDA are restored if the number of devices is the same.
+        states (dict): The states. Those of CUDA need the same number of devices.
 
     Returns:
-        bool: Whether all were restored.
+        bool: Whether all states were restored.
 
     Raises:
         Exception: Of any type, if ``states`` is malformed.
     """
-    if not 0 <= states['numpy'][2] <= 624:  # numpy would read beyond its array
+    if not 0 <= states['numpy'][2] <= 624:  # numpy does not check it and reads beyond its array
         raise ValueError('the position in the random numbers of numpy is wrong')
     random.setstate(states['python'])
     np.random.set_state(states['numpy'])
@@ -47,19 +47,19 @@ def set_random_states(states: dict) -> bool:
 
 @contextmanager
 def seeded(seed: Sequence[int]) -> Iterator[None]:
-    """Seed the generators of Python, numpy and torch's CPU inside the context, and restore them.
+    """Seed the generators of Python, numpy and torch's CPU, and restore them after the context.
 
     Args:
-        seed (Sequence[int]): Integers that are not negative; each of them matters.
+        seed (Sequence[int]): Non-negative integers; all of them are used.
     """
-    before = random.getstate(), np.random.get_state()
-    python, numpy, torch_seed = np.random.SeedSequence(seed).generate_state(3).tolist()
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    python_seed, numpy_seed, torch_seed = np.random.SeedSequence(seed).generate_state(3).tolist()
     try:
         with torch.random.fork_rng(devices=[]):
-            random.seed(python)
-            np.random.seed(numpy)
+            random.seed(python_seed)
+            np.random.seed(numpy_seed)
             torch.default_generator.manual_seed(torch_seed)
             yield
     finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)

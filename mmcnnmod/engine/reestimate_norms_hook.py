@@ -1,4 +1,4 @@
-"""Statistics of batch norms that fit an MoD network after its warm start from dense weights."""
+"""Re-estimates the statistics of batch norms after the warm start of an MoD network."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..checkpoints import mod_backbones
 from ..errors import UserError
 
-BATCHES = 50  # the default number of batches of training data
+BATCHES = 50  # the default number of batches
 
 
 @HOOKS.register_module()
 class ReestimateNormsHook(Hook):
-    """Re-estimates the running statistics of the backbones' batch norms before training begins.
+    """Re-estimates the running statistics of the backbones' batch norms before the training.
 
-    The statistics in dense weights come from all dense blocks in a row. In an MoD network half of
-    these are missing, and ``norm_eval=True``, mmdetection's default, would keep the wrong
-    statistics for good. In a config: ``custom_hooks = [dict(type='ReestimateNormsHook')]``. The
-    hook does nothing when a training is resumed.
+    The statistics of a dense network do not fit an MoD network, where MoD blocks replace half of
+    the dense blocks. With ``norm_eval=True``, mmdetection's default, training would never correct
+    them. In a config: ``custom_hooks = [dict(type='ReestimateNormsHook')]``. The hook does nothing
+    when a training is resumed.
 
-    A copy of the model computes its loss for these batches, so a backbone gets the same inputs as
-    in training, whether they are images, video frames or the feature maps of another network.
+    A copy of the model computes the loss of some training batches, so that its backbones get the
+    same inputs as in training: images, video frames or feature maps of another network.
 
     Args:
-        batches (int): The number of batches of training data to use. Defaults to 50.
+        batches (int): The number of training batches to use. Defaults to 50.
 
     Raises:
         UserError: If ``batches`` is not a positive integer, or the model has neither an MoD
@@ -49,22 +49,22 @@ class ReestimateNormsHook(Hook):
         self.batches = batches
 
     def before_train(self, runner: Runner) -> None:
-        """Estimate the statistics, unless the training is resumed."""
+        """Re-estimate the statistics, unless the training is resumed."""
         if runner.iter > 0:
             return
         model = runner.model
         while is_model_wrapper(model):
             model = model.module
-        # A loop that counts iterations often has an InfiniteSampler, which can be iterated over
-        # only once. Another iterator would leave no batches for the loop, so its own is used.
+        # An iteration-based loop has its own iterator. Use this one: an InfiniteSampler can be
+        # iterated over only once, so with another iterator the loop would get no batches.
         loader = getattr(runner.train_loop, 'dataloader_iterator', runner.train_dataloader)
         count = min(self.batches, len(runner.train_dataloader))
-        seen = reestimate_norms(model, islice(loader, count))
-        runner.logger.info(f'norm statistics estimated from {count} batches: {seen}')
+        summary = reestimate_norms(model, islice(loader, count))
+        runner.logger.info(f'norm statistics estimated from {count} batches: {summary}')
 
 
 def compute_loss(model: nn.Module, batch: object) -> object:
-    """Compute the loss of a batch in the way of mmengine's models."""
+    """Compute the loss of a batch as mmengine's models do."""
     data = model.data_preprocessor(batch, training=True)
     if isinstance(data, dict):
         return model(**data, mode='loss')
@@ -79,16 +79,16 @@ def reestimate_norms(
 ) -> str:
     """Re-estimate the running statistics of the batch norms in a model's backbones.
 
-    This includes frozen norms. A copy of the whole model runs in training mode, so nothing but the
-    statistics of the model changes. With several processes, the statistics are averaged.
+    This includes frozen norms. A copy of the model runs in training mode, so only the statistics of
+    the model change. With several processes, the statistics are averaged.
 
     Args:
-        model (nn.Module): An MoD backbone, or a model with some, or with a ``backbone``.
-        batches (Iterable): Batches as in training; at least one.
+        model (nn.Module): An MoD backbone, or a model with MoD backbones or a ``backbone``.
+        batches (Iterable): Training batches; at least one.
         forward (Callable): Runs the copy on a batch. Defaults to computing the loss.
 
     Returns:
-        str: How many norms of which backbones were re-estimated. Norms that no batch reached keep
+        str: How many norms of which backbones were re-estimated. Norms that no batch uses keep
         their statistics.
 
     Raises:
@@ -102,16 +102,16 @@ def reestimate_norms(
         )
     names = names or ['backbone']
     try:
-        twin = deepcopy(model)
+        model_copy = deepcopy(model)
     except Exception as problem:  # for example, process groups cannot be copied
         raise UserError(
             f'{type(model).__name__} cannot be copied to estimate norm statistics ({problem}); '
             'remove ReestimateNormsHook from custom_hooks, and set norm_eval=False'
         ) from problem
-    twin.train()
+    model_copy.train()
     norms = {}
     for name in names:
-        backbone = twin.get_submodule(name)
+        backbone = model_copy.get_submodule(name)
         for module in backbone.modules():
             if hasattr(module, 'frozen_stages') and hasattr(module, 'norm_eval'):
                 module.frozen_stages, module.norm_eval = -1, False
@@ -122,17 +122,17 @@ def reestimate_norms(
                 norms[prefix + key] = module
     for norm in norms.values():
         norm.reset_running_stats()
-        norm.momentum = None  # a plain average over all batches
-        # torch requires a positive eps in training; weights converted from Caffe have 0.
+        norm.momentum = None  # the mean over all batches
+        # Networks converted from Caffe have eps=0, but torch requires a positive eps in training.
         norm.eps = max(norm.eps, torch.finfo(norm.running_var.dtype).tiny)
     for batch in batches:
-        forward(twin, batch)
-    # Reduce the unused norms as well: the processes may have used different parts of the model.
+        forward(model_copy, batch)
+    # Include unused norms, because other processes may have used them.
     statistics = [(norm.running_mean, norm.running_var) for norm in norms.values()]
     all_reduce_params([buffer for pair in statistics for buffer in pair], op='mean')
-    seen = {name: norm for name, norm in norms.items() if norm.num_batches_tracked > 0}
-    for name, norm in seen.items():
-        own = model.get_submodule(name)
-        own.running_mean.copy_(norm.running_mean)
-        own.running_var.copy_(norm.running_var)
-    return f'{len(seen)} of {len(norms)} norms of {", ".join(names) or type(model).__name__}'
+    used = {name: norm for name, norm in norms.items() if norm.num_batches_tracked > 0}
+    for name, norm in used.items():
+        original = model.get_submodule(name)
+        original.running_mean.copy_(norm.running_mean)
+        original.running_var.copy_(norm.running_var)
+    return f'{len(used)} of {len(norms)} norms of {", ".join(names) or type(model).__name__}'

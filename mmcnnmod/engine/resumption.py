@@ -1,4 +1,4 @@
-"""The progress of a training, saved so that a resumed training gives bitwise the same result."""
+"""The progress of a training, from which it resumes with bitwise the same result."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ from mmengine.hooks import EarlyStoppingHook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import SequentialSampler
 
+from ..datasets.loading import inner_datasets
 from ..errors import UserError, cause
 from .batches import inner_sampler, make_resumable, restart_sampler
 from .random_states import random_states, set_random_states
 
 LOOPS = (EpochBasedTrainLoop, IterBasedTrainLoop)
-# mmdet's transforms that keep earlier images, and its preprocessor that keeps a size.
-WITH_MEMORY = {'CachedMosaic', 'CachedMixUp'}
+# Parts of mmdet with a state that checkpoints do not contain.
+CACHING_TRANSFORMS = {'CachedMosaic', 'CachedMixUp'}
 RESIZE = 'BatchSyncRandomResize'
 
 
 class Progress:
     """The position of a training in its data, and the states of its random number generators.
 
-    Each batch has its own random numbers (:mod:`~mmcnnmod.engine.batches`), so the number of the
-    batch is all that has to be saved about the data, however far ahead the workers are. The model
-    and the hooks draw from the generators of the process, whose states are saved per process.
+    Each batch has its own seed (:mod:`~mmcnnmod.engine.batches`). The number of the next batch is
+    therefore the only state of the data, however many batches the workers have prefetched. The
+    model and the hooks draw from the generators of the process, whose states are saved per process.
 
     Args:
-        runner (Runner): About to train; its data loaders are changed in place.
+        runner (Runner): The runner, before it trains. Its data loaders are changed in place.
 
     Attributes:
-        batch (int): How many batches were used, of this epoch or, in loops that count iterations,
-            of the whole training.
+        batch (int): The number of batches used in this epoch or, in iteration-based training, in
+            the whole training.
         validated (bool): Whether the validation after the current step is done.
-        before_validation (dict | None): The random states before a validation, while it runs.
+        before_validation (dict | None): During a validation, the random states before it.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -50,7 +51,7 @@ class Progress:
         self.before_validation: dict | None = None
 
     def state(self) -> dict:
-        """What a checkpoint has to contain. Every process must call this; each gets the result."""
+        """The state for a checkpoint. Every process must call this and gets the same result."""
         return dict(
             seed=self.seed,
             batch=self.batch,
@@ -62,12 +63,12 @@ class Progress:
         """Restore the position in the data and the random states.
 
         Args:
-            state (dict, optional): What :meth:`state` returned, and the numbers ``epoch`` and
-                ``iter`` of completed epochs and iterations. None for a checkpoint that mmengine's
-                own hook wrote.
+            state (dict, optional): The result of :meth:`state`, with the numbers ``epoch`` and
+                ``iter`` of completed epochs and iterations. None for a checkpoint of mmengine's own
+                hook.
 
         Returns:
-            list[str]: What could not be restored.
+            list[str]: The parts of the state that could not be restored.
 
         Raises:
             UserError: If the state is malformed.
@@ -104,7 +105,7 @@ class Progress:
         return lost
 
     def go_to(self, batch: int) -> None:
-        """Make the loop continue with a batch, given by its number."""
+        """Make the loop continue with the batch of this number."""
         self.batch = batch
         restart_sampler(self.loop.dataloader, self.seed)
         for batches in (self.batches, self.val_batches):
@@ -114,17 +115,17 @@ class Progress:
             self.batches.first = batch
         if self.by_iter:
             self.loop.dataloader_iterator = RemainingBatches(self)
-        elif batch:  # the loop numbers the batches of the resumed epoch from 0
+        elif batch:  # the loop counts the remaining batches of the epoch from 0
             run_iter = self.loop.run_iter
             self.loop.run_iter = lambda number, data: run_iter(number + batch, data)
 
     def not_in_checkpoints(self) -> list[str]:
-        """The states that mmengine and the toolboxes do not save."""
+        """The states that neither mmengine nor the toolboxes save."""
         lost = []
         counts = getattr(self.runner.optim_wrapper, '_accumulative_counts', 1)
-        if left := self.runner.iter % counts:
-            lost.append(f'the accumulated gradients of {left} iterations')
-        for name in sorted(transforms_of(self.loop.dataloader.dataset) & WITH_MEMORY):
+        if accumulated := self.runner.iter % counts:
+            lost.append(f'the accumulated gradients of {accumulated} iterations')
+        for name in sorted(transforms_of(self.loop.dataloader.dataset) & CACHING_TRANSFORMS):
             lost.append(f'the cached images of {name}')
         if any(type(part).__name__ == RESIZE for part in self.runner.model.modules()):
             lost.append(f'the current size of {RESIZE}')
@@ -133,7 +134,7 @@ class Progress:
         return lost
 
     def validate_if_due(self) -> None:
-        """Run the validation that the interrupted training had not finished."""
+        """Run the validation that was due when the training was interrupted."""
         if self.validated or self.runner.val_loop is None or (self.batch and not self.by_iter):
             return
         loop = self.loop
@@ -147,35 +148,34 @@ def transforms_of(dataset: object) -> set[str]:
     """The names of the transforms of a data set and of the data sets inside it."""
     pipeline = getattr(dataset, 'pipeline', None)
     names = {type(part).__name__ for part in getattr(pipeline, 'transforms', pipeline) or []}
-    inner = [getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or [])]
-    return names.union(*(transforms_of(part) for part in inner if part is not None))
+    return names.union(*map(transforms_of, inner_datasets(dataset)))
 
 
 class RemainingBatches:
-    """The remaining batches of a training, as the iterator of a loop that counts iterations.
+    """The iterator over the remaining batches of an iteration-based training.
 
-    A resumed loop asks for all batches up to its iteration again. Here these are skipped without
-    being loaded.
+    A resumed loop first iterates over the batches that were already used. This iterator skips them
+    without loading them.
 
     Args:
-        progress (Progress): Its ``batch`` counts the batches that are taken.
+        progress (Progress): The progress, whose ``batch`` is increased for each batch.
     """
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.used = progress.loop.iter
+        self.to_skip = progress.loop.iter
         self.batches = None
 
     def skip_iter(self, count: int) -> None:
-        """Skip the used batches at once, as newer versions of mmengine do."""
-        self.used = 0
+        """Skip all used batches at once. Newer versions of mmengine call this."""
+        self.to_skip = 0
 
     def __iter__(self) -> RemainingBatches:
         return self
 
     def __next__(self) -> object:
-        if self.used:
-            self.used -= 1
+        if self.to_skip:
+            self.to_skip -= 1
             return None
         if self.batches is None:
             self.batches = iter(self.progress.loop.dataloader)

@@ -1,4 +1,4 @@
-"""How long a training took and how much memory, written into its work dir."""
+"""A hook that writes the time and memory of a training to its work dir."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SECONDS = 'train_seconds'
 @HOOKS.register_module()
 @renamed_from(HOOKS, 'RunFactsHook')
 class RuntimeStatsHook(Hook):
-    """Writes ``runtime_stats.json`` into the work dir when training is done.
+    """Writes ``runtime_stats.json`` to the work dir at the end of the training.
 
-    ``train_seconds`` is the time of training with its evaluations. Checkpoints store it, so a
-    resumed training counts on. ``peak_memory_mb`` is torch's peak on the GPU, or the peak of the
-    whole process without one; after a resumption it is that of the last part.
+    ``train_seconds`` is the time of training and validation. Checkpoints contain it, so a resumed
+    training includes the time before. ``peak_memory_mb`` is torch's peak on the GPU, or the peak of
+    the process without a GPU. It does not include the time before a resumption.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class RuntimeStatsHook(Hook):
         checkpoint['meta'][SECONDS] = self.seconds()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Take over the time of a resumed training, not that of weights to start from."""
+        """Add the time before a resumption. Initial weights have no time to add."""
         if runner._resume:
             self.earlier = checkpoint['meta'].get(SECONDS, 0.0)
 
@@ -60,7 +60,7 @@ class RuntimeStatsHook(Hook):
 
 
 def peak_memory() -> float:
-    """In MB, see :class:`RuntimeStatsHook`."""
+    """The peak memory in MB, see :class:`RuntimeStatsHook`."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

@@ -1,4 +1,4 @@
-"""Ending a training on SIGTERM, with a checkpoint."""
+"""A hook that writes a checkpoint and ends the training on SIGTERM."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from .safe_checkpoint_hook import SafeCheckpointHook
 EXIT_CODE = 128 + signal.SIGTERM
 
 
-def end_by_signal() -> None:
-    """In a forked process, restore the default action of SIGTERM, which worker pools rely on."""
+def restore_default_action() -> None:
+    """In a forked process, restore the default action of SIGTERM, which worker pools need."""
     handler = signal.getsignal(signal.SIGTERM)
     if isinstance(getattr(handler, '__self__', None), TerminationHook):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-os.register_at_fork(after_in_child=end_by_signal)
+os.register_at_fork(after_in_child=restore_default_action)
 
 
 @HOOKS.register_module()
 class TerminationHook(Hook):
-    """Writes a checkpoint and ends the training on SIGTERM, as sent by SLURM and Kubernetes.
+    """Writes a checkpoint and ends the training on SIGTERM, which SLURM and Kubernetes send.
 
-    The current iteration is finished, a checkpoint is written, and the program ends with exit code
-    143. Of several processes, it is enough that one gets the signal. A single process stops in the
-    middle of a validation, which the resumed training repeats. Several processes finish it, because
-    their numbers of batches may differ. After each iteration they exchange whether one got the
-    signal, with an ``all_reduce`` of one number.
+    The training finishes the current iteration, writes a checkpoint and exits with code 143. A
+    single process also stops in the middle of a validation, which the resumed training repeats.
+    Several processes finish a validation, because their numbers of batches may differ. It is enough
+    that one process gets the signal: after each iteration they exchange whether one did, with an
+    ``all_reduce`` of one number.
 
-    It requires ``SafeCheckpointHook``. In a config:
+    The hook needs ``SafeCheckpointHook``. In a config:
     ``custom_hooks = [dict(type='TerminationHook')]``. The tools of this project add it.
 
     Raises:
@@ -50,7 +50,7 @@ class TerminationHook(Hook):
 
     def __init__(self) -> None:
         self.received = False
-        self.handler = None  # the previous handler of the signal
+        self.previous_handler = None
         self.checkpoints: SafeCheckpointHook | None = None
 
     def before_train(self, runner: Runner) -> None:
@@ -63,21 +63,21 @@ class TerminationHook(Hook):
                 'TerminationHook needs default_hooks.checkpoint.type=SafeCheckpointHook'
             )
         self.checkpoints = found[0]
-        if threading.current_thread() is threading.main_thread():  # others cannot install one
-            self.handler = signal.signal(signal.SIGTERM, self.note)
+        if threading.current_thread() is threading.main_thread():  # Python allows it only there
+            self.previous_handler = signal.signal(signal.SIGTERM, self.on_signal)
 
     def before_val(self, runner: Runner) -> None:
-        """Install the handler: a resumed training may begin with a validation."""
+        """Install the handler, because a resumed training may begin with a validation."""
         if any(isinstance(hook, SafeCheckpointHook) and hook.progress for hook in runner.hooks):
             self.before_train(runner)
 
     def after_train(self, runner: Runner) -> None:
         """Restore the previous handler."""
-        if self.handler is not None:
-            signal.signal(signal.SIGTERM, self.handler)
+        if self.previous_handler is not None:
+            signal.signal(signal.SIGTERM, self.previous_handler)
 
-    def note(self, *_) -> None:
-        """Note that the signal was received."""
+    def on_signal(self, *_) -> None:
+        """Remember that the signal was received."""
         self.received = True
 
     def after_train_iter(self, runner: Runner, *_, **__) -> None:
@@ -89,7 +89,7 @@ class TerminationHook(Hook):
         """Stop in the middle of a validation, whose results are discarded."""
         if self.received and get_world_size() == 1:
             for hook in runner.hooks:
-                if isinstance(hook, EMAHook):  # put the trained weights back into the model
+                if isinstance(hook, EMAHook):  # it swaps the trained weights back
                     hook.after_val_epoch(runner)
             runner.message_hub.update_info('loop_stage', 'train')
             self.stop(runner, runner.iter)
@@ -108,7 +108,7 @@ class TerminationHook(Hook):
     def stop(self, runner: Runner, done: int) -> None:
         """Write a checkpoint and end the program."""
         path = self.checkpoints.save_now(runner, done)
-        barrier()  # when a process ends, launchers end the others, one of which writes the file
+        barrier()  # when one process ends, launchers kill the others, which may still be writing
         runner.logger.warning(
             f'stopped by SIGTERM after iteration {done}: checkpoint {path} is written, continue '
             'with --resume'

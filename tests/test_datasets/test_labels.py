@@ -1,4 +1,4 @@
-"""Label maps and boxes of no use are refused by name; others pass."""
+"""Errors for invalid label maps and boxes name the file and the value."""
 
 import re
 
@@ -14,7 +14,7 @@ from mmcnnmod.errors import UserError
 
 
 class DataSet:
-    """What a data set of mmseg or mmdet says of itself."""
+    """The attributes of a data set of mmseg or mmdet that are read."""
 
     def __init__(self, classes=3, **attributes):
         self.metainfo = {'classes': ['class'] * classes} if classes else {}
@@ -30,18 +30,19 @@ class Segmentor(nn.Module):
 
 @pytest.fixture
 def load(tmp_path):
-    """Load a label map as mmseg does, with an image of 6x4 pixels."""
+    """A function that loads a label map as mmseg does, with an image of 6x4 pixels."""
     mmseg = pytest.importorskip('mmseg.datasets')
 
-    def run(labels, dataset=None, model=None, reduce=False, label_map=None, image=(6, 4)):
-        path = tmp_path / 'labels.tif'  # PNG has no values of 32 bits
+    def run(labels, dataset=None, model=None, reduce=False, label_map=None, size=(6, 4), exif=b''):
+        # PNG does not support 32 bits, and Pillow rotates TIFF.
+        path = tmp_path / ('labels.png' if exif else 'labels.tif')
         if not isinstance(labels, Image.Image):
             labels = Image.fromarray(labels)
-        labels.save(path)
-        Image.new('RGB', image).save(tmp_path / 'image.png')
-        check = LabelCheck.of(dataset or DataSet(), model)
+        labels.save(path, exif=exif)
+        Image.new('RGB', size).save(tmp_path / 'image.jpg', exif=exif)
+        check = LabelCheck.for_dataset(dataset or DataSet(), model)
         results = dict(
-            img_path=str(tmp_path / 'image.png'), seg_map_path=str(path), seg_fields=[],
+            img_path=str(tmp_path / 'image.jpg'), seg_map_path=str(path), seg_fields=[],
             reduce_zero_label=reduce, label_map=label_map,
         )  # fmt: skip
         results = CheckedLoading(LoadImageFromFile(), check)(results)
@@ -64,11 +65,11 @@ def filled(*values, dtype=np.uint8):
         filled(0, 1, dtype=bool),
     ],
 )
-def test_good_label_maps(load, labels):
+def test_valid_label_maps_load_without_changes(load, labels):
     assert np.array_equal(load(labels), labels)
 
 
-def test_numbers_of_a_palette_are_the_classes(load):
+def test_labels_are_the_indices_of_a_palette(load):
     image = Image.fromarray(filled(0, 1, 2)).convert('P')
     image.putpalette([9, 9, 9, 200, 0, 0, 0, 200, 0])
     assert np.array_equal(load(image), filled(0, 1, 2))
@@ -76,7 +77,7 @@ def test_numbers_of_a_palette_are_the_classes(load):
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 5), (5, 1)])
 def test_label_maps_of_one_row_stay_two_dimensional(load, size):
-    assert load(Image.new('L', size), image=size).shape == size[::-1]
+    assert load(Image.new('L', size), size=size).shape == size[::-1]
 
 
 @pytest.mark.parametrize(
@@ -94,13 +95,13 @@ def test_label_maps_of_one_row_stay_two_dimensional(load, size):
         (Image.new('L', (3, 2)), 'has 3x2 pixels, but its image'),
     ],
 )
-def test_label_maps_of_no_use(load, tmp_path, labels, words):
+def test_invalid_label_map_raises_an_error(load, tmp_path, labels, words):
     with pytest.raises(UserError, match=f'^{re.escape(f"{tmp_path}/labels.tif {words}")}') as error:
         load(labels)
     assert ';' in str(error.value).split(words)[1]  # the remedy
 
 
-def test_values_are_those_after_the_data_sets_changes(load):
+def test_labels_are_checked_after_reduce_zero_label_and_label_map(load):
     assert load(filled(0, 1, 3), reduce=True).max() == 255
     with pytest.raises(UserError, match='has the value 3 after reduce_zero_label, which'):
         load(filled(0, 1, 4), reduce=True)
@@ -109,7 +110,7 @@ def test_values_are_those_after_the_data_sets_changes(load):
         load(filled(0, 7), label_map={7: 9})
 
 
-def test_what_is_ignored_is_said_by_the_head_and_the_data_set(load):
+def test_head_and_data_set_define_the_ignored_value(load):
     labels, other = filled(0, 11), filled(0, 255)
     with pytest.raises(UserError, match='has the value 11'):
         load(labels)
@@ -118,46 +119,34 @@ def test_what_is_ignored_is_said_by_the_head_and_the_data_set(load):
     with pytest.raises(UserError, match=r'has the value 255, .* ignored: 11\)'):
         load(other, model=Segmentor(3, 11))  # its loss would not ignore it
     load(other, DataSet(test_mode=True), Segmentor(3, 11))
-    # Without names of classes there are as many as the head has.
+    # Without class names, the head has the number of classes.
     load(filled(3), DataSet(classes=0))
     with pytest.raises(UserError, match='none of the 3 classes'):
         load(filled(3), DataSet(classes=0), Segmentor(3, 255))
 
 
-def test_an_image_that_is_turned_and_its_label_map_that_is_not(load, tmp_path):
-    """Label maps are not turned: they have to be made for the upright image."""
-    mmseg = pytest.importorskip('mmseg.datasets')
+def test_label_map_must_have_the_size_of_the_image_after_exif_rotation(load):
+    """The label map itself is not rotated."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.new('RGB', (6, 4)).save(tmp_path / 'a.jpg', exif=exif)
-    check = LabelCheck.of(DataSet())
-    for size, fits in (((4, 6), True), ((6, 4), False)):
-        Image.new('L', size).save(tmp_path / 'a.png', exif=exif)
-        results = dict(
-            img_path=str(tmp_path / 'a.jpg'), seg_map_path=str(tmp_path / 'a.png'), seg_fields=[],
-            reduce_zero_label=False,
-        )  # fmt: skip
-        results = CheckedLoading(LoadImageFromFile())(results)
-        labels = CheckedLoading(mmseg.transforms.LoadAnnotations(), check)
-        if fits:
-            assert labels(results)['gt_seg_map'].shape == results['img_shape'] == (6, 4)
-        else:
-            words = r'a\.png has 6x4 pixels, but its image .*a\.jpg has 4x6 after its EXIF'
-            with pytest.raises(UserError, match=words):
-                labels(results)
+    assert load(Image.new('L', (4, 6)), exif=exif).shape == (6, 4)
+    words = r'labels\.png has 6x4 pixels, but its image .*image\.jpg has 4x6 after its EXIF'
+    with pytest.raises(UserError, match=words):
+        load(Image.new('L', (6, 4)), exif=exif)
 
 
-def boxes_of(dataset, *boxes, ignored=False):
-    """Load boxes as mmdet does, of an image of 60x40 pixels."""
+def load_boxes(dataset, *boxes, ignored=False):
+    """Load boxes as mmdet does, for an image of 60x40 pixels."""
     mmdet = pytest.importorskip('mmdet.datasets')
-    load = CheckedLoading(mmdet.transforms.LoadAnnotations(with_bbox=True), LabelCheck.of(dataset))
+    check = LabelCheck.for_dataset(dataset)
+    load = CheckedLoading(mmdet.transforms.LoadAnnotations(with_bbox=True), check)
     instances = [dict(bbox=box, bbox_label=1, ignore_flag=int(ignored)) for box in boxes]
     return load(dict(img_path='a.jpg', ori_shape=(40, 60), instances=instances))['gt_bboxes']
 
 
-def test_good_boxes():
-    assert len(boxes_of(DataSet(), [0, 0, 60, 40], [-5, 3, 9, 99], [59, 39, 60, 40])) == 3
-    assert len(boxes_of(DataSet())) == 0
+def test_valid_boxes_load():
+    assert len(load_boxes(DataSet(), [0, 0, 60, 40], [-5, 3, 9, 99], [59, 39, 60, 40])) == 3
+    assert len(load_boxes(DataSet())) == 0
 
 
 @pytest.mark.parametrize(
@@ -167,33 +156,32 @@ def test_good_boxes():
         [5, 5, float('nan'), 9], [5, 5, float('inf'), 9],
     ],
 )  # fmt: skip
-def test_boxes_of_no_use(box):
+def test_invalid_box_raises_an_error(box):
     dataset = DataSet(ann_file='boxes.json')
-    with pytest.raises(
-        UserError, match=r'^boxes\.json: the box from .* of a\.jpg \(60x40 pixels\);'
-    ):
-        boxes_of(dataset, [0, 0, 9, 9], box)
+    words = r'^boxes\.json: the box from .* of a\.jpg \(60x40 pixels\);'
+    with pytest.raises(UserError, match=words):
+        load_boxes(dataset, [0, 0, 9, 9], box)
     if np.isfinite(box).all():
-        boxes_of(dataset, box, ignored=True)
-        boxes_of(DataSet(test_mode=True), box)  # a metric counts it as missed
+        load_boxes(dataset, box, ignored=True)
+        load_boxes(DataSet(test_mode=True), box)  # a metric counts it as missed
     else:
         with pytest.raises(UserError, match='the box from'):
-            boxes_of(DataSet(test_mode=True), box)
+            load_boxes(DataSet(test_mode=True), box)
 
 
-def test_a_label_of_a_box():
+def test_box_with_an_unknown_label_raises_an_error():
     with pytest.raises(UserError, match='has the label 1, but there are 1 classes'):
-        boxes_of(DataSet(classes=1), [0, 0, 9, 9])
+        load_boxes(DataSet(classes=1), [0, 0, 9, 9])
 
 
-def test_another_step_that_fails_names_the_image():
+def test_error_of_another_transform_names_the_image():
     mmengine = pytest.importorskip('mmengine.dataset')
 
     def halve(results):
         return results['size'] / 0
 
     dataset = mmengine.BaseDataset(lazy_init=True, pipeline=[halve], serialize_data=False)
-    for _ in range(2):  # wrapped once
+    for _ in range(2):  # the second call changes nothing
         name_unreadable_files(dataset)
     with pytest.raises(UserError, match=r'^function fails on a\.jpg \(division by zero\); change'):
         dataset.pipeline({'img_path': 'a.jpg', 'size': 1})

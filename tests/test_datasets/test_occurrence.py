@@ -1,4 +1,4 @@
-"""Which classes occur in which images, and drawing images by class."""
+"""Finding the classes in images, and drawing images of each class."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from mmcnnmod.datasets import class_reader, draw_images, unwrap_dataset
 from mmcnnmod.errors import UserError
 
 
-class Labelled(BaseDataset):
-    """Images with the labels of a classifier's or a detector's data set, in memory."""
+class LabelledImages(BaseDataset):
+    """A data set with labels, for classification or detection."""
 
     METAINFO = dict(classes=('cat', 'dog', 'emu'))
 
@@ -24,8 +24,8 @@ class Labelled(BaseDataset):
         return self.get_data_info(idx)['gt_label']
 
 
-class Mapped(Labelled):
-    """Images with label maps: mmsegmentation's data sets have no `get_cat_ids`."""
+class ImagesWithLabelMaps(LabelledImages):
+    """A data set of mmsegmentation has no `get_cat_ids`."""
 
     def get_cat_ids(self, idx):
         return BaseDataset.get_cat_ids(self, idx)
@@ -37,33 +37,33 @@ class LoadAnnotations:
         return results
 
 
-def test_wrappers_are_taken_off():
-    cats, dogs = Labelled([dict(gt_label=[0])]), Labelled([dict(gt_label=[1])] * 2)
+def test_data_sets_inside_wrappers_are_found():
+    cats, dogs = LabelledImages([dict(gt_label=[0])]), LabelledImages([dict(gt_label=[1])] * 2)
     both = RepeatDataset(dict(type='ConcatDataset', datasets=[cats, dogs]), 3)
     assert [len(dataset) for dataset in unwrap_dataset(both)] == [1, 2]
     assert unwrap_dataset(dogs) == [dogs]
 
 
-def test_labels_of_images_and_boxes():
-    read = class_reader(Labelled([dict(gt_label=[2]), dict(gt_label=[1, 1, 0]), dict(gt_label=[])]))
+def test_classes_are_read_from_labels():
+    labels = [[2], [1, 1, 0], []]
+    read = class_reader(LabelledImages([dict(gt_label=label) for label in labels]))
     assert [read(i) for i in range(3)] == [{2}, {0, 1}, set()]
 
 
-def test_label_maps(tmp_path):
-    """Read by the pipeline's own transform, the image left alone; 255 is no class."""
-    np.save(tmp_path / '0.npy', np.array([[0, 2], [2, 255]]))
-    dataset = Mapped([dict(seg_map_path=str(tmp_path / '0.npy'))])
+def test_classes_are_read_from_label_maps_without_the_image(tmp_path):
+    np.save(tmp_path / '0.npy', np.array([[0, 2], [2, 255]]))  # 255 is not a class
+    dataset = ImagesWithLabelMaps([dict(seg_map_path=str(tmp_path / '0.npy'))])
     dataset.pipeline = Compose([LoadAnnotations()])
     assert class_reader(dataset)(0) == {0, 2}
 
 
-@pytest.mark.parametrize('kind', [Labelled, Mapped])
-def test_images_without_labels(kind):
+@pytest.mark.parametrize('kind', [LabelledImages, ImagesWithLabelMaps])
+def test_image_without_labels_raises_an_error(kind):
     with pytest.raises(UserError, match=r'0\.png has no label.*--split'):
         class_reader(kind([{}]))(0)
 
 
-def test_draw_images():
+def test_images_are_drawn_at_random_from_each_class():
     occurring = [{0}, {0, 1}, {0}, set(), {0, 1}, {2}]
     drawn = draw_images(occurring, 2, seed=0)
     assert list(drawn) == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""The hook that watches the selectors during training."""
+"""The hook that logs how many channels the selectors use."""
 
 import json
 import math
@@ -20,26 +20,26 @@ from mmcnnmod.toolboxes import MINIMUM_VERSIONS
 from ..utils.training import CHANNELS as C
 from ..utils.training import TwoBlocks, bright_batches, brightest_block
 
-HOOK = 'ChannelUsageHook'
+COMPILED = dict(compile=dict(backend='aot_eager'))  # a backend that only traces
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 
 
 @pytest.fixture(autouse=True)
-def _keep_scope(monkeypatch):
-    """A runner sets the scope for whatever is built later in this process: not for other tests."""
+def restore_scope(monkeypatch):
+    """A runner sets the default scope of the process, which must not affect other tests."""
     monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
 
 
 def train(work_dir, loader, iters, hook=None, model=None, **options):
-    """Train; gives what the hook left in scalars.json."""
+    """Train; returns the lines of scalars.json that the hook has logged."""
     runner = Runner(
         model=model or TwoBlocks(),
         work_dir=str(work_dir),
         train_dataloader=loader,
         train_cfg=dict(by_epoch=False, max_iters=iters, val_interval=1),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-3)),
-        custom_hooks=[dict(type=HOOK, **(hook or {}))],
+        custom_hooks=[dict(type='ChannelUsageHook', **(hook or {}))],
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2)),
         experiment_name=str(work_dir),
         **options,
@@ -51,12 +51,12 @@ def train(work_dir, loader, iters, hook=None, model=None, **options):
 
 
 def shares(scalars):
-    """The logged share of block 'one' by step."""
+    """The logged shares of block 'one', by step."""
     return {entry['step']: entry['channel_usage/one/share'] for entry in scalars}
 
 
 @pytest.mark.parametrize('scope', [None, *MINIMUM_VERSIONS])
-def test_a_config_of_any_toolbox_can_name_it(tmp_path, scope):
+def test_share_and_entropy_are_logged_in_any_toolbox(tmp_path, scope):
     if scope:
         pytest.importorskip(scope)
     scalars = train(
@@ -64,7 +64,7 @@ def test_a_config_of_any_toolbox_can_name_it(tmp_path, scope):
     )
     assert len(scalars) == 1
     assert scalars[0].pop('step') == 2
-    # Out of 4 selections channel 0 has 2, the channels 1 and 2 have 1 each: 1.5 bit.
+    # Of 4 selections, 2 are channel 0, and 1 each are the channels 1 and 2: 1.5 bit.
     expected = {'share': 3 / C, 'entropy': pytest.approx(1.5 * math.log(2) / math.log(C))}
     assert scalars[0] == {
         f'channel_usage/{block}/{name}': value
@@ -73,16 +73,18 @@ def test_a_config_of_any_toolbox_can_name_it(tmp_path, scope):
     }
 
 
-def test_each_log_is_about_the_images_since_the_last(tmp_path):
+# Step 5 is the end of the training.
+@pytest.mark.parametrize(
+    ('hook', 'cfg', 'expected'),
+    [
+        (dict(interval=2), {}, {2: 4 / C, 4: 2 / C, 5: 2 / C}),
+        (dict(interval=4, record_interval=2), {}, {4: 4 / C}),
+        (dict(interval=2, record_interval=2), COMPILED, {2: 2 / C, 4: 2 / C}),
+    ],
+)
+def test_log_covers_recorded_iterations_since_the_last_log(tmp_path, hook, cfg, expected):
     loader = bright_batches((0, 1), (2, 3), (4, 5), (4, 5), (6, 7))
-    scalars = train(tmp_path, loader, 5, dict(interval=2))
-    assert shares(scalars) == {2: 4 / C, 4: 2 / C, 5: 2 / C}  # 5: what is left at the end
-
-
-def test_only_the_iterations_to_record(tmp_path):
-    loader = bright_batches((0, 1), (2, 3), (4, 5), (6, 7))
-    scalars = train(tmp_path, loader, 4, dict(interval=4, record_interval=2))
-    assert shares(scalars) == {4: 4 / C}
+    assert shares(train(tmp_path, loader, 5, hook, cfg=cfg)) == expected
 
 
 def test_validation_is_not_counted(tmp_path):
@@ -99,7 +101,7 @@ def test_validation_is_not_counted(tmp_path):
     assert model.backbone['one'].selector.forwards == 2 + 2 * 2
 
 
-def test_resumed_training_logs_its_own_images(tmp_path):
+def test_resumed_training_starts_with_new_counts(tmp_path):
     loader = bright_batches((0, 1), (2, 3), (4, 5), (6, 7))
     assert shares(train(tmp_path / 'first', loader, 2, dict(interval=3))) == {2: 4 / C}
     resumed = train(
@@ -109,36 +111,31 @@ def test_resumed_training_logs_its_own_images(tmp_path):
     assert shares(resumed) == {3: 2 / C, 4: 2 / C}
 
 
-def test_nothing_stays_attached(tmp_path):
+def test_counters_are_removed_after_training(tmp_path):
     model = TwoBlocks()
     train(tmp_path, bright_batches((0, 1)), 1, model=model)
     assert not any(block.selector._forward_hooks for block in mod_blocks(model).values())
 
 
 @pytest.mark.parametrize('with_cp', [False, True])
-@pytest.mark.parametrize('around', [False, True])
-def test_gradient_checkpointing_and_autocast(with_cp, around):
+@pytest.mark.parametrize('outer_checkpoint', [False, True])
+def test_second_forward_of_gradient_checkpointing_is_not_counted(with_cp, outer_checkpoint):
     block = brightest_block(with_cp)
     counter = SelectionCounter(block, torch.device('cpu'))
     images = next(iter(bright_batches((3, 6))))['inputs'].requires_grad_()
     for listening in (True, False):
         counter.listening = listening
         with torch.autocast('cpu', torch.bfloat16):
-            out = checkpoint(block, images, use_reentrant=False) if around else block(images)
+            if outer_checkpoint:
+                out = checkpoint(block, images, use_reentrant=False)
+            else:
+                out = block(images)
         out.sum().backward()
         assert counter.counts.tolist() == [0, 0, 0, 1, 0, 0, 1, 0]
-    assert block.selector.forwards == (4 if around else 2)  # it did run a second time
+    assert block.selector.forwards == (4 if outer_checkpoint else 2)
 
 
-def test_compiled_training(tmp_path):
-    """As mmengine's `compile` option does it; the backend only traces."""
-    loader = bright_batches((0, 1), (2, 3), (4, 5), (6, 7))
-    compiled = dict(compile=dict(backend='aot_eager'))
-    scalars = train(tmp_path, loader, 4, dict(interval=2, record_interval=2), cfg=compiled)
-    assert shares(scalars) == {2: 2 / C, 4: 2 / C}
-
-
-TWO_PROCESSES = """
+RANK_PROGRAM = """
     import sys
     import torch
     from types import SimpleNamespace
@@ -161,22 +158,22 @@ TWO_PROCESSES = """
     torch.distributed.barrier()
 """
 
-TWICE = """if True:
+LAUNCHER = """if True:
     import subprocess, sys
     command = [sys.executable, *{arguments}]
-    both = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
-    sys.exit(any([process.wait() for process in both]))
+    processes = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
+    sys.exit(any([process.wait() for process in processes]))
 """
 
 
-def test_two_processes_add_up(run_python, tmp_path):
-    arguments = ['-c', textwrap.dedent(TWO_PROCESSES), str(tmp_path / 'meeting-point')]
-    result = run_python('-c', TWICE.format(arguments=arguments))
+def test_counts_are_summed_over_processes(run_python, tmp_path):
+    arguments = ['-c', textwrap.dedent(RANK_PROGRAM), str(tmp_path / 'init')]
+    result = run_python('-c', LAUNCHER.format(arguments=arguments))
     assert result.returncode == 0, result.stderr
     assert result.stdout.count(f"1 {{'channel_usage/one/share': {3 / C}, ") == 2
 
 
-def test_a_network_without_mod_blocks(tmp_path):
+def test_network_without_mod_blocks_raises_an_error(tmp_path):
     model = TwoBlocks()
     model.backbone = nn.ModuleDict({'one': nn.Conv2d(C, C, 1)})
     with pytest.raises(UserError, match='no MoD block; remove the hook'):
@@ -184,6 +181,6 @@ def test_a_network_without_mod_blocks(tmp_path):
 
 
 @pytest.mark.parametrize('options', [dict(interval=0), dict(record_interval=1.5)])
-def test_bad_intervals(options):
+def test_invalid_interval_raises_an_error(options):
     with pytest.raises(UserError, match=f'{next(iter(options))} must be a positive integer'):
         ChannelUsageHook(**options)

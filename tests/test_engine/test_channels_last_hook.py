@@ -1,4 +1,4 @@
-"""The order of memory changes, what is computed does not."""
+"""The hook changes the memory format, not the results."""
 
 from types import SimpleNamespace
 
@@ -23,6 +23,6 @@ def test_weights_and_inputs_are_channels_last():
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_model_without_a_backbone_is_refused():
+def test_model_without_backbone_raises_an_error():
     with pytest.raises(UserError, match='Linear has no backbone'):
         ChannelsLastHook().before_test(SimpleNamespace(model=nn.Linear(1, 1)))

@@ -1,4 +1,4 @@
-"""Testing the deployed network: with EMA, and the runner's own model as it was before."""
+"""The hook that tests a deployed copy of the model."""
 
 import pytest
 import torch
@@ -35,31 +35,31 @@ def make_runner(model, work_dir, name, **options):
 
 
 @pytest.fixture
-def seen(monkeypatch):
-    """For each batch that is tested: whether the model is deployed, images and outputs."""
-    found = []
+def tested(monkeypatch):
+    """For each tested batch: whether the model is deployed, the images and the outputs."""
+    steps = []
 
     def test_step(self, data):
         images = torch.stack([*data['inputs']])
         with torch.no_grad():
             out = self.backbone(images)[-1]
         deployed = any(isinstance(module, DeployedMoDBlock) for module in self.modules())
-        found.append((deployed, images, out))
+        steps.append((deployed, images, out))
         return [None]
 
     monkeypatch.setattr(BackboneModel, 'test_step', test_step)
-    return found
+    return steps
 
 
-class Halve(Hook):
-    """So that the runner's model has other weights than EMAHook's."""
+class HalveWeights(Hook):
+    """Makes the weights of the runner's model differ from EMAHook's."""
 
     def before_test(self, runner):
         for parameter in runner.model.parameters():
             parameter.data.mul_(0.5)
 
 
-def test_the_averaged_weights_are_deployed_and_the_model_is_given_back(backbones, tmp_path, seen):
+def test_averaged_weights_are_deployed_and_the_model_is_restored(backbones, tmp_path, tested):
     ema = dict(type='EMAHook', momentum=0.5)
     torch.manual_seed(0)
     trained = BackboneModel(backbones.ResNetMoD(**SMALL, norm_eval=False))
@@ -71,7 +71,7 @@ def test_the_averaged_weights_are_deployed_and_the_model_is_given_back(backbones
         torch.manual_seed(1)
         model = BackboneModel(backbones.ResNetMoD(**SMALL, norm_eval=False))
         runner = make_runner(
-            model, tmp_path, name, custom_hooks=[ema, Halve(), *hooks], load_from=checkpoint
+            model, tmp_path, name, custom_hooks=[ema, HalveWeights(), *hooks], load_from=checkpoint
         )
         runner.test()
         assert runner.model is model
@@ -81,32 +81,32 @@ def test_the_averaged_weights_are_deployed_and_the_model_is_given_back(backbones
     model.load_state_dict(averaged)
     model.eval()
     with torch.no_grad():
-        expected = [model.backbone(images)[-1] for _, images, _ in seen]
-    assert [deployed for deployed, *_ in seen] == [False, False, True, True]
-    for (_, _, out), same in zip(seen, expected, strict=True):
-        torch.testing.assert_close(out, same, rtol=1e-3, atol=1e-4)
+        expected = [model.backbone(images)[-1] for _, images, _ in tested]
+    assert [deployed for deployed, *_ in tested] == [False, False, True, True]
+    outputs = [out for *_, out in tested]
+    torch.testing.assert_close(outputs, expected, rtol=1e-3, atol=1e-4)
 
 
 @MODEL_WRAPPERS.register_module()
 class Wrapper(torch.nn.Module):
-    """As the wrapper of several processes."""
+    """Like the wrapper for several processes."""
 
     def __init__(self, module):
         super().__init__()
         self.module = module
 
 
-def test_the_model_is_taken_out_of_its_wrapper(backbones, tmp_path, seen):
+def test_wrapped_model_is_deployed_and_restored(backbones, tmp_path, tested):
     model = BackboneModel(backbones.ResNetMoD(**SMALL))
     runner = make_runner(model, tmp_path, 'wrapped', custom_hooks=[dict(type='DeployHook')])
     wrapper = runner.model = Wrapper(model)
     runner.test()
-    assert all(deployed for deployed, *_ in seen)
+    assert all(deployed for deployed, *_ in tested)
     assert runner.model is wrapper
     assert not any(isinstance(module, DeployedMoDBlock) for module in model.modules())
 
 
-def test_a_model_without_mod_backbone_is_refused_in_one_line(tmp_path, seen):
+def test_model_without_mod_backbone_raises_an_error(tmp_path):
     model = BackboneModel(torch.nn.Conv2d(3, 3, 1))
     runner = make_runner(model, tmp_path, 'dense', custom_hooks=[dict(type='DeployHook')])
     with pytest.raises(UserError, match=r'^BackboneModel has no MoD backbone [^\n]*$'):

@@ -1,4 +1,4 @@
-"""A loss that is not finite stops a training."""
+"""The hook that stops a training whose loss is not finite."""
 
 import pytest
 import torch
@@ -6,19 +6,19 @@ from mmengine.hooks import Hook
 
 from mmcnnmod.errors import UserError
 
-from ..utils.training import last, make_runner
+from ..utils.training import last_checkpoint, make_runner
 
 
-@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
-def test_a_loss_that_is_no_number(tmp_path, bad):
-    class Spoil(Hook):
+@pytest.mark.parametrize('loss', [float('nan'), float('inf')])
+def test_loss_that_is_not_finite_stops_training(tmp_path, loss):
+    class ReplaceLoss(Hook):
         priority = 'HIGHEST'
 
         def after_train_iter(self, runner, batch_idx, data_batch, outputs):
             if runner.iter == 5:
-                outputs['loss'] = torch.tensor(bad)
+                outputs['loss'] = torch.tensor(loss)
 
-    options = dict(by_epoch=False, hooks=[dict(type='FiniteLossHook'), Spoil()])
-    with pytest.raises(UserError, match=rf'not finite in iteration 6 \(loss {bad}\): try a lower'):
-        make_runner(tmp_path, **options).train()
-    assert last(tmp_path).name == 'iter_5.pth'
+    hooks = [dict(type='FiniteLossHook'), ReplaceLoss()]
+    with pytest.raises(UserError, match=rf'not finite in iteration 6 \(loss {loss}\): try a lower'):
+        make_runner(tmp_path, by_epoch=False, hooks=hooks).train()
+    assert last_checkpoint(tmp_path).name == 'iter_5.pth'

@@ -1,4 +1,4 @@
-"""After a warm start the norms get statistics that fit the network, frozen norms as well."""
+"""Re-estimating the statistics of batch norms, including frozen ones."""
 
 import pytest
 import torch
@@ -23,8 +23,16 @@ def statistics(network):
     return {n: b.clone() for n, b in network.named_buffers() if 'running' in n}
 
 
-def test_statistics_are_those_of_the_batches_frozen_or_not(backbones):
-    """All BatchNorms, in the order of the network: each sees what those before it make."""
+def assert_all_changed(network, before):
+    after = statistics(network)
+    assert not any(torch.equal(after[name], before[name]) for name in after)
+
+
+def assert_none_changed(network, before):
+    torch.testing.assert_close(statistics(network), before, rtol=0, atol=0)
+
+
+def test_statistics_of_all_norms_are_those_of_the_batches(backbones):
     torch.manual_seed(0)
     network = backbones.ResNetMoD(**SMALL, frozen_stages=1, norm_eval=True)
     network.train()
@@ -34,22 +42,21 @@ def test_statistics_are_those_of_the_batches_frozen_or_not(backbones):
     before = statistics(network)
     reestimate_norms(network, batches, nn.Module.__call__)
 
-    after = statistics(network)
-    assert not any(torch.equal(after[name], before[name]) for name in after)
+    assert_all_changed(network, before)
     with torch.no_grad():
         stem = torch.stack([network.conv1(batch).mean((0, 2, 3)) for batch in batches]).mean(0)
     torch.testing.assert_close(network.bn1.running_mean, stem)
-    # What follows a norm with the right statistics is centred and scaled.
+    # With the right statistics, the outputs of all norms have mean 0 and deviation 1.
     network.eval()
-    seen = []
+    outputs = []
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            # At once: a ReLU that follows works in place.
-            module.register_forward_hook(lambda m, i, out: seen.append((out.mean(), out.std())))
+            # Computed immediately, because the next ReLU changes the output.
+            module.register_forward_hook(lambda m, i, out: outputs.append((out.mean(), out.std())))
     with torch.no_grad():
         network(torch.cat(batches))
-    assert len(seen) == len(after) / 2
-    for mean, std in seen:
+    assert len(outputs) == len(before) / 2
+    for mean, std in outputs:
         assert abs(mean) < 0.2
         assert abs(std - 1) < 0.2
 
@@ -58,14 +65,14 @@ def test_statistics_are_those_of_the_batches_frozen_or_not(backbones):
     assert trainable == {name: p.requires_grad for name, p in network.named_parameters()}
 
 
-def train(network, work_dir, seed, epochs=1, loading=None, loop=None, **options):
+def train(network, work_dir, seed, loop=None, loader=None, **options):
     torch.manual_seed(seed)
     images = [dict(inputs=torch.rand(3, 32, 32)) for _ in range(8)]
     Runner(
         model=BackboneModel(network),
         work_dir=str(work_dir),
-        train_dataloader=DataLoader(images, batch_size=4, **(loading(images) if loading else {})),
-        train_cfg=loop or dict(by_epoch=True, max_epochs=epochs),
+        train_dataloader=DataLoader(images, batch_size=4, **(loader or {})),
+        train_cfg=loop or dict(by_epoch=True, max_epochs=1),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
         custom_hooks=[dict(type='ReestimateNormsHook')],
         experiment_name=f'{work_dir}-{seed}',
@@ -73,52 +80,46 @@ def train(network, work_dir, seed, epochs=1, loading=None, loop=None, **options)
     ).train()
 
 
-def test_before_training_but_not_when_it_goes_on(backbones, tmp_path):
-    """Other images would give other statistics."""
+def test_resumed_training_does_not_reestimate(backbones, tmp_path):
     network = backbones.ResNetMoD(**SMALL, norm_eval=True)
     before = statistics(network)
-    train(network, tmp_path, 0)
-    after = statistics(network)
-    assert not any(torch.equal(after[name], before[name]) for name in after)
+    train(network, tmp_path, seed=0)
+    assert_all_changed(network, before)
 
     resumed = backbones.ResNetMoD(**SMALL, norm_eval=True)
-    train(resumed, tmp_path, 1, 2, resume=True, load_from=str(tmp_path / 'epoch_1.pth'))
-    assert all(torch.equal(t, after[name]) for name, t in statistics(resumed).items())
+    # The other images of seed 1 have other statistics.
+    loop = dict(by_epoch=True, max_epochs=2)
+    train(resumed, tmp_path, 1, loop, resume=True, load_from=str(tmp_path / 'epoch_1.pth'))
+    assert_none_changed(resumed, statistics(network))
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_a_loop_that_counts_iterations_has_batches_left(backbones, tmp_path, workers):
-    """As most of mmseg's: an InfiniteSampler is exhausted after it was iterated over once."""
+def test_iteration_based_training_has_batches_left(backbones, tmp_path, workers):
+    """An InfiniteSampler, as in most configs of mmseg, can be iterated over only once."""
     network = backbones.ResNetMoD(**SMALL, norm_eval=True)
-    before, seen = statistics(network), []
-    network.register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))
+    before, with_gradients = statistics(network), []
+    network.register_forward_hook(lambda *_: with_gradients.append(torch.is_grad_enabled()))
 
-    def loading(images):
-        sampler = InfiniteSampler(images, seed=0)
-        return dict(sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
-
-    train(network, tmp_path, 0, loading=loading, loop=dict(by_epoch=False, max_iters=5))
-    assert seen == [False] * 2 + [True] * 5
-    after = statistics(network)
-    assert not any(torch.equal(after[name], before[name]) for name in after)
+    sampler = InfiniteSampler(range(8), seed=0)
+    loader = dict(sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
+    train(network, tmp_path, 0, dict(by_epoch=False, max_iters=5), loader)
+    assert with_gradients == [False] * 2 + [True] * 5
+    assert_all_changed(network, before)
 
 
 @pytest.mark.parametrize('batches', [0, -1, 1.5, True])
-def test_bad_number_of_batches(batches):
+def test_invalid_number_of_batches_raises_an_error(batches):
     with pytest.raises(UserError, match='batches must be a positive integer'):
         ReestimateNormsHook(batches)
 
 
-def test_a_model_without_backbone():
-    runner = type(
-        'Runner', (), dict(model=nn.Linear(1, 1), iter=0, train_dataloader=[], train_loop=None)
-    )
+def test_model_without_backbone_raises_an_error():
     with pytest.raises(UserError, match='Linear has no backbone whose norms'):
-        ReestimateNormsHook().before_train(runner)
+        reestimate_norms(nn.Linear(1, 1), [])
 
 
 class TwoStreams(BaseModel):
-    """Of a siamese network on pairs of images, with a head that has a norm and a queue."""
+    """A siamese network for pairs of images, whose head has a norm and a queue."""
 
     def __init__(self, backbone):
         super().__init__()
@@ -135,39 +136,36 @@ class TwoStreams(BaseModel):
         return dict(loss=difference.square().mean())
 
 
-def test_a_backbone_sees_what_its_model_gives_it_and_nothing_else_changes(backbones):
+def test_backbone_gets_the_inputs_of_training_and_nothing_else_changes(backbones):
     torch.manual_seed(0)
     model = TwoStreams(backbones.ResNetMoD(**SMALL, norm_eval=True, frozen_stages=1))
     model.train()
     batches = [dict(inputs=torch.rand(4, 2, 3, 32, 32)) for _ in range(2)]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    said = reestimate_norms(model, batches)
-    assert said == '20 of 20 norms of encoder.shared'
+    assert reestimate_norms(model, batches) == '20 of 20 norms of encoder.shared'
     changed = {name for name, t in model.state_dict().items() if not torch.equal(t, before[name])}
     assert changed == {name for name in before if name.startswith('enc') and 'running' in name}
-    with torch.no_grad():  # the mean over what both streams give the first convolution
+    with torch.no_grad():  # the mean over the images of both streams
         network = model.encoder['shared']
         images = torch.cat([batch['inputs'].flatten(0, 1) for batch in batches])
         torch.testing.assert_close(network.bn1.running_mean, network.conv1(images).mean((0, 2, 3)))
 
 
-def test_norms_with_an_eps_of_zero(backbones):
-    """As of weights that were converted from Caffe; torch trains with none such."""
+def test_norms_with_zero_eps_are_reestimated(backbones):
+    """torch does not allow training with eps=0, which networks converted from Caffe have."""
     norm_cfg = dict(type='BN', requires_grad=False, eps=0)
     network = backbones.ResNetMoD(**SMALL, norm_eval=True, norm_cfg=norm_cfg)
     before = statistics(network)
     reestimate_norms(network, [torch.rand(8, 3, 64, 64)], nn.Module.__call__)
-    after = statistics(network)
-    assert not any(torch.equal(after[name], before[name]) for name in after)
-    assert all(tensor.isfinite().all() for tensor in after.values())
+    assert_all_changed(network, before)
+    assert all(tensor.isfinite().all() for tensor in statistics(network).values())
     assert network.bn1.eps == 0
 
 
-def test_a_backbone_that_a_loss_does_not_use_keeps_its_statistics(backbones):
+def test_unused_backbone_keeps_its_statistics(backbones):
     model = TwoStreams(backbones.ResNetMoD(**SMALL))
     model.unused = backbones.ResNetMoD(**SMALL)
     before = statistics(model.unused)
-    assert reestimate_norms(model, [dict(inputs=torch.rand(4, 2, 3, 32, 32))]).startswith(
-        '20 of 40'
-    )
-    assert all(torch.equal(t, before[name]) for name, t in statistics(model.unused).items())
+    summary = reestimate_norms(model, [dict(inputs=torch.rand(4, 2, 3, 32, 32))])
+    assert summary.startswith('20 of 40')
+    assert_none_changed(model.unused, before)

@@ -1,4 +1,4 @@
-"""Time over interruptions, and memory."""
+"""The hook that writes time and memory of a training."""
 
 import json
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from mmcnnmod.engine import RuntimeStatsHook, runtime_stats_hook
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock to be set."""
+    """A clock that the test sets."""
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(runtime_stats_hook, 'monotonic', lambda: clock.now)
     return clock
@@ -26,12 +26,12 @@ def start(folder, checkpoint=None, resume=False):
 
 
 @pytest.mark.parametrize(('resume', 'seconds'), [(True, 37.0), (False, 7.0)])
-def test_a_resumed_training_goes_on_counting(tmp_path, clock, resume, seconds):
+def test_time_includes_the_training_before_a_resumption(tmp_path, clock, resume, seconds):
     hook, runner = start(tmp_path)
     clock.now += 30
     checkpoint = dict(meta={})
     hook.before_save_checkpoint(runner, checkpoint)
-    clock.now += 5  # lost
+    clock.now += 5  # after the checkpoint
     hook, runner = start(tmp_path, checkpoint, resume)
     clock.now += 7
     hook.after_train(runner)
@@ -40,7 +40,7 @@ def test_a_resumed_training_goes_on_counting(tmp_path, clock, resume, seconds):
     assert stats['peak_memory_mb'] > 10
 
 
-def test_the_old_name_warns():
+def test_old_name_warns():
     with pytest.warns(FutureWarning, match='RunFactsHook is now called RuntimeStatsHook'):
         hook = HOOKS.build(dict(type='RunFactsHook'))
     assert isinstance(hook, RuntimeStatsHook)

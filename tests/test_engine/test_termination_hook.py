@@ -8,107 +8,108 @@ from mmengine.hooks import Hook
 
 from mmcnnmod.errors import UserError
 
-from ..utils.mmengine_run import assert_same
-from ..utils.training import StopAt, last, make_runner, result, resumed, warnings_of
+from ..utils.training import (
+    InterruptValidation,
+    assert_same_result,
+    collect_warnings,
+    last_checkpoint,
+    make_resumed_runner,
+    make_runner,
+    train_and_interrupt,
+)
+
+TERMINATION = dict(type='TerminationHook')
 
 
-def terminate():
-    """Send SIGTERM to this thread; without a handler it would end the process with the tests."""
+class SignalAt(Hook):
+    """Sends SIGTERM to this process after an iteration."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def after_train_iter(self, runner, *_, **__):
+        if runner.iter + 1 == self.iteration:
+            send_sigterm()
+
+
+class SignalInValidation(Hook):
+    """Sends SIGTERM to this process in the validation after an iteration."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def after_val_iter(self, runner, batch_idx, *_, **__):
+        if runner.iter == self.iteration and batch_idx == 1:
+            send_sigterm()
+
+
+def send_sigterm():
+    # Without a handler, it would end the process that runs the tests.
     assert callable(signal.getsignal(signal.SIGTERM))
     signal.raise_signal(signal.SIGTERM)
 
 
-class SignalAt(StopAt):
-    priority = 'NORMAL'
-
-    def after_train_iter(self, runner, *_, **__):
-        if runner.iter + 1 == self.iteration:
-            terminate()
-
-
-class SignalInValidation(StopAt):
-    priority = 'NORMAL'
-
-    def after_val_iter(self, runner, batch_idx, *_, **__):
-        if runner.iter == self.iteration and batch_idx == 1:
-            terminate()
-
-    def after_train_iter(self, *_, **__):
-        pass
+def train_until_sigterm(runner):
+    """Train until SIGTERM; returns the warnings."""
+    lines = collect_warnings(runner)
+    with pytest.raises(SystemExit) as end:
+        runner.train()
+    assert end.value.code == 143
+    return lines
 
 
 @pytest.fixture(autouse=True)
-def signals():
+def restore_signal_handler():
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
 
 
-@pytest.mark.parametrize('options', [
-    dict(by_epoch=False), dict(), dict(ema=True), dict(by_epoch=False, ema=True)
-])  # fmt: skip
-@pytest.mark.parametrize('when', [SignalAt, SignalInValidation])
-def test_sigterm(tmp_path, options, when):
-    """A checkpoint is written at once, in the middle of an epoch or a validation."""
-    stop = dict(type='TerminationHook')
-    # So rarely that there would be no regular checkpoint.
-    options = dict(checkpoint=dict(interval=100), **options)
-    make_runner(tmp_path / 'whole', **options).train()
-    iteration = 6 if when is SignalAt else 8
-    runner = make_runner(tmp_path / 'cut', hooks=[stop, when(iteration)], **options)
-    lines = warnings_of(runner)
-    with pytest.raises(SystemExit) as end:
-        runner.train()
-    assert end.value.code == 143
-    found = last(tmp_path / 'cut')
-    assert f'after iteration {iteration}: checkpoint {found} is written' in lines[-1]
-    resumed(tmp_path / 'cut', hooks=[stop], **options).train()
-    assert_same(result(tmp_path / 'whole'), result(tmp_path / 'cut'))
-    regular = 'iter_10.pth' if options.get('by_epoch') is False else 'epoch_3.pth'
-    assert last(tmp_path / 'cut').name == regular
+@pytest.mark.parametrize('by_epoch', [True, False])
+@pytest.mark.parametrize('ema', [False, True])
+@pytest.mark.parametrize('hook', [SignalAt(6), SignalInValidation(8)])
+def test_sigterm_writes_a_checkpoint_at_once(tmp_path, by_epoch, ema, hook):
+    """It does so in the middle of an epoch, and in the middle of a validation."""
+    # There are no regular checkpoints but the last.
+    options = dict(by_epoch=by_epoch, ema=ema, checkpoint=dict(interval=100))
+    make_runner(tmp_path / 'full', **options).train()
+    folder = tmp_path / 'resumed'
+    lines = train_until_sigterm(make_runner(folder, hooks=[TERMINATION, hook], **options))
+    path = last_checkpoint(folder)
+    assert f'after iteration {hook.iteration}: checkpoint {path} is written' in lines[-1]
+    make_resumed_runner(folder, hooks=[TERMINATION], **options).train()
+    assert_same_result(tmp_path / 'full', folder)
+    assert last_checkpoint(folder).name == ('epoch_3.pth' if by_epoch else 'iter_10.pth')
 
 
-def test_a_checkpoint_in_the_middle_of_an_epoch_goes_when_the_next_is_there(tmp_path):
+def test_next_checkpoint_replaces_one_in_the_middle_of_an_epoch(tmp_path):
     options = dict(checkpoint=dict(max_keep_ckpts=1))
-    names = []
-    for iteration in (5, 7, None):  # the second of three epochs has 5 to 8
-        hooks = [dict(type='TerminationHook'), *([SignalAt(iteration)] if iteration else [])]
-        resume = str(last(tmp_path)) if names else None
-        runner = make_runner(tmp_path, hooks=hooks, resume=resume, **options)
-        if iteration:
-            with pytest.raises(SystemExit):
-                runner.train()
-        else:
-            runner.train()
-        names.append(sorted(path.name for path in tmp_path.glob('*.pth')))
-    assert names == [['epoch_1.pth', 'iter_5.pth'], ['epoch_1.pth', 'iter_7.pth'], ['epoch_3.pth']]
+
+    def names():
+        return sorted(path.name for path in tmp_path.glob('*.pth'))
+
+    # The second of three epochs has the iterations 5 to 8.
+    train_until_sigterm(make_runner(tmp_path, hooks=[TERMINATION, SignalAt(5)], **options))
+    assert names() == ['epoch_1.pth', 'iter_5.pth']
+    train_until_sigterm(make_resumed_runner(tmp_path, hooks=[TERMINATION, SignalAt(7)], **options))
+    assert names() == ['epoch_1.pth', 'iter_7.pth']
+    make_resumed_runner(tmp_path, hooks=[TERMINATION], **options).train()
+    assert names() == ['epoch_3.pth']
 
 
 @pytest.mark.parametrize('by_epoch', [True, False])
-def test_sigterm_in_a_validation_after_resuming(tmp_path, by_epoch):
-    """It is the first step of a resumed training."""
-
-    class Kill(Hook):
-        def before_val(self, runner):
-            raise KeyboardInterrupt
-
-    options = dict(by_epoch=by_epoch)
-    stop = dict(type='TerminationHook')
-    make_runner(tmp_path / 'whole', **options).train()
-    with pytest.raises(KeyboardInterrupt):
-        make_runner(tmp_path / 'cut', hooks=[Kill()], **options).train()
-    runner = resumed(tmp_path / 'cut', hooks=[stop, SignalInValidation(4)],
-        **options,
-    )  # fmt: skip
-    with pytest.raises(SystemExit) as end:
-        runner.train()
-    assert end.value.code == 143
-    resumed(tmp_path / 'cut', **options).train()
-    assert_same(result(tmp_path / 'whole'), result(tmp_path / 'cut'))
+def test_sigterm_stops_a_training_that_resumes_with_a_validation(tmp_path, by_epoch):
+    make_runner(tmp_path / 'full', by_epoch=by_epoch).train()
+    folder = tmp_path / 'resumed'
+    train_and_interrupt(folder, InterruptValidation(), by_epoch=by_epoch)
+    hooks = [TERMINATION, SignalInValidation(4)]
+    train_until_sigterm(make_resumed_runner(folder, hooks=hooks, by_epoch=by_epoch))
+    make_resumed_runner(folder, by_epoch=by_epoch).train()
+    assert_same_result(tmp_path / 'full', folder)
 
 
-def test_what_a_training_forks_ends_by_sigterm(tmp_path):
-    """For example, mmdet scores detections in a pool of processes."""
+def test_sigterm_ends_forked_processes(tmp_path):
+    """For example, mmdet evaluates detections in a pool of processes."""
 
     class Fork(Hook):
         def after_train_iter(self, *_, **__):
@@ -119,7 +120,7 @@ def test_what_a_training_forks_ends_by_sigterm(tmp_path):
                     os.write(write, b'.')
                     signal.pause()
                 finally:
-                    os._exit(0)  # whatever happens, it must not go on with the tests
+                    os._exit(0)  # in any case, the child must not continue with the tests
             os.read(read, 1)  # wait until the child runs
             os.kill(child, signal.SIGTERM)
             codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -127,11 +128,11 @@ def test_what_a_training_forks_ends_by_sigterm(tmp_path):
             os.close(write)
 
     codes = []
-    make_runner(tmp_path, by_epoch=False, hooks=[dict(type='TerminationHook'), Fork()]).train()
+    make_runner(tmp_path, by_epoch=False, hooks=[TERMINATION, Fork()]).train()
     assert codes == [-signal.SIGTERM] * 10
 
 
-def test_sigterm_needs_the_hook(tmp_path):
-    hooks = [dict(type='TerminationHook')]
+def test_hook_needs_safe_checkpoint_hook(tmp_path):
+    runner = make_runner(tmp_path, hooks=[TERMINATION], checkpoint=dict(type='CheckpointHook'))
     with pytest.raises(UserError, match=r'needs .*SafeCheckpointHook'):
-        make_runner(tmp_path, hooks=hooks, checkpoint=dict(type='CheckpointHook')).train()
+        runner.train()

@@ -1,4 +1,4 @@
-"""A small plan, records of its runs, and what training leaves in a work dir."""
+"""A small plan, records of its runs, and files of a work dir."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,14 @@ from pathlib import Path
 import torch
 
 
-def make_plan(*arms, seeds=(0, 1, 2)):
+def make_plan(**options):
     from plan import Arm, Plan
 
-    arms = arms or (Arm('R34', Path('x.py')), Arm('MoD', Path('x.py'), baseline='R34', weight=0.5))
-    return Plan('p', 'Title', '', 'top1', (32, 32), seeds, {arm.name: arm for arm in arms})
+    arms = {
+        'R34': Arm('R34', Path('x.py')),
+        'MoD': Arm('MoD', Path('x.py'), baseline='R34', weight=0.5),
+    }
+    return Plan(Path('configs/p.yml'), 'Title', '', 'top1', (32, 32), (0, 1, 2), arms, **options)
 
 
 def make_run(arm, seed, score, seconds=10.0, **more):
@@ -22,7 +25,7 @@ def make_run(arm, seed, score, seconds=10.0, **more):
 
 
 def log(folder, *lines, start='start'):
-    """Add lines to the scalars of a work dir, as mmengine does."""
+    """Append lines to scalars.json, as mmengine does; ``start`` is the name of a start."""
     path = folder / start / 'vis_data' / 'scalars.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open('a') as file:
@@ -30,7 +33,7 @@ def log(folder, *lines, start='start'):
 
 
 def save_checkpoint(path, best='best_1.pth'):
-    """As much of a checkpoint as is read; mmengine keeps a record of the best one in it."""
+    """Save the parts of a checkpoint that are read. ``best`` is that of the best checkpoint."""
     path.parent.mkdir(parents=True, exist_ok=True)
     hub = {'runtime_info': {'best_ckpt': str(path.with_name(best))}}
     torch.save({'state_dict': {'x': torch.zeros(1)}, 'meta': {}, 'message_hub': hub}, path)

@@ -1,4 +1,4 @@
-"""Models, data and runners for trainings that take milliseconds."""
+"""Models, data and runners for trainings of milliseconds."""
 
 import random
 import uuid
@@ -19,14 +19,16 @@ from torch.utils.data import DataLoader
 from mmcnnmod.checkpoints import read_checkpoint
 from mmcnnmod.layers import MoDBlock, basic_block
 
+from .mmengine_run import assert_same
+
 CHANNELS, SELECTED = 8, 2
-EACH_ITERATION = dict(by_epoch=False, interval=1)  # of a checkpoint hook
-# What a resumed training must have in common with an uninterrupted one.
+EACH_ITERATION = dict(by_epoch=False, interval=1)  # options of a checkpoint hook
+# The parts of a checkpoint that must be the same after a resumed and an uninterrupted training.
 RESULT = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'training_state')
 
 
 class Net(BaseModel):
-    """Draws random numbers in its forward, as dropout does."""
+    """A model that draws random numbers in its forward pass."""
 
     def __init__(self):
         super().__init__()
@@ -43,7 +45,7 @@ class Net(BaseModel):
 
 
 class Data(torch.utils.data.Dataset):
-    """Draws random numbers when it loads, as augmentation does."""
+    """Data that draws random numbers when it is loaded, as augmentation does."""
 
     metainfo = dict(classes=('a', 'b'))
 
@@ -55,17 +57,17 @@ class Data(torch.utils.data.Dataset):
 
 
 class Score(BaseMetric):
-    """A score that depends on the weights. ``asked`` gets an entry for each evaluation."""
+    """A score that depends on the weights. Each evaluation appends it to ``evaluations``."""
 
-    def __init__(self, asked=None):
+    def __init__(self, evaluations=None):
         super().__init__()
-        self.asked = [] if asked is None else asked
+        self.evaluations = [] if evaluations is None else evaluations
 
     def process(self, _, outputs):
         self.results += outputs
 
     def compute_metrics(self, results):
-        self.asked.append(1)
+        self.evaluations.append(sum(results))
         return {'acc': sum(results)}
 
 
@@ -102,22 +104,19 @@ def brightest_block(with_cp=False):
 
 
 class TwoBlocks(BaseModel):
-    """Two MoD blocks that get the images directly, so the batch decides what is selected."""
+    """Two MoD blocks that both get the images, so the images determine the selections."""
 
-    def __init__(self, with_cp=False):
+    def __init__(self):
         super().__init__()
-        self.backbone = nn.ModuleDict(
-            {'one': brightest_block(with_cp), 'two': brightest_block(with_cp)}
-        )
+        self.backbone = nn.ModuleDict({name: brightest_block() for name in ('one', 'two')})
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
-        inputs = inputs.requires_grad_()  # or gradient checkpointing does nothing
         sums = [block(inputs).sum() for block in self.backbone.values()]
         return dict(loss=sum(sums)) if mode == 'loss' else [0]
 
 
 def bright_batches(*bright):
-    """One batch of one image for each pair of bright channels."""
+    """A batch of one image for each pair of bright channels."""
     images = [torch.zeros(CHANNELS, 4, 4) for _ in bright]
     for image, channels in zip(images, bright, strict=True):
         image[list(channels)] = torch.rand(SELECTED, 4, 4) + 1
@@ -132,43 +131,41 @@ class BFloat16OnCPU(OptimWrapper):
         return torch.autocast('cpu', torch.bfloat16)
 
 
-def make_runner(work_dir, by_epoch=True, workers=0, ema=False, amp=False, resume=None, **more):
-    """Three epochs of four batches, or ten iterations of which a pass has four.
+def make_runner(
+    work_dir, by_epoch=True, workers=0, ema=False, amp=False, val=True, seed=0, resume=None,
+    hooks=(), checkpoint=None, wrapper=None, evaluations=None, torch_loader=None, **loader,
+):  # fmt: skip
+    """A runner for three epochs of four batches, or for ten iterations on such epochs.
 
-    Args:
-        work_dir (Path): Its work dir.
-        by_epoch (bool): Which kind of loop.
-        workers (int): Number of persistent loading processes.
-        ema (bool): With EMAHook.
-        amp (bool): In bfloat16.
-        resume (str): A checkpoint to resume from.
-        **more: ``checkpoint`` and ``wrapper``: arguments of the checkpoint hook and the optimizer
-            wrapper; ``hooks``: custom ones; ``sampler``, ``batch_size``, ``drop_last``;
-            ``loader``: arguments of torch's own; ``seed``; ``asked``: of the score; ``val``:
-            whether to validate.
+    ``checkpoint`` and ``wrapper`` are arguments of the checkpoint hook and the optimizer wrapper,
+    ``evaluations`` of :class:`Score`, and ``loader`` of the training loader. With ``torch_loader``,
+    torch's own loader is used with these arguments. ``resume`` is a checkpoint.
     """
-    loader = settings = dict(
-        batch_size=more.get('batch_size', 3),
-        drop_last=more.get('drop_last', False),
+    settings = dict(
+        batch_size=loader.get('batch_size', 3),
+        drop_last=loader.get('drop_last', False),
         num_workers=workers,
         persistent_workers=workers > 0,
         dataset=Data(),
-        sampler=dict(type=more.get('sampler', 'DefaultSampler'), shuffle=True),
         collate_fn=dict(type='default_collate'),
     )
-    if 'loader' in more:
-        loader = DataLoader(Data(), batch_size=3, **more['loader'])
-    val = more.get('val', True)
-    checkpoint = dict(type='SafeCheckpointHook', interval=1, by_epoch=by_epoch)
+    train_loader = dict(
+        settings, sampler=dict(type=loader.get('sampler', 'DefaultSampler'), shuffle=True)
+    )
+    val_loader = dict(settings, sampler=dict(type='DefaultSampler', shuffle=False))
+    if torch_loader:
+        train_loader = DataLoader(Data(), batch_size=3, **torch_loader)
+    schedulers = [
+        dict(type='CosineAnnealingLR', T_max=12, by_epoch=False),
+        dict(type='ReduceOnPlateauLR', monitor='acc', rule='less', patience=0),
+    ]
     torch.manual_seed(0)
     return Runner(
         model=Net(),
         work_dir=str(work_dir),
-        train_dataloader=loader,
-        val_dataloader={**settings, 'sampler': dict(type='DefaultSampler', shuffle=False)}
-        if val
-        else None,
-        val_evaluator=[Score(more.get('asked'))] if val else None,
+        train_dataloader=train_loader,
+        val_dataloader=val_loader if val else None,
+        val_evaluator=[Score(evaluations)] if val else None,
         train_cfg=dict(by_epoch=True, max_epochs=3)
         if by_epoch
         else dict(by_epoch=False, max_iters=10, val_interval=4),
@@ -176,24 +173,26 @@ def make_runner(work_dir, by_epoch=True, workers=0, ema=False, amp=False, resume
         optim_wrapper=dict(
             type='BFloat16OnCPU' if amp else 'OptimWrapper',
             optimizer=dict(type='AdamW', lr=0.01),
-            **more.get('wrapper', {}),
+            **(wrapper or {}),
         ),
-        param_scheduler=[
-            dict(type='CosineAnnealingLR', T_max=12, by_epoch=False),
-            *([dict(type='ReduceOnPlateauLR', monitor='acc', rule='less', patience=0)] * val),
-        ],
-        default_hooks=dict(checkpoint={**checkpoint, **more.get('checkpoint', {})}),
-        custom_hooks=[*([dict(type='EMAHook')] if ema else []), *more.get('hooks', [])],
-        randomness=dict(seed=more.get('seed', 0)),
+        param_scheduler=schedulers if val else schedulers[:1],
+        default_hooks=dict(
+            checkpoint={
+                **dict(type='SafeCheckpointHook', interval=1, by_epoch=by_epoch),
+                **(checkpoint or {}),
+            }
+        ),
+        custom_hooks=[*([dict(type='EMAHook')] if ema else []), *hooks],
+        randomness=dict(seed=seed),
         experiment_name=str(uuid.uuid4()),  # mmengine caches objects by this name
         resume=resume is not None,
-        load_from=resume,
+        load_from=resume and str(resume),
         log_level='ERROR',
     )
 
 
-class StopAt(Hook):
-    """Ends a training as a crash does, after the checkpoint of an iteration."""
+class InterruptAt(Hook):
+    """Interrupts a training after an iteration and its checkpoint, as a crash does."""
 
     priority = 'LOWEST'
 
@@ -205,26 +204,36 @@ class StopAt(Hook):
             raise KeyboardInterrupt
 
 
-def last(work_dir):
+class InterruptValidation(Hook):
+    """Interrupts a training before its first validation."""
+
+    def before_val(self, runner):
+        raise KeyboardInterrupt
+
+
+def train_and_interrupt(work_dir, hook, **options):
+    """Train until a hook, or :class:`InterruptAt` an iteration, interrupts the training."""
+    hook = InterruptAt(hook) if isinstance(hook, int) else hook
+    with pytest.raises(KeyboardInterrupt):
+        make_runner(work_dir, **{**options, 'hooks': [hook, *options.get('hooks', ())]}).train()
+
+
+def last_checkpoint(work_dir):
     return Path((work_dir / 'last_checkpoint').read_text())
 
 
-def result(work_dir):
-    content = read_checkpoint(last(work_dir))
-    return {key: content[key] for key in RESULT if key in content}
+def make_resumed_runner(work_dir, **options):
+    return make_runner(work_dir, resume=last_checkpoint(work_dir), **options)
 
 
-def resumed(work_dir, **options):
-    return make_runner(work_dir, resume=str(last(work_dir)), **options)
+def assert_same_result(work_dir, other):
+    """Assert that the last checkpoints of two trainings have bitwise the same content."""
+    contents = [read_checkpoint(last_checkpoint(folder)) for folder in (work_dir, other)]
+    assert_same(*[{key: content.get(key) for key in RESULT} for content in contents])
 
 
-def interrupted(work_dir, iteration, **options):
-    hooks = [StopAt(iteration), *options.pop('hooks', [])]
-    with pytest.raises(KeyboardInterrupt):
-        make_runner(work_dir, hooks=hooks, **options).train()
-
-
-def warnings_of(runner):
+def collect_warnings(runner):
+    """The list to which the runner's logger adds its warnings from now on."""
     lines = []
     runner.logger.warning = lines.append
     return lines

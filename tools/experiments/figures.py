@@ -1,4 +1,4 @@
-"""Figures of the report: learning curves, and scores against cost."""
+"""Figures of the report: learning curves, and scores against MACs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STYLES = ('-', '--', ':')
 
 
 def learning_curves(plan: Plan, arms: Mapping[str, Summary]) -> Figure:
-    """The score during training, mean and range over the seeds; arms without runs are left out."""
+    """The mean and range of the score over the seeds during training, of arms with runs."""
     figure, panel = new_figure(plan, 'epoch or iteration')
     for i, (name, arm) in enumerate(arms.items()):
         if not arm.runs:
@@ -35,9 +35,9 @@ def learning_curves(plan: Plan, arms: Mapping[str, Summary]) -> Figure:
 
 
 def score_against_macs(plan: Plan, arms: Mapping[str, Summary]) -> Figure:
-    """The score against MACs, with standard deviations; a line joins each arm and its baseline.
+    """The score against MACs, with standard deviations, of arms with runs and MACs.
 
-    Arms without runs or MACs are left out.
+    A line joins each arm and its baseline.
     """
     figure, panel = new_figure(plan, 'GMAC per image')
     points = {
@@ -58,7 +58,7 @@ def score_against_macs(plan: Plan, arms: Mapping[str, Summary]) -> Figure:
 
 
 def new_figure(plan: Plan, label: str) -> tuple[Figure, Axes]:
-    """An empty panel with its titles."""
+    """A figure with an empty panel that has a title and labels."""
     figure = Figure(figsize=(7, 4.2), layout='constrained')
     panel = figure.subplots()
     panel.set_title(plan.title, fontsize=10)
@@ -71,7 +71,7 @@ def new_figure(plan: Plan, label: str) -> tuple[Figure, Axes]:
 
 
 def mean_and_range(curves: list[list]) -> tuple[list, list[float], list[float], list[float]]:
-    """The common steps of all curves, and the mean, lowest and highest score at each of them."""
+    """The steps that all curves contain, and the mean, lowest and highest score at each step."""
     tables = [dict(curve) for curve in curves]
     steps = [step for step in tables[0] if all(step in table for table in tables)]
     columns = [[table[step] for table in tables] for step in steps]

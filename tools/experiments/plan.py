@@ -1,28 +1,29 @@
-"""Plans: a YAML file with arms and seeds, a selection from other plans, or one config.
+"""Reads plans: a YAML file with arms and seeds, a selection from other plans, or a config.
 
 A plan::
 
     title: CIFAR-10, shortened schedule
     about: A sentence or two about the comparison.
-    config: resnet_cifar10_short.py     # beside the plan; an arm may have another one
-    metric: accuracy/top1               # the score, as named by the toolbox's evaluation
-    scale: 1                            # factor in the report, such as 100 for percent
+    config: resnet_cifar10_short.py     # relative to the plan; an arm may have its own
+    metric: accuracy/top1               # the score, as the toolbox's evaluation names it
+    scale: 1                            # a factor for the report, such as 100 for percent
     image_size: [32, 32]                # height and width for counting MACs
     seeds: [0, 1, 2]
-    test: false                         # true: the score comes from a test after the training
-    overrides: {train_cfg.max_epochs: 30}    # settings of all arms, as for --cfg-options
+    test: false                         # true: the score comes from a test after training
+    overrides: {train_cfg.max_epochs: 30}    # for all arms, as for --cfg-options
     arms:                               # the most informative first
       R34: {overrides: {model.backbone.depth: 34}}
       R34-MoD:
-        baseline: R34                   # the arm that the report compares it with
-        weight: 1.2                     # its duration, relative to the others
+        baseline: R34                   # the arm to compare with in the report
+        weight: 1.2                     # the duration of a run relative to other arms
         overrides: {model.backbone.type: ResNetMoD_CIFAR, model.backbone.depth: 34}
 
-Only ``title``, ``config``, ``metric``, ``seeds`` and ``arms`` are required. An arm with
-``needs: OTHER`` starts after the run of the arm OTHER with the same seed; ``{checkpoint}`` in its
-overrides becomes the last checkpoint of that run. ``arms: OTHER.yml`` uses the arms of another
-plan. With ``test: true`` the best checkpoint on validation is tested, or the last one if the config
-keeps no best (appendix D of the paper); otherwise the score is that of the last evaluation.
+Only ``title``, ``config``, ``metric``, ``seeds`` and ``arms`` are required. The runs of an arm with
+``needs: OTHER`` start after the run of the arm OTHER with the same seed; ``{checkpoint}`` in its
+overrides is replaced by the last checkpoint of that run. ``arms: OTHER.yml`` uses the arms of
+another plan. With ``test: true`` the score comes from a test of the checkpoint that was best on
+validation, or of the last one if the config keeps no best checkpoint (appendix D of the paper).
+Otherwise the score is that of the last evaluation.
 
 A selection from other plans, in the order of the runs::
 
@@ -31,7 +32,7 @@ A selection from other plans, in the order of the runs::
       - {plan: cifar10_short.yml, arms: [R34, R34-MoD]}
       - {plan: cifar10_short.yml}       # the remaining arms
 
-A config, ``CONFIG.py``, is a plan with one arm that is tested.
+A config, ``CONFIG.py``, is a plan with one arm and a test.
 """
 
 from __future__ import annotations
@@ -52,12 +53,12 @@ from mmcnnmod.errors import UserError
 
 REQUIRED = {'title': str, 'metric': str, 'seeds': list, 'arms': dict}
 OPTIONS = {'about': str, 'image_size': list, 'test': bool, 'scale': float}
-# Options of a plan, for all arms, or of an arm.
+# Options of an arm; in a plan, they apply to all arms.
 COMMON = {'config': str, 'overrides': dict}
 ARM_OPTIONS = {**COMMON, 'baseline': str, 'needs': str, 'weight': float}
 CHECKPOINT = '{checkpoint}'
 SEEDS = (0, 1, 2, 3, 4)  # the default for a config, as in Table 9 of the paper
-# The score of a config, by its evaluator.
+# The default score of a config, by the type of its evaluator.
 METRICS = {
     'Accuracy': 'accuracy/top1', 'IoUMetric': 'mIoU', 'VOCMetric': 'pascal_voc/mAP',
     'CocoMetric': 'coco/bbox_mAP',
@@ -66,10 +67,7 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Arm:
-    """One side of a comparison, see the docstring of this module.
-
-    ``overrides`` includes those of the plan.
-    """
+    """An arm of a comparison, see above. Its overrides include those of the plan."""
 
     name: str
     config: Path
@@ -80,18 +78,15 @@ class Arm:
 
     @property
     def folder(self) -> str:
-        """Its name as a part of paths."""
+        """The name of the arm in paths."""
         return re.sub(r'[^\w.]+', '-', self.name)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan with its own arms, see the docstring of this module.
+    """A plan with its own arms, see above."""
 
-    ``name`` is the file's name without its suffix; results and work dirs have this name.
-    """
-
-    name: str
+    path: Path
     title: str
     about: str
     metric: str
@@ -102,13 +97,18 @@ class Plan:
     test: bool = False
 
     @property
+    def name(self) -> str:
+        """The name of the file without its suffix. Results and work dirs have this name."""
+        return self.path.stem
+
+    @property
     def score(self) -> str:
         """The name of the score in the report."""
         return self.metric if self.scale == 1 else f'{self.metric} x {self.scale:g}'
 
     @property
     def runs(self) -> list[Run]:
-        """All arms with the first seed, then with the second, ..."""
+        """The runs of all arms with the first seed, then with the second, ..."""
         return [Run(self, arm, seed) for seed in self.seeds for arm in self.arms.values()]
 
 
@@ -121,18 +121,18 @@ class Run(NamedTuple):
 
     @property
     def source(self) -> Run | None:
-        """The run whose checkpoint it starts from, if it needs one."""
+        """The run whose checkpoint this run starts from, or None."""
         needs = self.arm.needs
         return None if needs is None else self._replace(arm=self.plan.arms[needs])
 
     @property
     def is_needed(self) -> bool:
-        """Whether another arm starts from its checkpoint."""
+        """Whether another arm starts from the checkpoint of this run."""
         return any(arm.needs == self.arm.name for arm in self.plan.arms.values())
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """Names of plan and arm, and the seed."""
+        """The name of the plan, the name of the arm and the seed."""
         return self.plan.name, self.arm.name, self.seed
 
     def __str__(self) -> str:
@@ -140,25 +140,25 @@ class Run(NamedTuple):
 
 
 def read_runs(path: Path) -> list[Run]:
-    """The runs of a plan or a selection, in their order, each of them once."""
+    """The runs of a plan or a selection, in order and without duplicates."""
     content = read_yaml(path)
     if 'include' not in content:
         return read_plan(path).runs
-    check(str(path), content, {'title': str, 'include': list}, {'about': str})
-    found: dict[tuple, Run] = {}
+    check_keys(str(path), content, {'title': str, 'include': list}, {'about': str})
+    selected: dict[tuple, Run] = {}
     for i, entry in enumerate(content['include']):
         where = f'{path}: include[{i}]'
-        check(where, entry, {'plan': str}, {'arms': list, 'seeds': list})
+        check_keys(where, entry, {'plan': str}, {'arms': list, 'seeds': list})
         runs = read_plan(path.parent / entry['plan']).runs
-        for run in choose(runs, entry.get('arms'), entry.get('seeds'), where):
-            found.setdefault(run.key, run)
-    return list(found.values())
+        for run in select_runs(runs, entry.get('arms'), entry.get('seeds'), where):
+            selected.setdefault(run.key, run)
+    return list(selected.values())
 
 
-def choose(
+def select_runs(
     runs: Sequence[Run], arms: list[str] | None, seeds: list[int] | None, where: str
 ) -> list[Run]:
-    """The runs of these arms and seeds, None for all; an error begins with ``where``."""
+    """The runs of these arms and seeds; None selects all. Errors begin with ``where``."""
     for kind, wanted, known in (
         ('arm', arms, dict.fromkeys(run.arm.name for run in runs)),
         ('seed', seeds, dict.fromkeys(run.seed for run in runs)),
@@ -167,14 +167,14 @@ def choose(
             if name not in known:
                 choices = ', '.join(map(str, known))
                 raise UserError(f'{where} has no {kind} {name!r}; choose from {choices}')
-    left = [
+    selected = [
         run
         for run in runs
         if (not arms or run.arm.name in arms) and (not seeds or run.seed in seeds)
     ]
-    if not left:
+    if not selected:
         raise UserError(f'{where}: the selected arms and seeds contain no run')
-    return left
+    return selected
 
 
 def plan_of_config(
@@ -182,17 +182,19 @@ def plan_of_config(
 ) -> Plan:
     """A plan with one arm, a config that is trained with each seed and then tested.
 
-    By default the seeds are 0 to 4, and the score is that of ``save_best``, or else the usual one
-    of the config's evaluator.
+    The default seeds are 0 to 4. The default score is that of ``save_best``, or else of the
+    config's evaluator.
     """
     cfg, seeds = read_config(str(path)), tuple(dict.fromkeys(seeds or SEEDS))
     check_seeds('--seeds', seeds)
-    metric, arm = metric or metric_of(cfg, path), Arm(path.stem, path)
-    return Plan(arm.name, arm.name, '', metric, None, seeds, {arm.name: arm}, test=True)
+    arms = {path.stem: Arm(path.stem, path)}
+    return Plan(
+        path, path.stem, '', metric or default_metric(cfg, path), None, seeds, arms, test=True
+    )
 
 
-def metric_of(cfg: Config, path: Path) -> str:
-    """The score by which a config's networks are compared."""
+def default_metric(cfg: Config, path: Path) -> str:
+    """The default score of a config."""
     best = (cfg.get('default_hooks', {}).get('checkpoint') or {}).get('save_best')
     best = best[0] if isinstance(best, (list, tuple)) and best else best
     if best and best != 'auto':
@@ -205,13 +207,13 @@ def metric_of(cfg: Config, path: Path) -> str:
 
 
 def read_plan(path: Path) -> Plan:
-    """Read a plan with its own arms, or create one from a config."""
+    """Read a plan with its own arms, or make one for a config."""
     if path.suffix == '.py':
         return plan_of_config(path)
     content = read_yaml(path)
     if isinstance(content.get('arms'), str):
         content['arms'] = read_yaml(path.parent / content['arms']).get('arms')
-    check(str(path), content, REQUIRED, {**OPTIONS, **COMMON})
+    check_keys(str(path), content, REQUIRED, {**OPTIONS, **COMMON})
     check_seeds(f'{path}: seeds', content['seeds'])
     size = content.get('image_size')
     if size and (len(size) != 2 or not all(type(side) is int and side > 0 for side in size)):
@@ -225,18 +227,18 @@ def read_plan(path: Path) -> Plan:
             raise UserError(f'{path}: the names of two arms are too similar: {arm.name}')
         arms[arm.name] = arm
     return Plan(
-        path.stem, content['title'], content.get('about', '').strip(), content['metric'],
+        path, content['title'], content.get('about', '').strip(), content['metric'],
         tuple(size) if size else None, tuple(content['seeds']), arms,
         scale=float(content.get('scale', 1)), test=content.get('test', False),
     )  # fmt: skip
 
 
-def read_arm(path: Path, name: str, options: dict, content: dict, before: dict[str, Arm]) -> Arm:
-    """One arm; the arms that it refers to must come before it."""
+def read_arm(path: Path, name: str, options: dict, content: dict, earlier: dict[str, Arm]) -> Arm:
+    """Read an arm, which may refer to earlier arms."""
     where = f'{path}: arm {name!r}'
-    check(where, options, {}, ARM_OPTIONS)
+    check_keys(where, options, {}, ARM_OPTIONS)
     for key in ('baseline', 'needs'):
-        if key in options and options[key] not in before:
+        if key in options and options[key] not in earlier:
             raise UserError(f'{where}: there is no earlier arm {options[key]!r} for {key}')
     merged = {**content, **options}
     if 'config' not in merged:
@@ -249,8 +251,8 @@ def read_arm(path: Path, name: str, options: dict, content: dict, before: dict[s
     return Arm(name, config, overrides, options.get('baseline'), options.get('needs'), weight)
 
 
-def check(where: str, node: object, required: Mapping, options: Mapping) -> None:
-    """Fail if a value has a wrong type, or a key is missing or unknown."""
+def check_keys(where: str, node: object, required: Mapping, options: Mapping) -> None:
+    """Raise an error if a value has a wrong type, or a key is missing or unknown."""
     check_fields(where, node, required)
     check_fields(where, node, {name: options[name] for name in options if name in node})
     known = {**required, **options}
@@ -263,7 +265,7 @@ def check(where: str, node: object, required: Mapping, options: Mapping) -> None
 
 
 def check_seeds(where: str, seeds: Sequence) -> None:
-    """Fail unless there are seeds, and torch accepts all of them."""
+    """Raise an error unless there are seeds and all are valid for torch and numpy."""
     if not seeds or not all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds):
         raise UserError(f'{where} must be numbers from 0 to 2**32 - 1, got {list(seeds)!r:.60}')
 

@@ -1,4 +1,4 @@
-"""tools/experiments/report.py: a report of the results in Markdown, with tables and figures."""
+"""tools/experiments/report.py: writes a report of the results, with tables and figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mmcnnmod.cli.errors import one_line_errors
 from mmcnnmod.errors import UserError
 from mmcnnmod.files import atomic_write
 
-# In the order of the report; selections from other plans have no results of their own.
+# In the order of the report. Selections from other plans have no results of their own.
 PLANS = (
     'finetune_mobilenet', 'finetune_resnet50_half', 'finetune_camvid', 'cifar10_short',
     'cifar10_full', 'warm_start', 'camvid', 'bccd', 'cifar10_small', 'bccd_small', 'smoke',
@@ -58,7 +58,6 @@ def main(argv: list[str] | None = None) -> None:
         claim = args.results / 'claim.md'
         text = report(
             all_results,
-            args.plans,
             figures,
             'this folder' if source == '.' else f'[{source}]({source})',
             claim.read_text(encoding='utf-8').strip() if claim.is_file() else '',
@@ -89,31 +88,29 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def report(
     all_results: Sequence[Results],
-    paths: Sequence[Path],
     figures: dict[str, dict[str, str]],
     source: str,
     claim: str = '',
 ) -> str:
-    """The whole report, in Markdown.
+    """The report in Markdown.
 
     Args:
         all_results (Sequence[Results]): The results of each plan, in the order of the report.
-        paths (Sequence[Path]): The files of these plans.
-        figures (dict[str, dict[str, str]]): For each plan, captions by linked path.
-        source (str): The source of the results.
+        figures (dict[str, dict[str, str]]): For each plan, the captions of its figures by path.
+        source (str): The folder of the results, in Markdown.
         claim (str): The conclusions, in Markdown. Defaults to none.
     """
     lines = [INTRODUCTION.format(source=source), '', *([claim, ''] if claim else [])]
     planned, root = [], config_folder().resolve().parent
-    for results, path in zip(all_results, paths, strict=True):
+    for results in all_results:
         plan, arms = results.plan, summaries(results).values()
         done, total = sum(len(arm.runs) for arm in arms), sum(arm.planned for arm in arms)
         if done:
             lines += [f'- [{plan.title}](#{anchor(plan.title)}): {done} of {total} runs']
         else:
-            whole = path.resolve()
-            where = whole.relative_to(root) if whole.is_relative_to(root) else path
-            planned += [f'- {plan.title}: `python tools/experiments/run.py {where}`']
+            path = plan.path.resolve()
+            path = path.relative_to(root) if path.is_relative_to(root) else plan.path
+            planned += [f'- {plan.title}: `python tools/experiments/run.py {path}`']
     if planned:
         lines += ['', 'Planned and not run yet:', '', *planned]
     for results in all_results:
@@ -128,7 +125,7 @@ def anchor(title: str) -> str:
 
 
 def section(results: Results, figures: dict[str, str]) -> Iterator[str]:
-    """The lines for one plan."""
+    """The lines of the section about a plan."""
     plan, arms = results.plan, summaries(results)
     yield f'## {plan.title}'
     if plan.about:
@@ -158,7 +155,7 @@ def origin(runs: Sequence[dict]) -> str:
 
 
 def row(arm: Summary, arms: dict[str, Summary]) -> list[str]:
-    """The row of an arm in the table."""
+    """The row of the table for an arm."""
     cost = [
         f'{arm.cost["params"] / 1e6:.2f}' if arm.cost else UNKNOWN,
         f'{arm.cost["macs"] / 1e9:.3g}' if arm.cost else UNKNOWN,
@@ -177,7 +174,7 @@ def row(arm: Summary, arms: dict[str, Summary]) -> list[str]:
 
 
 def difference(arm: Summary, arms: dict[str, Summary]) -> str:
-    """The difference to the baseline, if both were run."""
+    """The difference to the baseline, if both have runs."""
     baseline = arms.get(arm.arm.baseline)
     if baseline is None or not baseline.runs:
         return UNKNOWN
@@ -187,7 +184,7 @@ def difference(arm: Summary, arms: dict[str, Summary]) -> str:
 
 
 def draw(results: Results, out: Path) -> dict[str, str]:
-    """Draw the figures of a plan beside the report; returns captions by linked path."""
+    """Draw the figures of a plan into a folder beside the report; returns captions by path."""
     plan, arms = results.plan, summaries(results)
     folder, captions = out.with_suffix(''), {}
     figures: list[tuple[str, str, Figure]] = []
@@ -196,11 +193,11 @@ def draw(results: Results, out: Path) -> dict[str, str]:
     shown = {name for name, arm in arms.items() if arm.runs and arm.cost}
     if any(arms[name].arm.baseline in shown for name in shown):
         figures.append(('tradeoff', 'score against MACs', score_against_macs(plan, arms)))
-    for name, what, figure in figures:
+    for name, caption, figure in figures:
         path = folder / f'{plan.name}_{name}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as partial:
-            # Without a date or version in it.
+            # Without the version of matplotlib, equal figures are equal files.
             figure.savefig(partial, format='png', dpi=110, metadata={'Software': None})
-        captions[f'{folder.name}/{path.name}'] = f'{plan.title}: {what}'
+        captions[f'{folder.name}/{path.name}'] = f'{plan.title}: {caption}'
     return captions

@@ -1,4 +1,4 @@
-"""The results of a plan, in a JSON file that is written after each run, and their summary.
+"""The results of a plan, in a JSON file, and their summary.
 
 ::
 
@@ -7,10 +7,10 @@
      "runs": [{"arm": "R34", "seed": 0, "score": 93.1, "curve": [[5, 70.2], [10, 80.3]],
                "seconds": 81.2, "train_seconds": 60.1, "peak_memory_mb": 2048, ...}]}
 
-``seconds`` is the wall time of the whole run, None if it was interrupted; ``train_seconds`` is
-training with its evaluations, over all interruptions. A run that was tested also has
-``checkpoint``, the name of the file, and ``metrics``, all numbers of the test. ``failures``, by arm
-and seed, says why the last try of a run failed.
+``seconds`` is the wall time of the run with its test, None if it was interrupted. ``train_seconds``
+is the time of training with its evaluations, over all interruptions. A run with a test also has
+``checkpoint``, the name of the tested file, and ``metrics``, all numbers of the test. ``failures``
+has the reason why the last attempt of a run failed, by arm and seed.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ RUN_FIELDS = {
     'arm': str, 'seed': int, 'score': float, 'curve': list, 'train_seconds': float,
     'peak_memory_mb': float, 'machine': str, 'versions': dict, 'config_hash': str, 'date': str,
 }  # fmt: skip
-# With fewer runs, a standard deviation means little.
-ENOUGH = 3
+# With fewer runs, the standard deviation is unreliable.
+MINIMUM_RUNS = 3
 
 
-class Busy(UserError):
+class Busy(Exception):
     """Another process has locked a folder."""
 
 
@@ -63,7 +63,7 @@ class Results:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the file again: another program may have added runs."""
+        """Read the file again, because another process may have added runs."""
         if not self.path.exists():
             return
         content = read_json(self.path, FILE_FIELDS)
@@ -93,12 +93,12 @@ class Results:
         """Add the record of a run, and 'params' and 'macs' of its arm, and write the file."""
         check_fields('run', run, RUN_FIELDS)
         arm, seed = run['arm'], run['seed']
-        # In the order of the plan; arms that were removed from it come last.
+        # In the order of the plan; arms that are no longer in the plan come last.
         order = {name: i for i, name in enumerate(self.plan.arms)}
         with self._changing():
-            others = [one for one in self.runs if (one['arm'], one['seed']) != (arm, seed)]
+            others = [other for other in self.runs if (other['arm'], other['seed']) != (arm, seed)]
             self.runs = sorted(
-                [*others, run], key=lambda one: (order.get(one['arm'], len(order)), one['seed'])
+                [*others, run], key=lambda run: (order.get(run['arm'], len(order)), run['seed'])
             )
             self.failures.pop(f'{arm}, seed {seed}', None)
             if cost is not None:
@@ -111,38 +111,39 @@ class Results:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Read the file, let the caller change its content, and write it; one process at a time."""
+        """Read the file, let the caller change the content, and write it, while it is locked."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.path.parent, wait=True):
-            remove_partials(self.path.parent, self.path.suffix)  # others may write a report there
+            # Another process may be writing a report to the same folder.
+            remove_partials(self.path.parent, self.path.suffix)
             self.refresh()
             yield
             content = dict(plan=self.plan.name, metric=self.plan.metric, costs=self.costs)
             content |= {'failures': self.failures} if self.failures else {}
-            # One line per run, so that version control shows which have changed.
+            # One line per run, so that version control shows the changed runs.
             runs = ',\n'.join(f'  {json.dumps(run)}' for run in self.runs)
             head = json.dumps({**content, 'runs': []}, indent=1).removesuffix('[]\n}')
             with atomic_write(self.path) as partial:
                 partial.write_text(head + (f'[\n{runs}\n ]\n}}\n' if runs else '[]\n}\n'))
 
     def seconds(self, arm: Arm, machine: str) -> float | None:
-        """The expected duration of a run: that of earlier runs, or by weights, or None."""
+        """The expected duration of a run, from runs of the same or another arm; None if unknown."""
         known: dict[str, list[float]] = {}
         for run in self.runs:
             if run['machine'] == machine and run.get('seconds') and run['arm'] in self.plan.arms:
                 known.setdefault(run['arm'], []).append(run['seconds'])
         if arm.name in known:
             return mean(known[arm.name])
-        # Rather too long than too short: a run that does not fit wastes time.
+        # An estimate that is too short wastes time on a run that must be stopped.
         weights = {name: arm.weight / self.plan.arms[name].weight for name in known}
         return max((mean(known[name]) * weights[name] for name in known), default=None)
 
 
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[int]:
-    """Lock a folder, or raise Busy if another process holds the lock and ``wait`` is not set.
+    """Lock a folder; without ``wait``, raise Busy if another process has locked it.
 
-    The lock ends with this process and with all that inherit the descriptor.
+    Processes that inherit the descriptor also hold the lock, until all of them have ended.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -158,8 +159,8 @@ def locked(folder: Path, wait: bool = False) -> Iterator[int]:
         os.close(descriptor)
 
 
-def find_alike(folder: Path, metric: str, digest: str, seed: int) -> tuple[str, dict] | None:
-    """Plan and record of a run of the same settings and seed in the results of any plan."""
+def find_equal_run(folder: Path, metric: str, digest: str, seed: int) -> tuple[str, dict] | None:
+    """The plan and the record of a run with the same settings and seed, in any plan's results."""
     for path in sorted(folder.glob('[!.]*.json')):
         content = read_json(path, {})
         for run in content.get('runs', ()) if content.get('metric') == metric else ():
@@ -170,9 +171,9 @@ def find_alike(folder: Path, metric: str, digest: str, seed: int) -> tuple[str, 
 
 @dataclass(frozen=True)
 class Summary:
-    """The finished runs of one arm, with scores scaled by the plan.
+    """The finished runs of one arm, with scaled scores.
 
-    ``planned`` is the number of seeds of the plan. ``cost`` has 'params' and 'macs', or is empty.
+    ``planned`` is the number of seeds in the plan. ``cost`` has 'params' and 'macs', or is empty.
     """
 
     arm: Arm
@@ -182,7 +183,7 @@ class Summary:
 
     @property
     def mean(self) -> float:
-        """The mean of the scores; there must be at least one."""
+        """The mean of the scores, of which there must be at least one."""
         return mean(run['score'] for run in self.runs)
 
     @property
@@ -191,20 +192,20 @@ class Summary:
         return stdev(run['score'] for run in self.runs) if len(self.runs) > 1 else None
 
     def against(self, baseline: Summary) -> tuple[float, float | None]:
-        """The difference of the mean to a baseline's, also in deviations.
+        """The difference of the means, and the difference in deviations.
 
-        The second is the difference divided by the root of the mean of both variances; None with
-        fewer than three runs, or without a deviation.
+        The latter is divided by the root of the mean of both variances. It is None with fewer than
+        three runs, or if both deviations are 0.
         """
         difference = self.mean - baseline.mean
         deviations = (self.deviation, baseline.deviation)
-        if min(len(self.runs), len(baseline.runs)) < ENOUGH or not any(deviations):
+        if min(len(self.runs), len(baseline.runs)) < MINIMUM_RUNS or not any(deviations):
             return difference, None
         return difference, difference / mean(d**2 for d in deviations) ** 0.5
 
 
 def summaries(results: Results) -> dict[str, Summary]:
-    """A summary of each arm of a plan, by name; runs that are not in the plan are left out."""
+    """A summary of each arm of a plan, by name, without runs that are not in the plan."""
     plan, found = results.plan, {}
     for name, arm in plan.arms.items():
         runs = [

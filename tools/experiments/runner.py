@@ -1,8 +1,8 @@
 """tools/experiments/run.py: train the runs of a plan, one after another.
 
-Each run has in the work dir its frozen config ``PLAN/ARM-SEED.py`` and a folder ``PLAN/ARM-SEED``
-with the whole output, ``train.log``, and what tools/train.py writes. The results are written after
-every run, see :mod:`results`.
+The work dir contains for each run its config ``PLAN/ARM-SEED.py`` and a folder ``PLAN/ARM-SEED``
+with the output ``train.log`` and the files of tools/train.py. The results are written after every
+run, see :mod:`results`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from statistics import mean, stdev
 from time import monotonic
 
 from mmengine.config import Config
-from plan import Run, choose, plan_of_config, read_runs
-from results import Busy, Results, find_alike
+from plan import Run, plan_of_config, read_runs, select_runs
+from results import Busy, Results, find_equal_run
 from rich.console import Console
 from rich.table import Table
 from settings import config_of, hash_of
 from subprocess_runner import RunFailed, RunTimeout, end_child_when_terminated
 from training import cost_of, train_run
-from work_dir import evaluated, is_within_epoch, last_step
+from work_dir import evaluated_checkpoints, is_within_epoch, last_step
 
 from mmcnnmod.checkpoints import safe_loading
 from mmcnnmod.cli import preflight
@@ -46,15 +46,13 @@ def main(argv: list[str] | None = None) -> None:
     with one_line_errors(args.debug), safe_loading(args.trust_checkpoint):
         experiments = Experiments(args)
         if args.list:
-            experiments.show()
-            return
-        failures = experiments.run_all()
-    if failures:
-        sys.exit(1)
+            experiments.list_runs()
+        elif experiments.run_all():
+            sys.exit(1)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The options: those of tools/train.py, for every run, and a few more."""
+    """The options of the program and of tools/train.py, which apply to every run."""
     parser = argparse.ArgumentParser(
         description='Train the runs of a plan, one after another, or a config with several seeds; '
         'the same command resumes after an interruption.'
@@ -83,7 +81,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def minutes(text: str) -> float:
-    """A duration, for argparse."""
+    """Parse a duration; argparse names this function in errors."""
     value = float(text)
     if not (math.isfinite(value) and value > 0):
         raise ValueError
@@ -91,7 +89,7 @@ def minutes(text: str) -> float:
 
 
 class Experiments:
-    """The runs of a plan, their results, and the time that is left."""
+    """The runs that the options select, their results, and the deadline."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
@@ -102,75 +100,82 @@ class Experiments:
         self.deadline = monotonic() + 60 * args.time_budget if args.time_budget else None
         self.configs: dict[tuple[str, str], tuple[Config, str]] = {}
 
-    def known(self, run: Run) -> dict | None:
-        """The result of a run; None if it is not finished."""
-        return self.results[run.plan.name].find(run.arm.name, run.seed)
+    def results_of(self, run: Run) -> Results:
+        """The results of a run's plan."""
+        return self.results[run.plan.name]
+
+    def record(self, run: Run) -> dict | None:
+        """The record of a run; None if it is not finished."""
+        return self.results_of(run).find(run.arm.name, run.seed)
 
     def folder(self, run: Run) -> Path:
         """The work dir of a run."""
         return (self.args.work_dir / run.plan.name / f'{run.arm.folder}-{run.seed}').resolve()
 
     def settings(self, run: Run) -> tuple[Config, str]:
-        """The config of a run's arm, and its hash, which does not include --data-root."""
-        if run.key[:2] not in self.configs:
+        """The config of a run's arm, and its hash, which does not depend on --data-root."""
+        key = run.key[:2]
+        if key not in self.configs:
             cfg = config_of(run, self.args)
             digest = hash_of(cfg)
             if self.args.data_root:
                 set_data_root(cfg, self.args.data_root)
-            self.configs[run.key[:2]] = cfg, digest
-        return self.configs[run.key[:2]]
+            self.configs[key] = cfg, digest
+        return self.configs[key]
 
     def is_outdated(self, run: Run) -> bool:
-        """Whether its arm has results of other settings than the current ones."""
-        known = self.results[run.plan.name].of(run.arm.name)
-        return any(record['config_hash'] != self.settings(run)[1] for record in known)
+        """Whether the arm of a run has results with other settings than the current ones."""
+        records = self.results_of(run).of(run.arm.name)
+        return any(record['config_hash'] != self.settings(run)[1] for record in records)
 
     def estimate(self, run: Run) -> float | None:
         """The remaining seconds of a run; None if unknown."""
-        whole = self.results[run.plan.name].seconds(run.arm, self.machine)
-        if whole is None or not self.folder(run).is_dir():
-            return whole
+        total = self.results_of(run).seconds(run.arm, self.machine)
+        if total is None or not self.folder(run).is_dir():
+            return total
         cfg, _ = self.settings(run)
-        done = evaluated(self.folder(run), run.plan, cfg)
-        steps = [step_of(path) for path in done if not is_within_epoch(path, cfg)]
-        return whole * (1 - max(steps, default=0) / last_step(cfg))
+        paths = evaluated_checkpoints(self.folder(run), run.plan, cfg)
+        steps = [step_of(path) for path in paths if not is_within_epoch(path, cfg)]
+        return total * (1 - max(steps, default=0) / last_step(cfg))
 
     def time_left(self, runs: list[Run]) -> str:
-        """An estimate for the remaining runs."""
+        """A text with the estimated time of the remaining runs."""
         estimates = [self.estimate(run) for run in runs]
-        unknown = estimates.count(None)
-        seconds = round(sum(x for x in estimates if x is not None))
-        if unknown == len(runs):
+        known = [seconds for seconds in estimates if seconds is not None]
+        if not known:
             return 'the time left is known after the first run'
+        unknown = len(runs) - len(known)
         more = f' and {unknown} of unknown length' if unknown else ''
-        return f'about {timedelta(seconds=seconds)} left{more}'
+        return f'about {timedelta(seconds=round(sum(known)))} left{more}'
 
-    def show(self) -> None:
+    def list_runs(self) -> None:
         """Print a line for each run."""
         for run in self.runs:
-            known, estimate = self.known(run), self.estimate(run)
-            state = f'{run.plan.metric} {known["score"]:.4g}' if known else 'not run'
-            if known and self.is_outdated(run):
-                state += ', with other settings than the current ones'
-            if not known and estimate:
-                state += f', about {timedelta(seconds=round(estimate))}'
-            if failure := self.results[run.plan.name].failure(run):
+            if record := self.record(run):
+                state = f'{run.plan.metric} {record["score"]:.4g}'
+                if self.is_outdated(run):
+                    state += ', with other settings than the current ones'
+            else:
+                state = 'not run'
+                if estimate := self.estimate(run):
+                    state += f', about {timedelta(seconds=round(estimate))}'
+            if failure := self.results_of(run).failure(run):
                 state += f', {failure}'
             console.print(f'{run}: {state}', soft_wrap=True)
 
     def run_all(self) -> int:
-        """Run everything that is not finished; returns the number of failures."""
+        """Run all unfinished runs; returns the number of failures."""
         self.check()
-        todo = [run for run in self.runs if not self.known(run)]
+        todo = [run for run in self.runs if not self.record(run)]
         console.print(f'{len(self.runs) - len(todo)} of {len(self.runs)} runs are done')
         failures = skipped = 0
         for i, run in enumerate(todo):
-            if run.source and not self.known(run.source):
+            if run.source and not self.record(run.source):
                 console.print(f'{run}: waits for {run.source}', soft_wrap=True)
                 continue
-            results = self.results[run.plan.name]
+            results = self.results_of(run)
             results.refresh()
-            if self.known(run):  # by another process with the same plan
+            if self.record(run):  # another process has finished it
                 continue
             if not self.fits(run):
                 skipped += 1
@@ -197,20 +202,20 @@ class Experiments:
         return failures
 
     def fits(self, run: Run) -> bool:
-        """Whether the remaining time is enough for a run, if its duration is known."""
+        """Whether there is time left, and enough for a run if its duration is known."""
         left = math.inf if self.deadline is None else self.deadline - monotonic()
         return left > 0 and (self.estimate(run) or 0) <= left
 
     def check(self) -> None:
-        """Fail before the first run if there is a mistake, or results of other settings."""
+        """Raise errors before the first run: wrong options or plans, results of other settings."""
         for option, folder in (('results', self.args.results), ('work-dir', self.args.work_dir)):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as problem:
                 raise UserError(f'--{option} {folder}: {problem.strerror}') from problem
-        wanted = {run.key for run in self.runs}
+        selected = {run.key for run in self.runs}
         for run in self.runs:
-            if run.source and not self.known(run.source) and run.source.key not in wanted:
+            if run.source and not self.record(run.source) and run.source.key not in selected:
                 raise UserError(f'{run} needs {run.source}, which has not run; add it to --arms')
         sources = [run.source for run in self.runs if run.source]
         for run in {run.key[:2]: run for run in [*self.runs, *sources]}.values():
@@ -224,10 +229,10 @@ class Experiments:
                 )
 
     def check_arm(self, run: Run) -> None:
-        """The checks that are the same for all seeds."""
+        """Check the settings of a run's arm, which are the same for all seeds."""
         if self.is_outdated(run):
             raise UserError(
-                f'{self.results[run.plan.name].path}: {run.arm.name} was run with other settings '
+                f'{self.results_of(run).path}: {run.arm.name} was run with other settings '
                 'than the current ones; choose another --results and --work-dir'
             )
         (cfg, _), test = self.settings(run), run.plan.test
@@ -242,13 +247,13 @@ class Experiments:
 
     def run_one(self, run: Run, progress: str) -> dict:
         """Train, or reuse the run of another plan, and record the result."""
-        results, (cfg, digest) = self.results[run.plan.name], self.settings(run)
+        results, (cfg, digest) = self.results_of(run), self.settings(run)
         cost = None
         if run.plan.image_size and run.arm.name not in results.costs:
             cost = cost_of(run, cfg)
-        alike = find_alike(self.args.results, run.plan.metric, digest, run.seed)
-        if alike and not run.is_needed:
-            plan, record = alike
+        equal_run = find_equal_run(self.args.results, run.plan.metric, digest, run.seed)
+        if equal_run and not run.is_needed:
+            plan, record = equal_run
             console.print(f'{run}: the same as in {plan}', soft_wrap=True)
             record = {**record, 'arm': run.arm.name, 'taken_from': plan}
         else:
@@ -261,7 +266,7 @@ class Experiments:
 
 
 def runs_from(args: argparse.Namespace) -> list[Run]:
-    """The runs that the options select; fails if an option is wrong, or no run is selected."""
+    """The runs that the options select. Raises errors for invalid options."""
     if args.launcher != 'none':
         raise UserError('--launcher: use --gpus N instead; it starts each run on N GPUs')
     if args.resume not in (None, 'auto'):
@@ -274,11 +279,11 @@ def runs_from(args: argparse.Namespace) -> list[Run]:
         raise UserError(f'--metric is for a config; plan {args.plan} has its own')
     else:
         runs = read_runs(args.plan)
-    return choose(runs, args.arms, args.seeds, str(args.plan))
+    return select_runs(runs, args.arms, args.seeds, str(args.plan))
 
 
 def show_results(results: Results) -> None:
-    """Print a table, mean and standard deviation of each arm, and the path of the file."""
+    """Print a table with the scores of each arm, and the path of the file."""
     if results.runs:
         metric = results.plan.metric
         names = {metric: None}
@@ -289,14 +294,14 @@ def show_results(results: Results) -> None:
                 rows = [{**run.get('metrics', {}), metric: run['score']} for run in runs]
                 columns = [[row[name] for row in rows if name in row] for name in names]
                 table.add_row(arm, str(len(runs)), *map(mean_and_deviation, columns))
-        # Full width if the output goes to a file.
+        # In a file, rich would shorten the table to 80 characters.
         Console(width=None if console.is_terminal else 200, highlight=False).print(table)
     if results.path.exists():
         console.print(f'written to {results.path}', soft_wrap=True)
 
 
 def mean_and_deviation(values: list[float]) -> str:
-    """A cell of the table."""
+    """Format the mean and the standard deviation for the table."""
     if len(values) < 2:
         return ''.join(f'{value:.4g}' for value in values) or '-'
     return f'{mean(values):.4g} ± {stdev(values):.4g}'

@@ -21,8 +21,8 @@ from mmcnnmod.cli.resuming import checkpoints
 from mmcnnmod.errors import UserError
 from mmcnnmod.files import atomic_write
 
-# Names that have changed since the first results. The hash uses the old names, so that these
-# results still belong to their plans.
+# Names that have changed since the first results. The hash uses the old names, so that it stays the
+# same for these results.
 HASHED_AS = {
     'InMemoryDataset': 'ResidentDataset',
     'InMemoryDataPreprocessor': 'ResidentDataPreprocessor',
@@ -34,41 +34,42 @@ HASHED_AS = {
 
 
 def config_of(run: Run, options: Namespace | None = None) -> Config:
-    """The config of a run's arm, without seed, needed checkpoint and --data-root.
+    """The config of a run's arm with the options of tools/train.py.
 
-    The options of tools/train.py are applied. Errors name plan and arm.
+    It does not include the seed, the checkpoint of the needed run and --data-root. Errors name the
+    plan and the arm.
     """
     options = vars(options or train_parser().parse_args(['']))
     gpus, tta = options.get('gpus'), options.get('tta', False)
     overrides = {**run.arm.overrides, **(options['cfg_options'] or {})}
     launcher = 'pytorch' if gpus else 'none'
-    chosen = dict(config=str(run.arm.config), cfg_options=overrides, launcher=launcher)
-    args = Namespace(**{**options, **chosen, 'data_root': None, 'resume': None})
+    arm_options = dict(config=str(run.arm.config), cfg_options=overrides, launcher=launcher)
+    args = Namespace(**{**options, **arm_options, 'data_root': None, 'resume': None})
     try:
         cfg = load_config(args)
         require_keys(cfg, args.config, 'training', *train.NEEDED)
         if args.amp or args.auto_scale_lr or args.no_validate or args.pretrained:
             train.apply_options(cfg, args)
-        # A misspelt override would have no effect, without any warning.
-        before = Config.fromfile(run.arm.config)
+        # A misspelt override would have no effect and give no warning.
+        keys = set(Config.fromfile(run.arm.config))
         for name in run.arm.overrides:
-            if name.split('.')[0] not in {*before, *signature(Runner).parameters}:
+            if name.split('.')[0] not in {*keys, *signature(Runner).parameters}:
                 raise UserError(
                     f'the config has no key for the override {name}; it has '
-                    f'{", ".join(sorted(before))}'
+                    f'{", ".join(sorted(keys))}'
                 )
     except UserError as problem:
         raise UserError(f'plan {run.plan.name}, arm {run.arm.name}: {problem}') from None
     cfg.setdefault('default_hooks', {})['runtime_stats'] = dict(type='RuntimeStatsHook')
     if run.plan.test:
-        # Not settings of the training, but results with different values cannot be compared.
+        # These options do not affect the training, but the score depends on them.
         cfg.tested_with = dict(gpus=gpus, tta=tta)
     cfg.pop('work_dir')
     return cfg
 
 
 def hash_of(cfg: Config) -> str:
-    """A short fingerprint of a config's settings, the same on every machine."""
+    """A short hash of a config's settings, which is the same on all machines."""
     settings = copy.deepcopy(cfg.to_dict())
     for name in LOADERS:
         if settings.get(name):
@@ -80,9 +81,9 @@ def hash_of(cfg: Config) -> str:
 
 
 def freeze(cfg: Config, run: Run, source: Path | None, folder: Path) -> Path:
-    """Write the config of a run beside its work dir, into which mmengine writes its own.
+    """Write the config of a run beside its work dir, because mmengine writes its own into it.
 
-    ``source`` is the work dir of the run whose checkpoint it needs. It is an error if ``folder``
+    ``source`` is the work dir of the run whose checkpoint it needs. Raises RunFailed if ``folder``
     has checkpoints of other settings, or ``source`` has none.
     """
     cfg = copy.deepcopy(cfg)

@@ -7,16 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from threading import Timer
 
-# Seconds between SIGTERM and SIGKILL.
-GRACE = 20.0
+SECONDS_UNTIL_KILL = 20.0  # after SIGTERM
 
 
 class RunFailed(Exception):
-    """Training or testing failed; the other runs are still started."""
+    """The training or test of a run failed. Other runs are not affected."""
 
 
 class RunTimeout(Exception):
@@ -24,33 +22,30 @@ class RunTimeout(Exception):
 
 
 def end_child_when_terminated() -> None:
-    """Let SIGTERM end this program as Ctrl-C does, together with its subprocess."""
+    """Make SIGTERM end this program and its subprocess, as Ctrl-C does."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-
-
-print_line = partial(print, end='', flush=True)
 
 
 def run_program(
     name: str,
     gpus: int | None,
     *arguments,
-    show: Callable[[str], None] = print_line,
-    seconds: float | None = None,
-    keep_open: Sequence[int] = (),
+    show: Callable[[str], None],
+    seconds: float | None,
+    keep_open: Sequence[int],
 ) -> None:
-    """Run the main function of tools/train.py or tools/test.py in a subprocess and show its output.
+    """Run tools/train.py or tools/test.py in a subprocess and show its output.
 
     Args:
         name (str): 'train' or 'test'.
         gpus (int, optional): Number of GPUs; None for one process without a launcher.
         *arguments: Command-line arguments of the program.
-        show (Callable[[str], None]): Called with each line of output. Defaults to printing it.
-        seconds (float, optional): Time limit. Defaults to None, no limit.
+        show (Callable[[str], None]): Called with each line of output.
+        seconds (float, optional): The time limit; None for no limit.
         keep_open (Sequence[int]): File descriptors that the subprocess inherits, such as a lock's.
 
     Raises:
-        RunFailed: With the error line of the program.
+        RunFailed: If the program fails. The message contains the last line of its output.
         RunTimeout: If the time limit was reached.
     """
     command = ['-m', f'mmcnnmod.cli.{name}', *map(str, arguments)]
@@ -66,29 +61,32 @@ def run_program(
         errors='replace',
         pass_fds=keep_open,
     )
-    began, limit = time.monotonic(), seconds
-    clocks = []
-    if limit is not None:
-        clocks = [Timer(limit, process.terminate), Timer(limit + GRACE, process.kill)]
+    start = time.monotonic()
+    timers = []
+    if seconds is not None:
+        timers = [
+            Timer(seconds, process.terminate),
+            Timer(seconds + SECONDS_UNTIL_KILL, process.kill),
+        ]
     with process:
         try:
-            for clock in clocks:
-                clock.start()
-            reason = tail_of_output(process.stdout, show)
+            for timer in timers:
+                timer.start()
+            reason = show_output(process.stdout, show)
         except BaseException:
             process.terminate()
             raise
         finally:
-            for clock in clocks:
-                clock.cancel()
-    if limit is not None and time.monotonic() - began >= limit and process.returncode:
-        raise RunTimeout(f'{name} was stopped after {limit:.0f} s')
+            for timer in timers:
+                timer.cancel()
     if process.returncode:
+        if seconds is not None and time.monotonic() - start >= seconds:
+            raise RunTimeout(f'{name} was stopped after {seconds:.0f} s')
         raise RunFailed(f'failed in {name} (exit code {process.returncode}): {reason}')
 
 
-def tail_of_output(output: Sequence[str], show: Callable[[str], None]) -> str:
-    """Show the lines of a program and return its error line, or else its last line."""
+def show_output(output: Iterable[str], show: Callable[[str], None]) -> str:
+    """Show the lines of a program; returns its error line, or else its last line."""
     reason = ''
     for line in output:
         show(line)

@@ -1,4 +1,4 @@
-"""Makes tools/experiments importable; its programs, with a stand-in for training and testing."""
+"""Fixtures that run tools/experiments/run.py with fake training and testing programs."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ from ...utils.tasks import ROOT
 
 sys.path.insert(0, str(ROOT / 'tools' / 'experiments'))
 
-# As much of a config as is needed before training; CIFAR downloads itself, so no data either.
+# The parts of a config that are needed before training. CIFAR10 could download its data.
 CONFIG = """
 default_scope = 'mmpretrain'
 data_root = 'data/cifar10/'
@@ -44,37 +44,44 @@ arms:
 """
 
 
-class Programs:
-    """Stands in for tools/train.py and tools/test.py; each takes a minute on its clock.
+class FakePrograms:
+    """Replaces tools/train.py and tools/test.py. Each program takes a minute.
 
-    Training evaluates 40 after the first epoch and 50 + seed after the second.
+    A training has the score 40 after the first epoch and 50 + seed after the second.
     """
 
-    tests = {0: 90.0, 1: 92.0, 2: 97.0, 3: 93.0, 4: 93.0}  # by seed
+    test_scores = (90.0, 92.0, 97.0, 93.0, 93.0)  # by seed
 
     def __init__(self):
-        self.runs = []  # folders of trainings, then (folder, 'test') of tests
-        self.words = []
-        self.gpus = []
-        self.disturb = {}  # one of the runs: what happens first
+        self.before = {}  # by run: a function that is called once before the program runs
         self.now = 0.0
         self.loss = 1.0
+        self.clear()
 
-    def __call__(self, name, gpus, config, *words, show, seconds, keep_open):
-        words = [str(word) for word in words]
-        folder = Path(words[words.index('--work-dir') + 1])
+    def clear(self):
+        self.runs = []  # the folder of a training, or (folder, 'test')
+        self.arguments = []
+        self.gpus = []
+
+    def resumed_from(self):
+        """The checkpoint from which the first training resumed."""
+        return self.arguments[0][self.arguments[0].index('--resume') + 1]
+
+    def __call__(self, name, gpus, config, *arguments, show, seconds, keep_open):
+        arguments = [str(argument) for argument in arguments]
+        folder = Path(arguments[arguments.index('--work-dir') + 1])
         run = folder.name if name == 'train' else (folder.parent.name, 'test')
         self.runs.append(run)
-        self.words.append(words)
+        self.arguments.append(arguments)
         self.gpus.append(gpus)
         self.now += 60
-        if run in self.disturb:
-            self.disturb.pop(run)(folder)
+        if run in self.before:
+            self.before.pop(run)(folder)
         seed = Config.fromfile(config).randomness.seed
         if name == 'test':
             folder.mkdir(exist_ok=True)
-            out = Path(words[words.index('--out') + 1])
-            out.write_text(json.dumps({'accuracy/top1': self.tests[seed], 'epochs': 'all'}))
+            out = Path(arguments[arguments.index('--out') + 1])
+            out.write_text(json.dumps({'accuracy/top1': self.test_scores[seed], 'epochs': 'all'}))
             return
         show('Epoch(train) [1][1/2]  eta: 0:00:09  time: 1\n')
         log(folder, {'loss': self.loss, 'time': 4, 'data_time': 1})
@@ -90,23 +97,23 @@ def programs(monkeypatch, tmp_path):
     import runner
     import training
 
-    stand_in = Programs()
-    monkeypatch.setattr(training, 'run_program', stand_in)
-    # Not time's own, by which a collected loader of another test waits for its workers.
+    fake = FakePrograms()
+    monkeypatch.setattr(training, 'run_program', fake)
+    # Not time.monotonic itself, because a data loader of another test may wait for its workers.
     for module in (runner, training):
-        monkeypatch.setattr(module, 'monotonic', lambda: stand_in.now)
+        monkeypatch.setattr(module, 'monotonic', lambda: fake.now)
     monkeypatch.setattr(logging, 'raiseExceptions', False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'config.py').write_text(CONFIG)
     (tmp_path / 'plan.yml').write_text(PLAN)
     handler = signal.getsignal(signal.SIGTERM)
-    yield stand_in
+    yield fake
     signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture
 def run(programs, capsys):
-    """Run the program with a plan; gives its exit code, output and errors."""
+    """Run the program with a plan; returns its exit code, output and errors."""
     from runner import main
 
     def run(*options, plan='plan.yml'):

@@ -1,4 +1,4 @@
-"""Plans: the order of runs, what arms inherit, and mistakes."""
+"""Plans: the order of runs, inherited options, and errors."""
 
 import functools
 from copy import deepcopy
@@ -43,13 +43,13 @@ def write(tmp_path):
     return write
 
 
-def names(runs):
-    return [(run.plan.name, run.arm.name, run.seed) for run in runs]
+def keys(path):
+    return [run.key for run in read_runs(path)]
 
 
-def test_all_arms_with_a_seed_before_the_next_seed(write, tmp_path):
+def test_all_arms_run_with_a_seed_before_the_next_seed(write, tmp_path):
     path = write(PLAN)
-    assert names(read_runs(path)) == [
+    assert keys(path) == [
         ('two', 'dense', 0), ('two', 'MoD', 0), ('two', 'dense', 3), ('two', 'MoD', 3),
     ]  # fmt: skip
     arm = read_plan(path).arms['MoD']
@@ -58,13 +58,13 @@ def test_all_arms_with_a_seed_before_the_next_seed(write, tmp_path):
     assert (arm.baseline, arm.needs, arm.weight) == ('dense', 'dense', 2.0)
 
 
-def test_a_choice_keeps_its_order_and_names_every_run_once(write):
+def test_selection_keeps_its_order_without_duplicates(write):
     write(PLAN)
     path = write(
         'title: some\ninclude:\n- {plan: two.yml, arms: [MoD], seeds: [3]}\n- {plan: two.yml}\n',
         'some.yml',
     )
-    assert names(read_runs(path)) == [
+    assert keys(path) == [
         ('two', 'MoD', 3), ('two', 'dense', 0), ('two', 'MoD', 0), ('two', 'dense', 3),
     ]  # fmt: skip
 
@@ -89,17 +89,17 @@ def test_a_choice_keeps_its_order_and_names_every_run_once(write):
         ('title:', '"', 'is not YAML'),
     ],
 )
-def test_a_mistake_gets_one_line(write, old, new, words):
+def test_invalid_plan_raises_an_error_of_one_line(write, old, new, words):
     with pytest.raises(UserError, match=words) as error:
         read_runs(write(PLAN.replace(old, new)))
     assert '\n' not in str(error.value)
 
 
-def test_a_plan_may_have_anothers_arms(write):
+def test_plan_may_use_the_arms_of_another_plan(write):
     write(PLAN)
     text = PLAN.split('overrides:')[0] + 'arms: two.yml\n'
     plan = read_plan(write(text.replace('[0, 3]', '[5]'), 'one.yml'))
-    assert names(read_runs(write(text, 'one.yml')))[:2] == [('one', 'dense', 0), ('one', 'MoD', 0)]
+    assert keys(write(text, 'one.yml'))[:2] == [('one', 'dense', 0), ('one', 'MoD', 0)]
     assert plan.arms['MoD'].overrides == {'a.c': 3}
     assert plan.seeds == (5,)
     write('title: x', 'empty.yml')
@@ -108,7 +108,7 @@ def test_a_plan_may_have_anothers_arms(write):
         read_plan(path)
 
 
-def test_an_unknown_arm_of_another_plan_is_named(write):
+def test_selection_of_an_unknown_arm_or_plan_raises_an_error(write):
     write(PLAN)
     path = write('title: some\ninclude:\n- {plan: two.yml, arms: [R9]}\n', 'some.yml')
     with pytest.raises(UserError, match=r"include\[0\].*no arm 'R9'; choose from dense, MoD"):
@@ -118,15 +118,13 @@ def test_an_unknown_arm_of_another_plan_is_named(write):
 
 
 @pytest.mark.parametrize('path', sorted(FOLDER.glob('*.yml')), ids=lambda path: path.stem)
-def test_the_projects_plans(path):
-    """Settings that they override are there, so that none is misspelt."""
+def test_plans_of_the_project_override_existing_settings(path):
     runs = read_runs(path)
     for arm in {run.arm.name: run.arm for run in runs if run.seed == runs[0].seed}.values():
         if arm.config.name.startswith(('fcn', 'faster')):
             pytest.importorskip('mmdet')
         cfg = deepcopy(parse(arm.config))
-        parents = [key.rpartition('.')[0] for key in arm.overrides]
-        for parent in filter(None, parents):
+        for parent in {key.rpartition('.')[0] for key in arm.overrides} - {''}:
             node = cfg
             for key in parent.split('.'):
                 assert key in node, f'{arm.name}: {parent}'
@@ -137,14 +135,14 @@ def test_the_projects_plans(path):
             if 'total_steps' in scheduler:
                 assert scheduler.total_steps == cfg.train_cfg.max_epochs
         steps = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters
-        # The last step is evaluated, and is a checkpoint.
+        # The last step is evaluated and saved.
         assert steps % cfg.train_cfg.val_interval == 0
         assert steps % cfg.default_hooks.checkpoint.interval == 0
 
 
 @pytest.mark.parametrize('plan', ['cifar10_short', 'cifar10_full'])
 @pytest.mark.parametrize('name', ['R18-MoD', 'R34-MoD'])
-def test_blocks_deleted_means_no_mod_blocks(plan, name):
+def test_arms_with_deleted_blocks_have_no_mod_blocks(plan, name):
     registry = pytest.importorskip('mmpretrain.registry')
     arms = read_plan(FOLDER / f'{plan}.yml').arms
     for arm, expected in ((arms[name], True), (arms[f'{name}, blocks deleted'], False)):
@@ -163,7 +161,7 @@ def test_blocks_deleted_means_no_mod_blocks(plan, name):
         ('faster-rcnn_r50-mod_fpn_voc0712', 'pascal_voc/mAP'),
     ],
 )
-def test_a_config_is_a_plan_with_five_seeds_and_a_test(config, metric):
+def test_config_is_a_plan_with_five_seeds_and_a_test(config, metric):
     for toolbox in ('mmpretrain', 'mmseg', 'mmdet'):
         pytest.importorskip(toolbox)
     plan = plan_of_config(ROOT / f'configs/{config}.py')

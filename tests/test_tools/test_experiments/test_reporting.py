@@ -1,4 +1,4 @@
-"""The report says what was run, and what was not."""
+"""The report has the results of plans, and commands for plans without results."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +12,6 @@ from results import Results, summaries
 from ...utils.experiments import make_plan, make_run
 from ...utils.tasks import ROOT
 
-PATH = Path('configs/p.yml')
-
 
 @pytest.fixture
 def results(tmp_path):
@@ -23,63 +21,64 @@ def results(tmp_path):
     return results
 
 
-def row(text, name):
+def report_row(results, name):
+    """The row of the table for an arm."""
+    text = report([results], {}, 'this folder')
     (line,) = [line for line in text.splitlines() if line.startswith(f'| {name} |')]
     return [cell.strip() for cell in line.split('|')[1:-1]]
 
 
-def test_rows(results):
-    text = report([results], [PATH], {'p': {'results/p.png': 'curves'}}, 'there')
-    assert row(text, 'R34') == [
+def test_rows_have_mean_deviation_and_difference(results):
+    assert report_row(results, 'R34') == [
         'R34', '2.00', '3', '2 of 3', '91.00 ± 1.41', '-', '0:00:08', '100'
     ]  # fmt: skip
-    assert row(text, 'MoD') == ['MoD', '-', '-', '0 of 3', 'not run', '-', '-', '-']
-    assert '![curves](results/p.png)' in text
-    assert 'GPU busy 85% of the time' in text
+    assert report_row(results, 'MoD') == ['MoD', '-', '-', '0 of 3', 'not run', '-', '-', '-']
     results.add(make_run('MoD', 0, 90.0), None)
-    assert row(report([results], [PATH], {}, ''), 'MoD')[4:6] == ['90.00', '-1.00 to R34']
+    assert report_row(results, 'MoD')[4:6] == ['90.00', '-1.00 to R34']
     results.add(make_run('MoD', 1, 92.0), None)
-    # Two runs are too few to tell how much they deviate.
-    assert row(report([results], [PATH], {}, ''), 'MoD')[5] == '+0.00 to R34'
+    # With two runs, the difference is not given in deviations.
+    assert report_row(results, 'MoD')[5] == '+0.00 to R34'
     for arm, score in (('R34', 94.0), ('MoD', 97.0)):
         results.add(make_run(arm, 2, score), None)
-    # 92 and 93, with variances of 4 and 13.
-    assert row(report([results], [PATH], {}, ''), 'MoD')[5] == '+1.00 to R34 (0.3 deviations)'
+    # The means are 92 and 93, the variances 4 and 13.
+    assert report_row(results, 'MoD')[5] == '+1.00 to R34 (0.3 deviations)'
 
 
-def test_scores_may_be_given_in_percent(tmp_path):
-    results = Results(tmp_path, replace(make_plan(), scale=100.0))
+def test_scores_are_scaled(tmp_path):
+    results = Results(tmp_path, make_plan(scale=100.0))
     results.add(make_run('R34', 0, 0.8442), None)
-    text = report([results], [PATH], {}, 'there')
-    assert row(text, 'R34')[4] == '84.42'
-    assert '| top1 x 100 |' in text
+    assert report_row(results, 'R34')[4] == '84.42'
+    assert '| top1 x 100 |' in report([results], {}, 'this folder')
     (panel,) = learning_curves(results.plan, summaries(results)).axes
     assert panel.lines[0].get_ydata()[-1] == pytest.approx(84.42)
 
 
-def test_a_plan_without_runs_is_listed_with_its_command(tmp_path):
-    for path in (PATH, ROOT / PATH):
-        text = report([Results(tmp_path, make_plan())], [path], {}, 'there')
-        planned = text.split('Planned and not run yet:')[1]
+def test_plan_without_runs_is_listed_with_its_command(tmp_path):
+    for folder in (Path(), ROOT):
+        plan = make_plan()
+        plan = replace(plan, path=folder / plan.path)
+        text, planned = report([Results(tmp_path, plan)], {}, 'this folder').split('not run yet:')
         assert '- Title: `python tools/experiments/run.py configs/p.yml`' in planned
-        assert '## Title' not in text
-    assert 'not run' not in text.replace(planned, '').replace('Planned and not run yet:', '')
+        assert '## Title' not in planned
+        assert 'not run' not in text
 
 
-def test_a_tested_plan_says_so(tmp_path):
-    results = Results(tmp_path, replace(make_plan(), test=True))
+def test_score_of_a_test_is_described(tmp_path):
+    results = Results(tmp_path, make_plan(test=True))
     results.add({**make_run('R34', 0, 90.0), 'curve': []}, None)
-    text = report([results], [PATH], {}, 'there')
-    assert 'The score is that of a test' in text
-    assert row(text, 'R34')[4] == '90.00'
+    assert 'The score is that of a test' in report([results], {}, 'this folder')
+    assert report_row(results, 'R34')[4] == '90.00'
 
 
-def test_what_the_results_mean_comes_first(results):
-    text = report([results], [PATH], {}, 'there', 'They mean nothing.')
-    assert text.index('They mean nothing.') < text.index('- [Title](#title): 2 of 6 runs')
+def test_conclusions_come_before_figures_and_machines(results):
+    text = report([results], {'p': {'results/p.png': 'curves'}}, 'this folder', 'It is better.')
+    parts = ['It is better.', '- [Title](#title): 2 of 6 runs', 'GPU busy 85% of the time',
+             '![curves](results/p.png)']  # fmt: skip
+    positions = [text.index(part) for part in parts]
+    assert positions == sorted(positions)
 
 
-def test_figures_show_what_was_run(results):
+def test_figures_show_arms_with_runs(results):
     arms = summaries(results)
     (panel,) = learning_curves(results.plan, arms).axes
     (line,) = panel.lines
@@ -89,13 +88,12 @@ def test_figures_show_what_was_run(results):
     assert [text.get_text() for text in panel.texts] == ['R34']
 
 
-def test_a_mean_curve_has_the_steps_that_all_have():
+def test_mean_curve_has_the_steps_of_all_curves():
     steps, middle, low, high = mean_and_range([[[1, 2.0], [2, 4.0]], [[2, 8.0], [3, 9.0]]])
     assert (steps, middle, low, high) == ([2], [6.0], [4.0], [8.0])
 
 
-def test_the_committed_report_is_what_the_results_say(tmp_path, monkeypatch):
-    """tools/experiments/report.py was run after the last change."""
+def test_committed_report_is_up_to_date(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'results').mkdir()
     (tmp_path / 'results/experiments').symlink_to(ROOT / 'docs/results/experiments')
@@ -105,14 +103,14 @@ def test_the_committed_report_is_what_the_results_say(tmp_path, monkeypatch):
     assert drawn == {path.name for path in (ROOT / 'docs/results').glob('*.png')}
 
 
-def test_every_plan_has_its_place_in_the_report():
-    choices = {'gpu_short'}
+def test_report_contains_all_plans_but_selections():
+    selections = {'gpu_short'}
     plans = {path.stem for path in (ROOT / 'configs/experiments').glob('*.yml')}
-    assert plans - choices == set(PLANS)
+    assert plans - selections == set(PLANS)
     assert all(read_plan(ROOT / f'configs/experiments/{name}.yml').arms for name in PLANS)
 
 
-def test_a_missing_folder_of_results_is_named(tmp_path, fails):
+def test_missing_folder_of_results_raises_an_error(tmp_path, fails):
     line = fails(main, '--results', tmp_path / 'none', '--out', tmp_path / 'report.md')
     assert 'does not exist' in line
     assert not (tmp_path / 'report.md').exists()

@@ -1,9 +1,10 @@
-"""Programs: a plan and a config really trained by run.py, resumed, and a report by report.py."""
+"""Programs: run.py trains and resumes a plan and a config, report.py writes a report."""
 
 import json
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from ...utils.tasks import ROOT, TASKS, shrink, tail
@@ -40,11 +41,11 @@ def test_run_resume_and_report(data, run_python, tmp_path):
     assert 0 < first['train_seconds'] < first['seconds']
     assert content['costs']['tiny']['params'] > 1000
 
-    # As after an interruption in the second epoch.
+    # As if interrupted in the second epoch.
     (tmp_path / 'out/tiny.json').unlink()
     folder = tmp_path / 'work/tiny/tiny-0'
     (folder / 'epoch_2.pth').rename(folder / 'epoch_1.pth')
-    shorten(folder / 'epoch_1.pth')
+    set_to_first_epoch(folder / 'epoch_1.pth')
     result = run_python(ROOT / 'tools/experiments/run.py', *options, cwd=tmp_path)
     assert result.returncode == 0, tail(result)
     assert 'resumed epoch: 1,' in (folder / 'train.log').read_text()
@@ -62,19 +63,16 @@ def test_run_resume_and_report(data, run_python, tmp_path):
     assert 'written to report.md' in result.stdout
 
 
-def shorten(path):
-    """Make a checkpoint of the second epoch one of the first."""
-    import torch
-
+def set_to_first_epoch(path):
+    """Change a checkpoint of the second epoch to the first."""
     content = torch.load(path, map_location='cpu', weights_only=False)
-    for place in (content['meta'], content['training_state']):
-        place['epoch'] = 1
-        place['iter'] //= 2
+    for state in (content['meta'], content['training_state']):
+        state['epoch'] = 1
+        state['iter'] //= 2
     torch.save(content, path)
 
 
-def test_a_config_with_seeds(data, run_python, tmp_path):
-    """Seed 3 was interrupted after its first epoch of two; the old path still works."""
+def test_config_with_seeds_is_tested_and_resumed_by_the_old_program(data, run_python, tmp_path):
     pytest.importorskip('mmpretrain')
     config, name, *_, metric = TASKS['mmpretrain']
     options = [
@@ -104,7 +102,7 @@ def test_a_config_with_seeds(data, run_python, tmp_path):
 
 
 @pytest.mark.parametrize('program', ['run.py', 'report.py'])
-def test_the_old_paths_name_the_new_ones(run_python, tmp_path, program):
+def test_old_program_prints_its_new_path(run_python, tmp_path, program):
     result = run_python(ROOT / 'tools/evidence' / program, '--help', cwd=tmp_path)
     assert result.returncode == 0, tail(result)
     assert f'tools/evidence/{program} is now tools/experiments/{program}' in result.stderr

@@ -1,4 +1,4 @@
-"""The hash of settings: of committed results, and over renamed classes."""
+"""The hash of settings: committed results and renamed classes."""
 
 import json
 
@@ -10,8 +10,7 @@ from settings import HASHED_AS, config_of, hash_of
 from ...utils.tasks import ROOT
 
 
-def test_the_results_are_of_the_plans_settings():
-    """So that no score stands beside settings that it was not reached with."""
+def test_committed_results_have_the_hashes_of_their_plans():
     for toolbox in ('mmpretrain', 'mmdet', 'mmseg'):
         pytest.importorskip(toolbox)
     for path in (ROOT / 'docs/results/experiments').glob('*.json'):
@@ -21,7 +20,7 @@ def test_the_results_are_of_the_plans_settings():
             assert run['config_hash'] == hashes[run['arm']], (path.name, run['arm'])
 
 
-def test_only_the_renamed_names_are_hashed_alike():
+def test_renamed_names_have_the_hash_of_the_old_names():
     def hash_with(name):
         return hash_of(Config(dict(train_dataloader=dict(pin_memory=True, dataset=name))))
 

@@ -1,4 +1,4 @@
-"""Programs in processes of their own: why they failed, and that they end in time."""
+"""Subprocesses: the reasons of failures, and time limits."""
 
 import sys
 
@@ -6,50 +6,45 @@ import pytest
 from subprocess_runner import RunFailed, RunTimeout, run_program
 
 
+@pytest.fixture
+def run_script(tmp_path, monkeypatch):
+    """Run a shell script in place of Python; returns the lines that were shown."""
+
+    def run(script, seconds=None):
+        python = tmp_path / 'python'
+        python.write_text(f'#!/bin/sh\n{script}\n')
+        python.chmod(0o755)
+        monkeypatch.setattr(sys, 'executable', str(python))
+        run_program('train', None, 'config.py', show=shown.append, seconds=seconds, keep_open=[])
+
+    shown = run.shown = []
+    return run
+
+
 @pytest.mark.parametrize(
-    ('printed', 'reason'),
+    ('output', 'reason'),
     [
         ('loss: 1\nerror: the disk is full; make room\nat exit\n', 'the disk is full; make room'),
         ('Traceback (most recent call last):\nMemoryError\n\n', 'MemoryError'),
         ('', 'no output'),
     ],
 )
-def test_what_a_program_ended_with_is_the_reason(tmp_path, monkeypatch, capfd, printed, reason):
-    (tmp_path / 'text').write_text(printed)
-    python = tmp_path / 'python'
-    python.write_text(f'#!/bin/sh\ncat {tmp_path}/text >&2\nexit 3\n')
-    python.chmod(0o755)
-    monkeypatch.setattr(sys, 'executable', str(python))
+def test_failure_contains_the_error_line_or_the_last_line(run_script, tmp_path, output, reason):
+    (tmp_path / 'output').write_text(output)
     with pytest.raises(RunFailed) as failure:
-        run_program('train', None, 'config.py')
+        run_script(f'cat {tmp_path}/output >&2\nexit 3')
     assert str(failure.value) == f'failed in train (exit code 3): {reason}'
-    assert capfd.readouterr().out == printed
-
-
-@pytest.fixture
-def stand_in(tmp_path, monkeypatch):
-    """Makes a shell script what runs in Python's place."""
-
-    def write(script):
-        python = tmp_path / 'python'
-        python.write_text(f'#!/bin/sh\n{script}\n')
-        python.chmod(0o755)
-        monkeypatch.setattr(sys, 'executable', str(python))
-
-    return write
+    assert ''.join(run_script.shown) == output
 
 
 @pytest.mark.parametrize('script', ['exec sleep 60', "trap '' TERM; while :; do sleep 0.1; done"])
-def test_a_program_ends_when_its_time_is_over(stand_in, monkeypatch, script):
-    """Also one that does not listen. Left alone, the one would end well and the other never."""
-    monkeypatch.setattr('subprocess_runner.GRACE', 0.5)
-    stand_in(script)
+def test_program_is_stopped_at_the_time_limit(run_script, monkeypatch, script):
+    """The second program ignores SIGTERM."""
+    monkeypatch.setattr('subprocess_runner.SECONDS_UNTIL_KILL', 0.5)
     with pytest.raises(RunTimeout, match='train was stopped after'):
-        run_program('train', None, 'config.py', seconds=0.3)
+        run_script(script, seconds=0.3)
 
 
-def test_a_program_that_is_in_time(stand_in):
-    stand_in('echo done')
-    shown = []
-    run_program('train', None, 'config.py', seconds=60, show=shown.append)
-    assert shown == ['done\n']
+def test_program_ends_before_the_time_limit(run_script):
+    run_script('echo done', seconds=60)
+    assert run_script.shown == ['done\n']

@@ -1,8 +1,8 @@
-"""What is read of a training and a test while they run, and what the driver says of the GPU."""
+"""Reading the output of a training and a test, and the utilisation of the GPU."""
 
 import pytest
 from subprocess_runner import RunFailed
-from training import busy_percent, logged, scores_of, watched_gpu
+from training import busy_percent, logged, read_scores, watched_gpu
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from training import busy_percent, logged, scores_of, watched_gpu
         ('nothing', None),
     ],
 )
-def test_the_time_left_is_read_from_a_line(tmp_path, monkeypatch, capsys, line, left):
+def test_remaining_time_is_read_from_a_line(tmp_path, monkeypatch, capsys, line, left):
     shown = []
     monkeypatch.setattr('rich.status.Status.update', lambda self, text: shown.append(text))
     with logged('a run', tmp_path / 'train.log') as show:
@@ -24,22 +24,21 @@ def test_the_time_left_is_read_from_a_line(tmp_path, monkeypatch, capsys, line, 
     assert capsys.readouterr().out == 'a run\n'
 
 
-def test_a_test_without_the_score_names_those_it_has(tmp_path):
-    (tmp_path / 'metrics.json').write_text('{"mIoU": 3.5, "aAcc": 4, "classes": []}')
-    numbers = {'mIoU': 3.5, 'aAcc': 4}
-    assert scores_of(tmp_path / 'metrics.json', 'mIoU') == dict(score=3.5, metrics=numbers)
-    with pytest.raises(
-        RunFailed, match='returns no top1, but mIoU, aAcc; choose one with --metric'
-    ):
-        scores_of(tmp_path / 'metrics.json', 'top1')
+def test_missing_score_of_a_test_raises_an_error_with_its_scores(tmp_path):
+    path = tmp_path / 'metrics.json'
+    path.write_text('{"mIoU": 3.5, "aAcc": 4, "classes": []}')
+    assert read_scores(path, 'mIoU') == dict(score=3.5, metrics={'mIoU': 3.5, 'aAcc': 4})
+    words = 'returns no top1, but mIoU, aAcc; choose one with --metric'
+    with pytest.raises(RunFailed, match=words):
+        read_scores(path, 'top1')
 
 
-def test_the_start_does_not_count_as_idle():
+def test_utilisation_ignores_zeros_at_the_start():
     assert busy_percent('0\n0\n90\n0\n80\n100\n') == 85
     assert busy_percent('0\n[N/A]\n') is None
 
 
-def test_a_cpu_is_not_watched():
-    with watched_gpu('cpu') as found:
+def test_utilisation_is_not_measured_on_a_cpu():
+    with watched_gpu('cpu') as result:
         pass
-    assert found == {}
+    assert result == {}
