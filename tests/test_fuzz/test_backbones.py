@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mmcnnmod.layers import MoDBlock
 
+from ..utils.blocks import randomize_norms
 from ..utils.drawing import (
     LAYOUTS,
     check_message,
@@ -18,7 +19,7 @@ from ..utils.drawing import (
     share,
     with_wrong_values,
 )
-from ..utils.reference import check_block, has_clear_order, randomize
+from ..utils.reference import check_block, has_clear_order
 
 BN = dict(type='BN')
 WIDTHS = st.sampled_from([4, 8, 12, 16])
@@ -201,7 +202,7 @@ def run(cls, arguments, x):
     network.train()
     network.eval()
     network.to(x.dtype)
-    randomize(network)
+    randomize_norms(network)
     seen, selections = {}, {}
     for name, module in network.named_modules():
         module.register_forward_hook(

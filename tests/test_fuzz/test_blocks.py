@@ -21,6 +21,7 @@ from mmcnnmod.layers import (
 )
 from mmcnnmod.ops import DeployedMoDBlock
 
+from ..utils.blocks import randomize_norms
 from ..utils.drawing import (
     DTYPES,
     HUGE,
@@ -33,7 +34,7 @@ from ..utils.drawing import (
     share,
     with_wrong_values,
 )
-from ..utils.reference import TOLERANCE, check_block, has_clear_order, randomize
+from ..utils.reference import TOLERANCE, check_block, has_clear_order
 
 SIZES = st.sampled_from([1, 2, 3, 5, 8])
 NORMS = st.sampled_from([dict(type='BN'), dict(type='GN', num_groups=4), dict(type=nn.BatchNorm2d)])
@@ -94,7 +95,7 @@ def draw_block(data):
         options['drop_path'] = DropPath(0.5)
     torch.manual_seed(data.draw(st.integers(0, 2**31), 'seed'))
     block = MoDBlock(width, draw_conv_block(data), data.draw(st.integers(1, 8), 'c'), **options)
-    randomize(block)
+    randomize_norms(block)
     return block.eval()
 
 

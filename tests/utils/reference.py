@@ -115,14 +115,6 @@ def reference_activation(activation, x):
     return {'ReLU': x.clamp(min=0), 'ReLU6': x.clamp(0, 6)}[kind]
 
 
-def randomize(module):
-    """Give norms and layer scales statistics and weights that a wrong order would not survive."""
-    for name, tensor in module.state_dict().items():
-        if tensor.is_floating_point() and tensor.dim() == 1:
-            positive = name.endswith(('weight', 'running_var'))
-            tensor.uniform_(0.5 if positive else -0.5, 1.5 if positive else 0.5)
-
-
 def check_block(block, x, index, out):
     """Compare a block's output with the definition's.
 
