@@ -209,6 +209,7 @@ def test_parametrized_and_pruned_layers_of_the_selector(block):
     for layer in (block.selector.fc1, block.selector.fc2):
         parametrizations.weight_norm(layer)
     torch.testing.assert_close(block(x), expected)
+    assert_same_outputs(torch.jit.trace(block, x), block)
     block.train()(x).square().sum().backward()
     assert block.selector.fc2.parametrizations.weight.original1.grad.any()
 
