@@ -157,8 +157,8 @@ def convnext_block(
 
     LayerNorm over one channel is constant, and over two channels it gives only the sign of their
     difference, so the layers before it could not learn. For k <= 2 the norm is therefore a
-    GroupNorm with one group, which has as many parameters and normalises over the map as well. In
-    training, torch raises an error for k = 1 on a 1x1 map of a single image.
+    GroupNorm with one group, which has as many parameters and normalises over the map as well.
+    torch raises an error for k = 1 on a 1x1 map of a single image.
 
     Args:
         k (int): Channels in and out.

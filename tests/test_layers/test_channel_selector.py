@@ -69,3 +69,9 @@ def test_every_initialisation_has_gradients(width):
         scores.sum().backward()
         assert selector.fc1.weight.grad.any()
         assert selector.fc2.weight.grad.any()
+
+
+def test_no_bias():
+    """The paper's parameter counts have none: R75-MoD has 23.10 M without, 23.11 M with biases."""
+    names = [name for name, _ in ChannelSelector(64, k=1).named_parameters()]
+    assert names == ['fc1.weight', 'fc2.weight']
