@@ -21,7 +21,7 @@ from ..ops import DeployedMoDBlock, fold_batch_norms, log_once
 DENSE = ('DensePretrained',)
 
 FOR_SPEED = 'for speed call mmcnnmod.switch_to_deploy(model) after training, or test with --deploy'
-# Options that were removed in 0.2.0: the values that are the behaviour now, and the remedy.
+# Options removed in 0.2.0. For each: the values that equal today's behaviour, and the remedy.
 REMOVED = {
     'last_activation': (('before',), 'remove it: the activation comes before the scores'),
     'order': (('score',), 'remove it: channels enter the Conv-Block by their scores'),
@@ -62,7 +62,7 @@ class MoDBackbone:
             stage, its width and c.
     """
 
-    # checkpoints/key_styles.py uses it to find the tensor names in other projects.
+    # The name of the family in checkpoints/key_styles.py, which knows other projects' tensor names.
     family: str | None = None
     deploy = False
 
@@ -87,17 +87,17 @@ class MoDBackbone:
         self.skip_bound = skip_bound
         self.mod_options = dict(r=r, position=position, fusion=fusion, selection=selection)
         self.insert_mod_blocks(placement, mod_stages)
-        # Otherwise unchecked in networks where no block can be an MoD block.
+        # MoD blocks check their options, but a network may have none.
         check_mod_options(type(self).__name__, self.c, **self.mod_options)
-        # The toolboxes freeze in their constructors, before MoD blocks are inserted, or in
-        # `train()`, after DDP has counted the parameters.
+        # Some toolboxes freeze in the constructor, before MoD blocks are inserted. Others freeze in
+        # `train()`, which is too late for DDP.
         self._freeze_stages()
 
     def blocks_of_stages(self) -> list[list[str]]:
         """The names of the blocks of each stage, such as 'layer1.0'.
 
-        The input of a block must be the output of the previous one and must not be used elsewhere,
-        because a deployed MoD block overwrites it.
+        Within a stage, nothing else may read the output of a block than the next block, because a
+        deployed MoD block overwrites its input.
         """
         raise NotImplementedError
 
@@ -120,11 +120,14 @@ class MoDBackbone:
         for stage, names_of_stage in enumerate(names):
             shapes = [self.keeps_shape(self.get_submodule(name)) for name in names_of_stage]
             for i in placement.positions(stage, shapes):
-                container, _, key = names_of_stage[i].rpartition('.')
                 block = self.get_submodule(names_of_stage[i])
-                mod_block = self.make_mod_block(block, f'{type(self).__name__} stage {stage}')
-                new = nn.Identity() if self.skip_bound else mod_block
-                setattr(self.get_submodule(container), key, new)
+                new = self.make_mod_block(block, f'{type(self).__name__} stage {stage}')
+                self.replace_block(names_of_stage[i], nn.Identity() if self.skip_bound else new)
+
+    def replace_block(self, name: str, block: nn.Module) -> None:
+        """Put a block in place of the one with this name."""
+        container, _, key = name.rpartition('.')
+        setattr(self.get_submodule(container), key, block)
 
     def make_mod_block(self, block: nn.Module, name: str) -> MoDBlock:
         """The MoD block that replaces a standard block, with the same settings."""
@@ -140,21 +143,23 @@ class MoDBackbone:
         )
 
     def init_weights(self) -> None:
-        """Initialise the weights as in the toolbox, but refuse a checkpoint of another network.
+        """Initialise the weights as in the toolbox, then load the checkpoints of ``init_cfg``.
 
         The layers of the selectors are initialised like other linear layers, in most families by
-        torch's default. Checkpoints are loaded last, because the initialisation would overwrite
-        them.
+        torch's default. Checkpoints are loaded last, because the initialisation overwrites weights.
+
+        Raises:
+            ValueError: If a checkpoint belongs to another network.
         """
         first_time = not self.is_init
-        with self.without_init_cfgs(*PRETRAINED, *DENSE) as weights:
+        with self.without_init_cfgs(*PRETRAINED, *DENSE) as checkpoints:
             super().init_weights()
         if not first_time:
             return
         for module in self.modules():
             if isinstance(module, MoDBlock):
                 module.ensure_trainable_init()
-        for cfg in weights:
+        for cfg in checkpoints:
             if type_name(cfg) in PRETRAINED:
                 load_pretrained(self, cfg['checkpoint'], cfg.get('prefix'))
             else:
@@ -185,12 +190,13 @@ class MoDBackbone:
     def switch_to_deploy(self) -> None:
         """Convert the backbone for inference. This cannot be undone.
 
-        The name is that of mmpretrain's RepVGG. The BatchNorms of standard and MoD blocks are
-        folded into their convolutions. MoD blocks work in place; those of ResNet, on a CPU also
-        those of VGG, are one operator each, see :class:`mmcnnmod.ops.DeployedMoDBlock`. Parameters
-        no longer record gradients, and training mode and ``load_state_dict`` raise an error. The
-        outputs are the same up to rounding: convert in float32, and to half precision afterwards.
-        If a hook keeps a map between two blocks, the next block overwrites it.
+        The BatchNorms of standard and MoD blocks are folded into their convolutions. MoD blocks
+        work in place. In ResNets, and on a CPU also in VGGs, each MoD block runs as one operator,
+        see :class:`mmcnnmod.ops.DeployedMoDBlock`. Parameters no longer require gradients.
+        Training mode and ``load_state_dict`` raise an error.
+
+        The outputs are the same up to rounding. Call this in float32; convert to half precision
+        afterwards. If a hook keeps a map between two blocks, the next block overwrites it.
         """
         if self.deploy:
             return
@@ -199,10 +205,10 @@ class MoDBackbone:
             for previous, name in zip([None, *names], names, strict=False):
                 block = self.get_submodule(name)
                 if isinstance(block, MoDBlock):
-                    inplace = previous is not None and makes_a_map(self.get_submodule(previous))
+                    # A block without weights may return its own input, which others may read.
+                    inplace = previous is not None and has_weights(self.get_submodule(previous))
                     deployed = DeployedMoDBlock(block, inplace)
-                    container, _, key = name.rpartition('.')
-                    setattr(self.get_submodule(container), key, deployed)
+                    self.replace_block(name, deployed)
                     problems.setdefault(deployed.problem, name)
         fold_batch_norms(self)
         self.requires_grad_(False)
@@ -232,15 +238,15 @@ class MoDBackbone:
 
     @contextmanager
     def without_init_cfgs(self, *types: str) -> Iterator[list[dict]]:
-        """Inside the context, take initialisers of these types out of ``init_cfg``; yields them."""
-        whole, held = self.init_cfg, self.init_cfgs(*types)
-        if held:
-            cfgs = whole if isinstance(whole, (list, tuple)) else [whole]
-            self.init_cfg = [cfg for cfg in cfgs if cfg not in held]
+        """Inside the context, remove initialisers of these types from ``init_cfg``; yields them."""
+        init_cfg, removed = self.init_cfg, self.init_cfgs(*types)
+        if removed:
+            cfgs = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
+            self.init_cfg = [cfg for cfg in cfgs if cfg not in removed]
         try:
-            yield held
+            yield removed
         finally:
-            self.init_cfg = whole
+            self.init_cfg = init_cfg
 
 
 def switch_to_deploy(model: nn.Module) -> None:
@@ -264,13 +270,13 @@ def switch_to_deploy(model: nn.Module) -> None:
         backbone.switch_to_deploy()
 
 
-def makes_a_map(block: nn.Module) -> bool:
-    """Whether the output of a block is new. A block without weights may return its input."""
-    return any(True for _ in block.parameters())
+def has_weights(block: nn.Module) -> bool:
+    """Whether a block has parameters."""
+    return next(block.parameters(), None) is not None
 
 
 def drop_removed_options(name: str, options: dict) -> None:
-    """Drop removed options; raise an error if one asks for another behaviour than today's."""
+    """Drop removed options. Raise a UserError if their value asks for a behaviour that is gone."""
     for option in sorted(options.keys() & REMOVED.keys()):
         value, (same, remedy) = options.pop(option), REMOVED[option]
         if value not in same:

@@ -24,8 +24,8 @@ class ChannelSelector(nn.Module):
 
     Global average pool, a bias-free fully connected layer C -> C // r, ReLU, a second one
     C // r -> C, sigmoid (Section 3.1). Channels are ranked by their logits in float32, because the
-    sigmoid saturates: in bf16, the scores of the logits 9, 10 and 11 are all 1. Under autocast the
-    two layers run in float32 as well; in a half-precision network they have its precision.
+    sigmoid saturates: in bf16, the scores of the logits 9, 10 and 11 are all 1. The two layers run
+    in float32 under autocast, and in half precision in a half-precision network.
 
     Args:
         in_channels (int): C, the channels of the input.
@@ -59,10 +59,10 @@ class ChannelSelector(nn.Module):
             Tensor: float32 (float64 in a float64 network), shape (N, C).
         """
         mean = self.pool(x).flatten(1)
-        # The layers may have been replaced, for example by quantised ones without parameters.
+        # Without parameters if the layers have been replaced by quantised ones.
         dtypes = [p.dtype for p in self.fc1.parameters() if p.is_floating_point()]
         mean = mean.to(dtypes[0]) if dtypes else mean
-        # The device type is not taken from the map, because it has none while being traced.
+        # Not x.device.type, which a map does not have while it is traced.
         with torch.autocast('cpu', enabled=False), torch.autocast(ACCELERATOR, enabled=False):
             logits = self.fc2(self.relu(self.fc1(mean)))
         return logits if torch.float64 in dtypes else logits.float()

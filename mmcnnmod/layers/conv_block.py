@@ -1,11 +1,11 @@
 """The Conv-Blocks that process the k selected channels (Section 3.2).
 
-Each is the block of its architecture with k channels, without shortcut and downsampling: the fusion
-is the shortcut, and the stride is always 1. The last activation comes before the multiplication
-with the scores, because in the paper the Conv-Block ends with that multiplication and the fused map
-is passed on "without additional adjustments" (Sections 3 and 3.2). An activation after the sum
-would have the same counts; docs/experiments.md compares the two. Inverted residuals and ConvNeXt
-blocks have no last activation.
+Each Conv-Block is the block of its architecture with k channels and stride 1. It has no shortcut,
+because the fusion is the shortcut. The last activation comes before the multiplication with the
+scores: in the paper, the Conv-Block ends with that multiplication and the fused map is passed on
+"without additional adjustments" (Sections 3 and 3.2). An activation after the sum would have the
+same number of MACs and parameters; docs/experiments.md compares the two. Inverted residuals and
+ConvNeXt blocks have no last activation.
 
 Widths, dilations and ratios must be positive integers, otherwise a ValueError is raised.
 """
@@ -24,6 +24,7 @@ from .checks import check_positive_int
 RELU = dict(type='ReLU')
 RELU6 = dict(type='ReLU6')
 BATCH_NORM = dict(type='BN')
+STANDARDIZED_CONVS = (ConvWS2d, ConvAWS2d)
 
 
 def bottleneck(
@@ -108,20 +109,13 @@ def inverted_residual(
         nn.Sequential: Two or three ``ConvModule``; maps (N, k, H, W) to the same shape.
     """
     check_counts('inverted_residual', k=k, hidden_channels=hidden_channels, dilation=dilation)
-    cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
-    expansion = [conv_norm_act(k, hidden_channels, 1, act_cfg=act_cfg, **cfgs)]
+    cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg)
+    depthwise = dict(dilation=dilation, groups=hidden_channels)
+    layers = [] if hidden_channels == k else [conv_norm_act(k, hidden_channels, 1, **cfgs)]
     return nn.Sequential(
-        *(expansion if hidden_channels != k else []),
-        conv_norm_act(
-            hidden_channels,
-            hidden_channels,
-            3,
-            dilation=dilation,
-            groups=hidden_channels,
-            act_cfg=act_cfg,
-            **cfgs,
-        ),
-        conv_norm_act(hidden_channels, k, 1, act_cfg=None, **cfgs),
+        *layers,
+        conv_norm_act(hidden_channels, hidden_channels, 3, **depthwise, **cfgs),
+        conv_norm_act(hidden_channels, k, 1, **{**cfgs, 'act_cfg': None}),
     )
 
 
@@ -161,10 +155,10 @@ def convnext_block(
 ) -> nn.Sequential:
     """A ConvNeXt block on k channels: depthwise, norm, 1x1, activation, 1x1, layer scale.
 
-    Over one channel LayerNorm is constant, and over two it gives only the sign of their difference,
-    so the layers before it could not learn. Up to two channels are therefore normalised over the
-    map as well, by a GroupNorm with one group, which has as many parameters. torch refuses one
-    channel on a 1x1 map of a single image, because there is nothing to normalise.
+    LayerNorm over one channel is constant, and over two channels it gives only the sign of their
+    difference, so the layers before it could not learn. For k <= 2 the norm is therefore a
+    GroupNorm with one group, which has as many parameters and normalises over the map as well.
+    torch raises an error for k = 1 on a 1x1 map of a single image.
 
     Args:
         k (int): Channels in and out.
@@ -214,7 +208,11 @@ def conv_norm_act(
     norm_cfg: dict | None = BATCH_NORM,
     act_cfg: dict | None = RELU,
 ) -> ConvModule:
-    """A convolution that keeps the shape, norm and activation, with configs that fit the width."""
+    """A convolution that keeps height and width, with norm and activation.
+
+    The configs are adapted to narrow layers, see :func:`fit_groups` and
+    :func:`without_standardization`.
+    """
     if in_channels // groups * kernel_size**2 == 1:
         conv_cfg = without_standardization(conv_cfg)
     return ConvModule(
@@ -233,15 +231,15 @@ def conv_norm_act(
 
 def without_standardization(conv_cfg: dict | None) -> dict | None:
     """Remove weight standardisation, which gives NaN for filters with a single weight."""
-    standardized = conv_cfg and issubclass(layer_class(conv_cfg), (ConvWS2d, ConvAWS2d))
+    standardized = conv_cfg and issubclass(layer_class(conv_cfg), STANDARDIZED_CONVS)
     return None if standardized else conv_cfg
 
 
 def fit_groups(norm_cfg: dict | None, width: int) -> dict | None:
-    """Fit the number of groups of a GroupNorm to a width, which they must divide.
+    """Reduce the number of groups of a GroupNorm to a divisor of the width.
 
-    Groups have at least two channels where possible, because one channel on a 1x1 map gives zero.
-    torch refuses one channel on a 1x1 map of a single image.
+    Groups have at least two channels where possible, because a group of one channel is zero on a
+    1x1 map.
     """
     if norm_cfg is None or not issubclass(layer_class(norm_cfg), nn.GroupNorm):
         return norm_cfg
@@ -252,7 +250,7 @@ def fit_groups(norm_cfg: dict | None, width: int) -> dict | None:
 def layer_class(cfg: dict) -> type:
     """The class of a layer's config, whose type is a class or a name in mmengine's registry.
 
-    Other types give ``object``; mmcv reports them when it builds the layer.
+    Unknown types give ``object``; mmcv raises an error for them when it builds the layer.
     """
     kind = cfg['type']
     found = kind if isinstance(kind, type) else MODELS.get(kind)

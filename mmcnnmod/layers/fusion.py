@@ -10,15 +10,14 @@ FUSIONS = ('add', 'replace')
 
 
 class Fusion(nn.Module):
-    """Adds the k processed channels to k channels of the input and keeps the others.
-
-    The sum is equation (1), what is kept equation (2).
+    """Adds the k processed channels to k channels of the input (1) and keeps the others (2).
 
     Args:
         in_channels (int): C, the channels of the input.
         k (int): Number of processed channels.
-        position (str): Which channels of the input they join: the 'first' k (equation 1), the
-            'last' k (Table 8) or their 'original' channels (Table 10, "OP"). Defaults to 'first'.
+        position (str): Where the processed channels are added: to the 'first' k channels (equation
+            1), the 'last' k (Table 8) or their 'original' channels (Table 10, "OP"). Defaults to
+            'first'.
         mode (str): 'add' to those channels, or 'replace' them (Section 3.3). Defaults to 'add'.
     """
 
@@ -40,25 +39,25 @@ class Fusion(nn.Module):
             index (Tensor): The channels that were selected, shape (N, k).
 
         Returns:
-            Tensor: The fused map, with the shape, dtype and memory format of ``x``. If a single
-            channel is replaced, torch cannot tell the format, and the result is contiguous.
+            Tensor: The fused map, with the shape, dtype and memory format of ``x``. With k = 1 and
+            ``mode='replace'`` it is contiguous, because one channel does not show its format.
         """
         processed = processed.to(x.dtype)
-        rest = self.in_channels - self.k
+        num_others = self.in_channels - self.k
         if self.position == 'first':
-            joined, others = x.split([self.k, rest], dim=1)
-            return torch.cat([self.join(joined, processed), others], dim=1)
+            channels, others = x.split([self.k, num_others], dim=1)
+            return torch.cat([self.combine(channels, processed), others], dim=1)
         if self.position == 'last':
-            others, joined = x.split([rest, self.k], dim=1)
-            return torch.cat([others, self.join(joined, processed)], dim=1)
+            others, channels = x.split([num_others, self.k], dim=1)
+            return torch.cat([others, self.combine(channels, processed)], dim=1)
         target_index = index[:, :, None, None].expand_as(processed)
         fused = x.clone()  # keeps the memory format, unlike scatter
         if self.mode == 'replace':
             return fused.scatter_(1, target_index, processed)
         return fused.scatter_add_(1, target_index, processed)
 
-    def join(self, channels: Tensor, processed: Tensor) -> Tensor:
-        """Combine k channels of the input with the processed ones."""
+    def combine(self, channels: Tensor, processed: Tensor) -> Tensor:
+        """Add the processed channels to k channels of the input, or replace them."""
         return processed if self.mode == 'replace' else channels + processed
 
     def extra_repr(self) -> str:

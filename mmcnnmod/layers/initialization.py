@@ -1,4 +1,4 @@
-"""An initialisation with which every layer of an MoD block can learn."""
+"""Initialisation with which every layer of an MoD block can learn."""
 
 import torch
 from torch import nn
@@ -8,16 +8,15 @@ from torch import nn
 def init_first_unit_nonnegative_(module: nn.Module) -> None:
     """Make the first filter of every layer non-negative; the others stay as they are.
 
-    The input of an MoD block in a ResNet or VGG comes from a ReLU and is never negative. A filter
-    whose weights sum to less than zero is then inactive for every image unless a norm centres its
-    output, which BN does not in eval mode (mmdetection's default). Layers as narrow as these, with
-    1 to 4 filters, often start with all filters inactive and never get a gradient. One non-negative
-    filter in each layer prevents that.
+    In a ResNet or VGG, the input of an MoD block comes from a ReLU and is never negative. A filter
+    whose weights have a negative sum is then inactive for most images, unless a norm centres its
+    output, which BN does not do in eval mode (mmdetection's default). Layers with 1 to 4 filters
+    often start with all filters inactive and never get a gradient. One non-negative filter in each
+    layer prevents that.
 
-    The blocks of MobileNetV2 and ConvNeXt end with a linear layer, so their maps have both signs
-    and the problem can still occur: a selector with one hidden unit (MobileNetV2's stage of 24
-    channels) is inactive for about every second image, which then has equal scores, and with
-    ``norm_eval`` it may start inactive for all images.
+    In MobileNetV2 and ConvNeXt this does not always help, because their maps have both signs. A
+    selector with one hidden unit (MobileNetV2's stage of 24 channels) is inactive for about every
+    second image, which then has equal scores. With ``norm_eval`` it may start inactive for all.
 
     Args:
         module (nn.Module): Changed in place.

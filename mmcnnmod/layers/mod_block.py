@@ -92,14 +92,14 @@ class MoDBlock(nn.Module):
             )
 
     def ensure_trainable_init(self) -> None:
-        """Make sure that every layer can learn. Call this after any initialisation of layers."""
+        """Make sure that every layer can learn. Call this after the layers are initialised."""
         init_first_unit_nonnegative_(self.conv_block)
         if isinstance(self.selector, ChannelSelector):
             self.selector.ensure_trainable_init()
 
     @torch.no_grad()
     def start_near_identity(self, factor: float) -> None:
-        """Scale down what the block adds. Call this after any initialisation of layers.
+        """Scale down what the block adds. Call this after the layers are initialised.
 
         With ``fusion='replace'`` this does nothing, because it would erase channels.
 
@@ -108,15 +108,15 @@ class MoDBlock(nn.Module):
                 convolution if that comes later. A layer scale, which starts at 1e-6, is set to it
                 instead. It must not be 0: no gradient would pass the ReLU after the norm.
         """
-        if self.fusion.mode == 'add':
-            kinds = (nn.Conv2d, LayerScale)
-            layers = [m for m in self.conv_block.modules() if isinstance(m, kinds) or is_norm(m)]
-            last = layers[-1]
-            for parameter in last.parameters():
-                if isinstance(last, LayerScale):
-                    parameter.fill_(factor)
-                else:
-                    parameter.mul_(factor)
+        if self.fusion.mode == 'replace':
+            return
+        kinds = (nn.Conv2d, LayerScale)
+        layers = [m for m in self.conv_block.modules() if isinstance(m, kinds) or is_norm(m)]
+        for parameter in layers[-1].parameters():
+            if isinstance(layers[-1], LayerScale):
+                parameter.fill_(factor)
+            else:
+                parameter.mul_(factor)
 
     def forward(self, x: Tensor) -> Tensor:
         """Process k channels of the map.
@@ -132,12 +132,12 @@ class MoDBlock(nn.Module):
         """
         self.check_shape(x)
         index, scores = self.selector(x)
-        # gather is exact at any batch size even when it is traced.
-        chosen = x.gather(1, index[:, :, None, None].expand_as(x[:, : self.k]))
+        # A trace of gather is correct at every batch size.
+        selected = x.gather(1, index[:, :, None, None].expand_as(x[:, : self.k]))
         if self.with_cp and x.requires_grad:
-            processed = checkpoint(self.conv_block, chosen, use_reentrant=False)
+            processed = checkpoint(self.conv_block, selected, use_reentrant=False)
         else:
-            processed = self.conv_block(chosen)
+            processed = self.conv_block(selected)
         if scores is not None:  # the last step of the Conv-Block, Section 3.2
             processed = processed * scores.to(processed.dtype)[:, :, None, None]
         return self.fusion(x, self.drop_path(processed), index)

@@ -15,9 +15,9 @@ from ..layers import ChannelSelector, Fusion, MoDBlock
 from .folding import fold_batch_norms
 from .operator import operator_problem
 
-MOST_CHANNELS = 64  # of a Conv-Block: wider convolutions are faster in a library
+MAX_CHANNELS = 64  # of a Conv-Block: wider convolutions are faster in torch
 CUDA_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-NUMBERS = 5  # that describe a layer: channels in and out, kernel size, dilation, ReLU
+NUMBERS_PER_LAYER = 5  # channels in and out, kernel size, dilation, ReLU
 # Before torch 2.4, torch.compile cannot call the operator.
 OLD_TORCH = not hasattr(torch.library, 'register_fake')
 is_compiling = torch._dynamo.is_compiling if OLD_TORCH else torch.compiler.is_compiling
@@ -26,13 +26,13 @@ is_compiling = torch._dynamo.is_compiling if OLD_TORCH else torch.compiler.is_co
 class DeployedMoDBlock(nn.Module):
     """An MoD block for inference that overwrites its input, as ``nn.ReLU(inplace=True)`` does.
 
-    It runs as one operator: in C++ on a CPU in float32, in Triton on CUDA. What the operator does
-    not support is computed by the MoD block itself, with an in-place fusion. While the network is
-    traced or exported, and where gradients are recorded, nothing is overwritten and the plain block
-    is computed. torch.compile keeps the operator.
+    It runs as one operator: in C++ on a CPU in float32, in Triton on CUDA. If the operator does not
+    support the block or its input, the MoD block itself runs, with an in-place fusion. While the
+    network is traced or exported, or if gradients are recorded, the MoD block runs and nothing is
+    overwritten. torch.compile keeps the operator.
 
-    The operator has its own copy of the weights: later changes of the block's weights, and hooks
-    on its parts, do not affect it.
+    The operator has its own copy of the weights. Weights that are changed and hooks that are added
+    later do not affect it.
 
     Args:
         block (MoDBlock): The block. It becomes a child of the deployed block, in eval mode.
@@ -53,19 +53,20 @@ class DeployedMoDBlock(nn.Module):
         weights = None
         if self.reason is None:
             weights, self.hidden, self.layers = packed_weights(block)
-        # Not in state dicts, because it is a copy of the layers' weights.
+        # Not saved in state dicts, because it is a copy.
         self.register_buffer('weights', weights, persistent=False)
         self.problem = self.find_problem()
         fusion = block.fusion
-        own = type(block) is MoDBlock and type(fusion) is Fusion
-        self.inplace = inplace and own and not is_hooked(block, fusion)
+        # Other code might read the input after the fusion.
+        is_known = type(block) is MoDBlock and type(fusion) is Fusion
+        self.inplace = inplace and is_known and not is_hooked(block, fusion)
         if self.inplace:
             block.fusion = InplaceFusion(
                 fusion.in_channels, fusion.k, fusion.position, fusion.mode
             ).eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Refine k channels of the map.
+        """Process k channels of the map.
 
         Args:
             x (Tensor): Feature map of shape (N, C, H, W).
@@ -109,12 +110,12 @@ class DeployedMoDBlock(nn.Module):
         if self.reason is not None or self.weights.device.type == 'meta':
             return self.reason
         device = self.weights.device.type
-        if device == 'cuda' and len(self.layers) == NUMBERS:
+        if device == 'cuda' and len(self.layers) == NUMBERS_PER_LAYER:
             return 'a single convolution cannot be computed in place on a GPU'
         return operator_problem(device)
 
     def update_problem(self) -> None:
-        """Look for the operator again: another device or process may not have it."""
+        """Look for the operator again, after a move to another device or process."""
         before, self.problem = self.problem, self.find_problem()
         if self.problem and before is None:
             log_once(f'MoD blocks run in plain PyTorch, without the operator: {self.problem}')
@@ -135,11 +136,11 @@ class DeployedMoDBlock(nn.Module):
 
 
 class InplaceFusion(Fusion):
-    """A fusion that overwrites the map, unless it is traced or gradients are recorded."""
+    """A fusion that overwrites its input, unless it is traced or gradients are recorded."""
 
     def forward(self, x: Tensor, processed: Tensor, index: Tensor) -> Tensor:
         """Fuse as :class:`Fusion` does; returns ``x`` itself."""
-        if is_compiling() or is_traced(x):  # first: fx cannot trace the other condition
+        if is_compiling() or is_traced(x):  # before the next condition, which fx cannot trace
             return super().forward(x, processed, index)
         if torch.is_grad_enabled() and (x.requires_grad or processed.requires_grad):
             return super().forward(x, processed, index)
@@ -170,7 +171,7 @@ def unsupported_reason(block: MoDBlock) -> str | None:
     if tuple(map(type, parts)) != known or any(fc.bias is not None for fc in parts[1::2]):
         return 'a part of its selector has been replaced'
     if type(block.drop_path) not in (nn.Identity, DropPath):
-        return f'it has a {type(block.drop_path).__name__} behind the Conv-Block'
+        return f'it has a {type(block.drop_path).__name__} after the Conv-Block'
     for layer in layers:
         reason = unsupported_layer(layer, last=layer is layers[-1])
         if reason:
@@ -195,8 +196,8 @@ def unsupported_layer(layer: nn.Module, last: bool) -> str | None:
     same = type(conv) is nn.Conv2d and all(getattr(conv, key) == known[key] for key in known)
     if not same or size not in (1, 3) or layer.with_explicit_padding:
         return 'its Conv-Block has a convolution that is not 1x1 or 3x3, of stride 1 and one group'
-    if max(conv.in_channels, conv.out_channels) > MOST_CHANNELS:
-        return f'its Conv-Block is more than {MOST_CHANNELS} channels wide'
+    if max(conv.in_channels, conv.out_channels) > MAX_CHANNELS:
+        return f'its Conv-Block is more than {MAX_CHANNELS} channels wide'
     if layer.with_norm and type(layer.norm) is not nn.Identity:
         return f'its {type(layer.norm).__name__} cannot be folded'
     activation = type(layer.activate) if layer.with_activation else None
@@ -214,10 +215,10 @@ def is_hooked(*modules: nn.Module) -> bool:
 
 
 def packed_weights(block: MoDBlock) -> tuple[Tensor, int, list[int]]:
-    """The operator's arguments: all weights, the hidden width, NUMBERS numbers for each layer.
+    """The operator's arguments: all weights, the selector's hidden width, and the layers.
 
-    The weights are one tensor, because the dispatcher takes longer for a list of tensors than the
-    operator itself.
+    Each layer of the Conv-Block is described by NUMBERS_PER_LAYER numbers. The weights are one
+    tensor, because torch takes longer to pass a list of tensors than the operator to compute.
     """
     fc1, fc2 = block.selector.fc1, block.selector.fc2
     tensors, numbers = [fc1.weight, fc2.weight], []
@@ -232,9 +233,9 @@ def packed_weights(block: MoDBlock) -> tuple[Tensor, int, list[int]]:
 
 
 def is_traced(x: Tensor) -> bool:
-    """Whether a tracer, exporter or transform records what is computed of a map.
+    """Whether a tracer, an exporter or a function transform is active.
 
-    That includes torch.compile only before torch 2.4.
+    torch.compile counts only before torch 2.4.
     """
     if is_compiling():
         return OLD_TORCH or not torch.compiler.is_dynamo_compiling() or is_exporting()
@@ -247,7 +248,7 @@ def is_traced(x: Tensor) -> bool:
     )
 
 
-# As a constant: within a graph, torch's own function always returns True.
+# A constant for torch.compile: within a graph, torch's own function always returns True.
 @torch.compiler.assume_constant_result
 def is_exporting() -> bool:
     """Whether torch.export traces; older torch cannot tell it from torch.compile."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from mmcv.cnn import ConvModule, fuse_conv_bn
-from mmcv.cnn.bricks import ConvAWS2d, ConvWS2d
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-STANDARDIZED = (ConvWS2d, ConvAWS2d)
+from ..layers.conv_block import STANDARDIZED_CONVS
 
 
 def fold_batch_norms(module: nn.Module) -> None:
     """Fold each BatchNorm into the convolution before it, in place.
 
-    Other norms depend on the input and stay. Nothing is folded if the module contains a
+    Other norms stay, because they depend on the input. Nothing is folded if the module contains a
     convolution with weight standardisation (which would undo the fold), a BatchNorm without
     statistics or weights, or a ConvModule whose norm does not follow its convolution.
 
@@ -31,4 +30,4 @@ def is_foldable(layer: nn.Module) -> bool:
         return layer.affine and layer.running_mean is not None
     if isinstance(layer, ConvModule):
         return layer.order == ('conv', 'norm', 'act')
-    return not isinstance(layer, STANDARDIZED)
+    return not isinstance(layer, STANDARDIZED_CONVS)

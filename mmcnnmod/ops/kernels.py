@@ -1,9 +1,9 @@
 """The operator of deployed MoD blocks on CUDA, in Triton: seven launches for a bottleneck.
 
 ``pool``, ``linear`` twice, ``rank``, then ``convolve`` for each layer. The first layer gathers the
-selected channels from the map, the last one multiplies by the scores and adds to the map; the
-results between them are in narrow buffers. So no 3x3 convolution reads a map while other programs
-write to it, and the fusion is in place. All arithmetic is in float32, whatever the map's dtype.
+selected channels from the map, the last one multiplies by the scores and adds to the map. The
+results between layers are in small buffers, so that the fusion can be in place: no 3x3 convolution
+reads the map while other programs write to it. All arithmetic is in float32.
 
 BLOCK_* are powers of two: how many elements of an axis a program holds at once.
 """
@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .deployed_block import NUMBERS
+from .deployed_block import NUMBERS_PER_LAYER
 
 SHARE = 128  # pixels that one program pools; more in large maps, which have at most 32 shares
 
@@ -23,8 +23,8 @@ SHARE = 128  # pixels that one program pools; more in large maps, which have at 
 def mod_block_(x: Tensor, weights: Tensor, hidden: int, layers: list[int], last: bool) -> None:
     """Run an MoD block in place.
 
-    Nothing waits for the device and no shape depends on data, so a CUDA graph can record it. Run it
-    once at that shape before: Triton compiles at the first call.
+    A CUDA graph can record it, because nothing waits for the device and no shape depends on data.
+    Run it once at the same shape before, because Triton compiles at the first call.
 
     Args:
         x (Tensor): Feature map of shape (N, C, H, W), contiguous or channels-last, of any floating
@@ -40,26 +40,28 @@ def mod_block_(x: Tensor, weights: Tensor, hidden: int, layers: list[int], last:
         return
     pixels = height * width
     strides = (pixels, 1) if x.is_contiguous() else (1, channels)  # of channels and pixels
-    layers = [layers[i : i + NUMBERS] for i in range(0, len(layers), NUMBERS)]
+    step = NUMBERS_PER_LAYER
+    layers = [layers[i : i + step] for i in range(0, len(layers), step)]
     k = layers[0][0]
     with torch.cuda.device_of(x):
         index, scores = select(x, strides, weights, hidden, k)
-        at, narrow = 2 * hidden * channels, None
+        offset, narrow = 2 * hidden * channels, None
         for i, (inputs, outputs, size, dilation, relu) in enumerate(layers):
-            first, end = i == 0, i == len(layers) - 1
-            result = None if end else empty(x, n, pixels, outputs)
+            is_first, is_last = i == 0, i == len(layers) - 1
+            result = None if is_last else empty(x, n, pixels, outputs)
             block_i, block_o = power_of_2(inputs), power_of_2(outputs)
-            # Few pixels in small maps, so that there are enough programs for the whole GPU. Below
-            # 16 if there are 16 or more channels: Triton would multiply such blocks in tf32.
+            # Few pixels in small maps, so that there are enough programs for the whole GPU. Fewer
+            # than 16 if there are 16 or more channels: Triton would multiply such blocks in tf32.
             most = 8 if min(block_i, block_o) >= 16 else 64
             block_p = max(4, min(most, 4096 // (block_i * block_o), power_of_2(pixels) // 16))
             convolve[(n * triton.cdiv(pixels, block_p),)](
-                x, narrow, result, index, scores, weights, at,
+                x, narrow, result, index, scores, weights, offset,
                 channels * pixels, *strides, channels - k if last else 0, height, width, dilation,
-                GATHER=first, FUSE=end, RELU=bool(relu), INPUTS=inputs, OUTPUTS=outputs, SIZE=size,
+                GATHER=is_first, FUSE=is_last, RELU=bool(relu),
+                INPUTS=inputs, OUTPUTS=outputs, SIZE=size,
                 BLOCK_P=block_p, BLOCK_I=block_i, BLOCK_O=block_o,
             )  # fmt: skip
-            at += outputs * (inputs * size * size + 1)
+            offset += outputs * (inputs * size * size + 1)
             narrow = result
 
 
@@ -81,13 +83,13 @@ def select(
     units, logits = empty(x, n, hidden), empty(x, n, channels)
     block_n = min(power_of_2(n), 16)
     block_o = 16 if block_n == 16 else 4
-    for source, at, target, parts, scale in (
+    for source, offset, target, parts, scale in (
         (sums, 0, units, shares, 1 / pixels),
         (units, hidden * channels, logits, 1, 1.0),
     ):
         inputs, outputs = source.shape[-1], target.shape[-1]
         linear[(triton.cdiv(n, block_n), triton.cdiv(outputs, block_o))](
-            source, weights, at, target, n, parts, scale,
+            source, weights, offset, target, n, parts, scale,
             RELU=target is units, MOST_PARTS=power_of_2(parts), INPUTS=inputs, OUTPUTS=outputs,
             BLOCK_N=block_n, BLOCK_O=block_o,
             BLOCK_I=64 if block_n == 16 else min(power_of_2(inputs), 1024 // block_n),
@@ -103,7 +105,7 @@ def empty(x: Tensor, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def power_of_2(number: int) -> int:
-    """The smallest power of two that is not smaller."""
+    """The smallest power of two that is at least this number."""
     return 1 << (number - 1).bit_length()
 
 
@@ -127,14 +129,14 @@ def pool(
 
 @triton.jit
 def linear(
-    source, weights, at, target, n, parts, scale,
+    source, weights, offset, target, n, parts, scale,
     RELU: tl.constexpr, MOST_PARTS: tl.constexpr, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_O: tl.constexpr, BLOCK_I: tl.constexpr,
 ):  # fmt: skip
     """Apply a linear layer to ``scale`` times the sum of the parts of ``source``.
 
     ``source`` has shape (N, parts, INPUTS). The layer's weight, shape (OUTPUTS, INPUTS), begins at
-    ``at`` in ``weights``.
+    ``offset`` in ``weights``.
     """
     row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     out = tl.program_id(1) * BLOCK_O + tl.arange(0, BLOCK_O)
@@ -147,7 +149,7 @@ def linear(
             address = (row[:, None] * parts + part) * INPUTS + into[None, :]
             values += tl.load(source + address, inside & (part < parts), other=0)
         inside = (out < OUTPUTS)[:, None] & (into < INPUTS)[None, :]
-        address = at + out[:, None] * INPUTS + into[None, :]
+        address = offset + out[:, None] * INPUTS + into[None, :]
         weight = tl.load(weights + address, inside, other=0).to(tl.float32)
         if BLOCK_N == 16:
             total = tl.dot(values, tl.trans(weight), total, input_precision='ieee')
@@ -164,7 +166,7 @@ def linear(
 def rank(logits, index, scores, CHANNELS: tl.constexpr, K: tl.constexpr, BLOCK_C: tl.constexpr):
     """Find the K channels of a sample with the highest logits, in descending order.
 
-    Of equal logits the lower channel comes first. NaN ranks highest, as for ``torch.topk``.
+    If logits are equal, the lower channel comes first. NaN ranks highest, as in ``torch.topk``.
     """
     sample = tl.program_id(0)
     channel = tl.arange(0, BLOCK_C)
@@ -185,7 +187,7 @@ def rank(logits, index, scores, CHANNELS: tl.constexpr, K: tl.constexpr, BLOCK_C
 
 @triton.jit
 def convolve(
-    x, narrow, result, index, scores, weights, at,
+    x, narrow, result, index, scores, weights, offset,
     sample_stride, channel_stride, pixel_stride, start, height, width, dilation,
     GATHER: tl.constexpr, FUSE: tl.constexpr, RELU: tl.constexpr,
     INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, SIZE: tl.constexpr,
@@ -193,10 +195,10 @@ def convolve(
 ):  # fmt: skip
     """Apply a layer of the Conv-Block at BLOCK_P pixels.
 
-    It reads the selected channels of ``x`` (GATHER) or ``narrow``, shape (N, H * W, INPUTS). It
-    writes ``result``, shape (N, H * W, OUTPUTS), or multiplies by the scores and adds to the
-    channels of ``x`` from ``start`` on (FUSE). Its weight, shape (OUTPUTS, INPUTS, SIZE, SIZE),
-    begins at ``at`` in ``weights``; the bias follows.
+    It reads the selected channels of ``x`` if GATHER, else ``narrow``, shape (N, H * W, INPUTS). It
+    multiplies by the scores and adds to the channels of ``x`` from ``start`` on if FUSE, else it
+    writes ``result``, shape (N, H * W, OUTPUTS). Its weight, shape (OUTPUTS, INPUTS, SIZE, SIZE),
+    begins at ``offset`` in ``weights``; the bias follows.
     """
     pixels = height * width
     tiles = tl.cdiv(pixels, BLOCK_P)
@@ -219,11 +221,11 @@ def convolve(
         else:
             address = narrow + sample * pixels * INPUTS + source * INPUTS + into[None, :]
         values = tl.load(address, inside, other=0).to(tl.float32)
-        address = at + (out[None, :] * INPUTS + into[:, None]) * SIZE * SIZE + tap
+        address = offset + (out[None, :] * INPUTS + into[:, None]) * SIZE * SIZE + tap
         inside = (into < INPUTS)[:, None] & (out < OUTPUTS)[None, :]
         weight = tl.load(weights + address, inside, other=0).to(tl.float32)
         total += tl.sum(values[:, :, None] * weight[None, :, :], 1)
-    bias = weights + at + OUTPUTS * INPUTS * SIZE * SIZE
+    bias = weights + offset + OUTPUTS * INPUTS * SIZE * SIZE
     total += tl.load(bias + out, out < OUTPUTS, other=0).to(tl.float32)[None, :]
     if RELU:
         total = relu(total)

@@ -1,10 +1,10 @@
 // The MoD block as one in-place operator for CPUs; deployed_block.py uses it.
 //
 // The block computes little: in plain PyTorch, calling its fifteen or so operators, each with cold
-// caches, takes longer than their arithmetic. This operator reads the map once to pool it, and then
-// only the k selected channels and the k channels that they are added to.
+// caches, takes longer than their arithmetic. This operator reads the map once to pool it. After
+// that it reads only the k selected channels and the k channels that they are added to.
 //
-// Compiled without -ffast-math, so that NaN stays NaN; `omp simd` allows reordering single sums.
+// Compiled without -ffast-math, so that NaN stays NaN. `omp simd` lets the compiler reorder sums.
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
@@ -22,7 +22,7 @@ using Floats = std::vector<float>;
 constexpr int64_t CACHE_LINE = 16;  // floats
 constexpr int64_t TILE = 1024;      // pixels whose sums fit into the L1 cache
 constexpr int64_t GRAIN = 32768;    // values that make a thread worth starting, as in torch
-// Values that are summed in one go, so that rounding errors stay small.
+// How many values are summed at once, so that rounding errors stay small.
 constexpr int64_t PLANE_CHUNK = 4096;  // pixels of a channel
 constexpr int64_t SHARE = 512;         // pixels, channels-last
 
@@ -36,8 +36,8 @@ struct Map {
   float* sample(int64_t n) const { return data + n * channels * pixels(); }
 };
 
-// The selected channels as planes with a margin of zeros as wide as the largest dilation, so that a
-// 3x3 convolution is one long loop over rows and margins without conditions.
+// The selected channels as planes with a margin of zeros as wide as the largest dilation. A 3x3
+// convolution is then one long loop over rows and margins, without conditions.
 struct Planes {
   int64_t height, width, margin;
 
@@ -55,7 +55,7 @@ struct Layer {
   const float *weight, *bias;
 };
 
-// Run in parallel, in threads that each get enough work; `work_each` is the work of one index.
+// Run in parallel, with enough work for each thread; `work_each` is the work of one index.
 template <class Function>
 void parallel(int64_t begin, int64_t end, int64_t work_each, const Function& function) {
   const int64_t grain = GRAIN / std::max<int64_t>(work_each, 1);
@@ -138,8 +138,8 @@ Floats pool(const Map& x) {
 float relu(float value) { return value < 0 ? 0 : value; }
 
 // A fully connected layer without bias: (N, columns) -> (N, rows). `weights`: (rows, columns).
-Floats connect(const Floats& inputs, const float* weights, int64_t rows, int64_t columns,
-               bool with_relu) {
+Floats fully_connected(const Floats& inputs, const float* weights, int64_t rows, int64_t columns,
+                       bool with_relu) {
   const int64_t samples = inputs.size() / columns;
   Floats outputs(samples * rows);
   // Each weight is read once for all samples: late maps have fewer values than the layer weights.
@@ -153,9 +153,10 @@ Floats connect(const Floats& inputs, const float* weights, int64_t rows, int64_t
   return outputs;
 }
 
-// The channels with the k highest logits, highest first; NaN is the highest. Of equal logits the
-// lower channel is taken, as in Triton. The order is total, so the algorithm does not matter.
-std::vector<int32_t> pick(const float* logits, int64_t channels, int64_t k) {
+// The channels with the k highest logits, highest first; NaN is the highest. If logits are equal,
+// the lower channel comes first, as in kernels.py. No two channels rank equal, so both algorithms
+// give the same result.
+std::vector<int32_t> select_channels(const float* logits, int64_t channels, int64_t k) {
   std::vector<int32_t> index(channels);
   std::iota(index.begin(), index.end(), 0);
   const auto above = [logits](int32_t a, int32_t b) {
@@ -268,8 +269,8 @@ void convolve(const Layer& layer, const Planes& planes, const Floats& source, Fl
 }
 
 // Select, process, multiply by the scores and fuse: one sample.
-void refine(const Map& x, int64_t n, const float* logits, const std::vector<Layer>& layers,
-            bool last) {
+void process_sample(const Map& x, int64_t n, const float* logits, const std::vector<Layer>& layers,
+                    bool last) {
   const int64_t k = layers.front().inputs;
   int64_t widest = k;
   Planes planes{x.height, x.width, 0};
@@ -277,11 +278,11 @@ void refine(const Map& x, int64_t n, const float* logits, const std::vector<Laye
     widest = std::max(widest, layer.outputs);
     if (layer.taps > 1) planes.margin = std::max(planes.margin, layer.dilation);
   }
-  const std::vector<int32_t> index = pick(logits, x.channels, k);
+  const std::vector<int32_t> index = select_channels(logits, x.channels, k);
   Floats scores;
   scores.reserve(k);
   for (const int32_t channel : index) scores.push_back(1 / (1 + std::exp(-logits[channel])));
-  // Copied before any is written: they may be among the channels that are added to.
+  // Copied first, because the fusion may overwrite selected channels.
   Floats values(widest * planes.size()), processed(widest * planes.size());
   gather(x, x.sample(n), index, planes, values);
   for (const Layer& layer : layers) {
@@ -346,17 +347,17 @@ void mod_block_(at::Tensor& x, const at::Tensor& packed, int64_t hidden, at::Int
     map.channel_stride = 1;
     map.pixel_stride = channels;
   }
-  const Floats logits = connect(connect(pool(map), weights.fc1, hidden, map.channels, true),
-                                weights.fc2, map.channels, hidden, false);
-  const auto refine_samples = [&](int64_t begin, int64_t end) {
+  const Floats units = fully_connected(pool(map), weights.fc1, hidden, channels, true);
+  const Floats logits = fully_connected(units, weights.fc2, channels, hidden, false);
+  const auto process_samples = [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n)
-      refine(map, n, &logits[n * map.channels], weights.layers, last);
+      process_sample(map, n, &logits[n * map.channels], weights.layers, last);
   };
-  // Within parallel_for nothing else runs in parallel, even if it starts no thread.
+  // Nested loops do not run in parallel, even if the outer parallel_for starts no thread.
   if (map.samples > 1 && map.samples >= at::get_num_threads())
-    at::parallel_for(0, map.samples, 1, refine_samples);
+    at::parallel_for(0, map.samples, 1, process_samples);
   else
-    refine_samples(0, map.samples);
+    process_samples(0, map.samples);
   x.unsafeGetTensorImpl()->bump_version();  // as every in-place operation does
 }
 

@@ -29,8 +29,8 @@ LIBRARY.define(
 # For inference only: the caller makes sure that no gradients are recorded.
 LIBRARY.impl('mod_block_', torch.library.fallthrough_kernel, 'Autograd')
 SOURCE = Path(__file__).with_name('mod_block.cpp')
-# By torch's name of the processor's capability. Not -march=native: different machines may share the
-# folder of extensions.
+# Compiler flags by torch's name of the instruction set. -march=native would be wrong if different
+# machines share the folder of extensions.
 INSTRUCTIONS = {
     'AVX512': ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mfma'],
     'AVX2': ['-mavx2', '-mfma'],
@@ -39,13 +39,13 @@ INSTRUCTIONS = {
 
 @lru_cache(None)
 def operator_problem(device: str = 'cpu') -> str | None:
-    """Load the operator, once per process; for CPUs compile it first if that was never done.
+    """Load the operator, once per process. For CPUs, compile it first if needed.
 
     Args:
         device (str): 'cpu', 'cuda' or another type of device. Defaults to 'cpu'.
 
     Returns:
-        str | None: Why it is not available, in one line; None if it is.
+        str | None: Why the operator is not available, in one line; None if it is available.
     """
     if device not in LOADERS:
         return f'there is none for {device}'
@@ -67,7 +67,7 @@ def load_cpu() -> None:
 
 
 def load_cuda() -> None:
-    """Import the kernels and try them on small maps; Triton compiles with a C compiler."""
+    """Import the kernels and run them once: Triton needs a C compiler."""
     import triton
 
     if int(triton.__version__.split('.')[0]) < 3:
@@ -91,10 +91,10 @@ def declare_fake() -> None:
 
 
 def library_path() -> Path:
-    """Where the compiled operator is stored, for this source, torch and processor."""
+    """The path of the compiled operator, for this source, torch version and instruction set."""
     content = sha256(SOURCE.read_bytes() + ' '.join(flags()).encode()).hexdigest()[:8]
     name = re.sub(r'\W', '_', f'mmcnnmod_{torch.__version__}_{capability()}_{content}')
-    # As in torch.utils.cpp_extension, whose import takes longer than loading the operator.
+    # The folder of torch.utils.cpp_extension, whose import takes longer than loading the operator.
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
     root = os.environ.get('TORCH_EXTENSIONS_DIR') or cache / 'torch_extensions'
     return Path(root, name, 'mod_block.so')
@@ -103,7 +103,8 @@ def library_path() -> Path:
 def build(library: Path) -> None:
     """Compile the operator, load it and store it.
 
-    Each process compiles in its own folder, undisturbed by killed builds and other processes.
+    Each process compiles in its own folder, so that other processes and killed builds do not
+    matter.
     """
     from torch.utils import cpp_extension
 
@@ -113,7 +114,7 @@ def build(library: Path) -> None:
         level=logging.INFO,
     )
     path = os.environ.get('PATH', os.defpath)
-    # The ninja of this environment, also if it is not activated.
+    # ninja is found even if the environment is not activated.
     os.environ['PATH'] = os.pathsep.join([sysconfig.get_path('scripts'), path])
     try:
         with atomic_write(library) as partial, tempfile.TemporaryDirectory() as folder:
@@ -130,7 +131,7 @@ def build(library: Path) -> None:
 
 
 def flags() -> list[str]:
-    """The compiler's flags. OpenMP is not linked, so that the operator uses torch's."""
+    """The compiler's flags. -fopenmp is not passed to the linker: the operator uses torch's."""
     return ['-O3', '-fopenmp', *INSTRUCTIONS.get(capability(), [])]
 
 

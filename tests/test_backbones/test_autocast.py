@@ -1,4 +1,4 @@
-"""Training in mixed precision: 200 steps of each task, on pictures that are drawn here."""
+"""Training in mixed precision: 200 steps of each task on synthetic images."""
 
 import pytest
 import torch
@@ -7,25 +7,25 @@ from torch.nn import functional as F
 
 from ..utils.blocks import TORCH
 
-CLASSES = 3  # a square is red, green or blue
+CLASSES = 3  # red, green or blue squares
 SIDE = 32
 
 
 def draw(count):
-    """Squares on noise; gives pictures, and what each task is to learn of them."""
-    pictures = 0.3 * torch.rand(count, 3, SIDE, SIDE)
+    """Images of coloured squares on noise, and the targets of each task."""
+    images = 0.3 * torch.rand(count, 3, SIDE, SIDE)
     colours = torch.randint(CLASSES, (count,))
     corners = torch.randint(SIDE // 2, (count, 2))
     maps = torch.zeros(count, SIDE, SIDE, dtype=torch.long)
     for i, (x, y) in enumerate(corners.tolist()):
         square = (slice(y, y + SIDE // 2), slice(x, x + SIDE // 2))
-        pictures[(i, colours[i], *square)] += 1
+        images[(i, colours[i], *square)] += 1
         maps[(i, *square)] = 1
-    return pictures, dict(mmpretrain=colours, mmseg=maps, mmdet=corners / SIDE)
+    return images, dict(mmpretrain=colours, mmseg=maps, mmdet=corners / SIDE)
 
 
-def loss_of(toolbox, head, feature, target):
-    """Cross entropy of images and of pixels, and the distance of boxes; in float32."""
+def compute_loss(toolbox, head, feature, target):
+    """In float32: cross entropy of images or pixels, or the L1 distance of corners."""
     out = head(feature)
     if toolbox == 'mmseg':
         return F.cross_entropy(F.interpolate(out.float(), (SIDE, SIDE)), target)
@@ -47,17 +47,17 @@ def test_200_steps_under_autocast(toolbox, backbones, dtype):
     network = nn.ModuleList([backbone.train(), nn.Conv2d(128, outputs, 1)])
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     scaler = torch.amp.GradScaler('cpu', enabled=True) if dtype == torch.float16 else None
-    losses, seen = [], set()
-    backbone.layer1[0].conv1.register_forward_hook(lambda conv, x, out: seen.add(out.dtype))
-    # oneDNN takes seconds for an fp16 convolution where the processor has no instructions for it.
+    losses, dtypes = [], set()
+    backbone.layer1[0].conv1.register_forward_hook(lambda conv, x, out: dtypes.add(out.dtype))
+    # Without fp16 instructions, oneDNN takes seconds for an fp16 convolution.
     with torch.backends.mkldnn.flags(enabled=dtype != torch.float16):
         for step in range(200):
-            pictures, targets = draw(8)
+            images, targets = draw(8)
             with torch.autocast('cpu', dtype):
-                (feature,) = backbone(pictures)
-                loss = loss_of(toolbox, network[1], feature, targets[toolbox])
+                (feature,) = backbone(images)
+                loss = compute_loss(toolbox, network[1], feature, targets[toolbox])
             optimizer.zero_grad()
-            if scaler:  # it leaves out steps whose gradients overflow
+            if scaler:  # skips steps whose gradients overflow
                 scaler.scale(loss).backward()
                 scaler.step(optimizer)
                 scaler.update()
@@ -68,5 +68,5 @@ def test_200_steps_under_autocast(toolbox, backbones, dtype):
             assert torch.isfinite(loss), f'step {step}'
             for name, tensor in network.state_dict().items():
                 assert torch.isfinite(tensor).all(), f'step {step}: {name}'
-    assert seen == {dtype}
+    assert dtypes == {dtype}
     assert sum(losses[-20:]) < 0.8 * sum(losses[:20])

@@ -8,7 +8,7 @@ from mmcnnmod.layers import MoDBlock
 SMALL = dict(base_channels=16, stem_channels=16)
 
 
-def test_dcn_and_plugins_stay_in_the_standard_blocks():
+def test_dcn_and_plugins_apply_to_standard_blocks_only():
     mmdet = pytest.importorskip('mmcnnmod.toolboxes.mmdet')
     plugin = dict(
         cfg=dict(type='ContextBlock', ratio=0.25), stages=(False, True, True, True),
@@ -52,20 +52,10 @@ def test_multi_grid_and_contract_dilation():
 def test_drop_path():
     mmpretrain = pytest.importorskip('mmcnnmod.toolboxes.mmpretrain')
     network = mmpretrain.ResNetMoD(depth=18, drop_path_rate=0.5, **SMALL)
-    rates = [m.drop_path.drop_prob for m in network.modules() if isinstance(m, MoDBlock)]
-    assert rates == sorted(rates)
-    assert rates[-1] == 0.5
-
     block = network.layer4[1].train()
     block.drop_path.drop_prob = 1 - 1e-6
     x = torch.rand(4, 128, 2, 2)
-    assert torch.equal(block(x), x)  # the whole branch is dropped, the map passes
-
-
-def test_drop_path_and_replace_exclude_each_other():
-    mmpretrain = pytest.importorskip('mmcnnmod.toolboxes.mmpretrain')
-    with pytest.raises(ValueError, match=r'stage 0 .*drop_path_rate=0'):
-        mmpretrain.ResNetMoD(depth=18, drop_path_rate=0.5, fusion='replace', **SMALL)
+    assert torch.equal(block(x), x)  # the processed channels are dropped in all samples
 
 
 def test_expansion():
@@ -73,12 +63,3 @@ def test_expansion():
     network = mmpretrain.ResNetMoD(depth=50, expansion=2, c=4, **SMALL)
     convs = [module.conv for module in network.layer4[1].conv_block]
     assert [(c.in_channels, c.out_channels) for c in convs] == [(64, 32), (32, 32), (32, 64)]
-
-
-def test_cifar_stem():
-    mmpretrain = pytest.importorskip('mmcnnmod.toolboxes.mmpretrain')
-    network = mmpretrain.ResNetMoD_CIFAR(depth=18)
-    # Table 9: 4.95 M with a head for 10 classes.
-    params = sum(p.numel() for p in network.parameters()) + 512 * 10 + 10
-    assert round(params / 1e6, 2) == 4.95
-    assert network(torch.rand(2, 3, 32, 32))[-1].shape == (2, 512, 4, 4)

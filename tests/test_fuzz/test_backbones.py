@@ -1,4 +1,4 @@
-"""Every MoD backbone with any arguments: the definition's blocks in the toolbox's own network."""
+"""Every MoD backbone with any arguments: MoD blocks as in the reference, errors in one line."""
 
 import importlib
 
@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from mmcnnmod.layers import MoDBlock
 
+from ..utils.blocks import randomize_norms
 from ..utils.drawing import (
+    CHOICES,
     LAYOUTS,
     check_message,
     drawn,
@@ -17,8 +19,9 @@ from ..utils.drawing import (
     is_count,
     share,
     with_wrong_values,
+    wrong_choices,
 )
-from ..utils.reference import check_block, has_clear_order, randomize
+from ..utils.reference import check_block, has_clear_order
 
 BN = dict(type='BN')
 WIDTHS = st.sampled_from([4, 8, 12, 16])
@@ -27,22 +30,13 @@ NORM_CFGS = st.sampled_from(
     [BN, dict(type='GN', num_groups=4), dict(type='BN', requires_grad=False, eps=1e-3)]
 )
 FROZEN = st.integers(-1, 4)
-# What every MoD backbone takes.
+# The options of every MoD backbone.
 MOD = {
     'c': st.none() | st.sampled_from([1, 2, 3, 4, 4, 8, 4096]),
     'r': st.sampled_from([1, 2, 3, 4, 4, 4096]),
-    'position': st.sampled_from(['first', 'last', 'original']),
-    'fusion': st.sampled_from(['add', 'replace']),
-    'selection': st.sampled_from(['topk', 'random']),
-    'placement': st.sampled_from(['alternate', 'every']),
+    **{name: st.sampled_from(words) for name, words in CHOICES.items()},
     'mod_stages': st.none() | st.lists(st.integers(0, 7), min_size=1, max_size=3),
     'skip_bound': st.booleans(),
-}
-CHOICES = {
-    'position': ('first', 'last', 'original'),
-    'fusion': ('add', 'replace'),
-    'selection': ('topk', 'random'),
-    'placement': ('alternate', 'every'),
 }
 RESNET = {
     'in_channels': st.just(3),
@@ -99,7 +93,7 @@ CONVNEXT = {
 
 @st.composite
 def resnets(draw, toolbox, name):
-    """Arguments of a ResNet, with as many strides and so on as stages."""
+    """Arguments of a ResNet; the number of strides and dilations is that of the stages."""
     stages = draw(st.integers(1, 4))
     each = st.lists(st.sampled_from([1, 2]), min_size=stages, max_size=stages)
     options = {
@@ -123,7 +117,7 @@ def resnets(draw, toolbox, name):
 
 @st.composite
 def vggs(draw):
-    """Arguments of a VGG without its widest stages."""
+    """Arguments of a VGG with at most three stages, because the others are wide."""
     stages = draw(st.integers(1, 3))
     return {
         'depth': draw(st.sampled_from([11, 13, 16, 19])),
@@ -180,12 +174,12 @@ def case(request):
     pytest.importorskip(toolbox)
     mod = getattr(importlib.import_module(f'mmcnnmod.toolboxes.{toolbox}'), name)
     dense = mod.__bases__[-1]
-    if name in RESNETS:  # the paper's depths as well
+    if name in RESNETS:  # with the paper's depths
         dense = type(dense.__name__, (dense,), {'arch_settings': mod.arch_settings})
     return mod, dense, strategy_of(toolbox, name)
 
 
-def test_all_registered_backbones_are_drawn(toolbox, backbones):
+def test_all_registered_backbones_are_tested(toolbox, backbones):
     classes = [
         name
         for name, value in vars(backbones).items()
@@ -201,7 +195,7 @@ def run(cls, arguments, x):
     network.train()
     network.eval()
     network.to(x.dtype)
-    randomize(network)
+    randomize_norms(network)
     seen, selections = {}, {}
     for name, module in network.named_modules():
         module.register_forward_hook(
@@ -224,12 +218,8 @@ def attempt(*arguments):
 
 
 def bad_options(options):
-    """Which MoD options are wrong whatever the network is."""
-    bad = [
-        name
-        for name, known in CHOICES.items()
-        if name in options and not (isinstance(options[name], str) and options[name] in known)
-    ]
+    """The MoD options that are wrong in any network."""
+    bad = wrong_choices(options)
     bad += [name for name in ('c', 'r') if name in options and not is_count(options[name], 10**99)]
     if options.get('c', 1) is None:
         bad.remove('c')
@@ -255,7 +245,7 @@ WORDS = {'mod_stages': ('stages must', 'unknown stage')}
 
 @share(0.4 / len(CASES))
 @given(st.data())
-def test_the_blocks_are_the_definitions(case, data):
+def test_blocks_match_the_reference(case, data):
     mod, dense, strategy = case
     arguments = data.draw(strategy, 'arguments')
     options = {'r': 4, **drawn(data, MOD)}
@@ -287,7 +277,7 @@ def test_the_blocks_are_the_definitions(case, data):
 
 
 def check_reason(message, bad, options, arguments):
-    """The message names an option that is bad, or does not go with this network."""
+    """The message names a wrong option, or explains why the options do not fit this network."""
     words = [word for name in bad for word in WORDS.get(name, (f'{name} ', f'{name}='))]
     if any(word in message for word in words):
         return
@@ -310,19 +300,19 @@ def check_reason(message, bad, options, arguments):
 
 
 def check_network(result, expected, options):
-    """MoD blocks where the placement says, each of which computes what the definition says."""
+    """MoD blocks are where the placement rule puts them, and match the reference."""
     network, outs, seen, selections = result
     _, dense_outs, dense_seen, _ = expected
     assert shapes(outs) == shapes(dense_outs)
     stages = options.get('mod_stages')
     for stage, names in enumerate(network.blocks_of_stages()):
         for i, name in enumerate(names):
-            if name not in dense_seen:  # behind the last output that is asked for
+            if name not in dense_seen:  # after the last of out_indices
                 continue
             (given,), out = dense_seen[name]
             keeps = given.shape == out.shape
-            turn = i % 2 == 1 or options.get('placement') == 'every'
-            is_mod = keeps and turn and (stages is None or stage in stages)
+            is_selected = i % 2 == 1 or options.get('placement') == 'every'
+            is_mod = keeps and is_selected and (stages is None or stage in stages)
             block = network.get_submodule(name)
             kind = torch.nn.Identity if options.get('skip_bound') else MoDBlock
             assert isinstance(block, kind) is is_mod, name
@@ -333,7 +323,7 @@ def check_network(result, expected, options):
 
 
 def is_moderate(x):
-    """Whether nothing is about to overflow: drawn norms make maps grow from block to block."""
+    """Whether nothing is about to overflow: with random norms, maps grow from block to block."""
     return bool((x.abs() < 1e25).all())
 
 
@@ -342,7 +332,7 @@ def shapes(outs):
 
 
 def check_deployed(result, x):
-    """The deployed network gives the same, where rounding cannot change a selection."""
+    """The deployed network has the same outputs if rounding cannot change a selection."""
     network, outs, seen, _ = result
     blocks = {n: m for n, m in network.named_modules() if isinstance(m, MoDBlock) and n in seen}
     clear = all(has_clear_order(block, seen[name][0][0]) for name, block in blocks.items())

@@ -1,4 +1,4 @@
-"""Any MoD block on any map: what the definition says, or one line that names the bad option."""
+"""Any MoD block on any map: the output of the reference, or one line that names the option."""
 
 import copy
 from functools import partial
@@ -21,7 +21,9 @@ from mmcnnmod.layers import (
 )
 from mmcnnmod.ops import DeployedMoDBlock
 
+from ..utils.blocks import randomize_norms
 from ..utils.drawing import (
+    CHOICES,
     DTYPES,
     HUGE,
     LAYOUTS,
@@ -32,8 +34,9 @@ from ..utils.drawing import (
     is_count,
     share,
     with_wrong_values,
+    wrong_choices,
 )
-from ..utils.reference import TOLERANCE, check_block, has_clear_order, randomize
+from ..utils.reference import TOLERANCE, check_block, has_clear_order
 
 SIZES = st.sampled_from([1, 2, 3, 5, 8])
 NORMS = st.sampled_from([dict(type='BN'), dict(type='GN', num_groups=4), dict(type=nn.BatchNorm2d)])
@@ -46,13 +49,13 @@ CFGS = {
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """ConvNeXt's norm, without a toolbox."""
+    """ConvNeXt's norm, which is part of a toolbox."""
 
     def forward(self, x):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-# For each Conv-Block its options.
+# The options of each Conv-Block.
 CONV_BLOCKS = {
     bottleneck: {**CFGS, 'expansion': st.sampled_from([1, 2, 4, 100])},
     basic_block: CFGS,
@@ -68,9 +71,9 @@ CONV_BLOCKS = {
 COUNTS = ('expansion', 'dilation', 'hidden_channels', 'kernel_size')
 OPTIONS = {
     'r': st.integers(1, 8),
-    'position': st.sampled_from(['first', 'last', 'original']),
-    'fusion': st.sampled_from(['add', 'replace']),
-    'selection': st.sampled_from(['topk', 'random']),
+    'position': st.sampled_from(CHOICES['position']),
+    'fusion': st.sampled_from(CHOICES['fusion']),
+    'selection': st.sampled_from(CHOICES['selection']),
     'with_cp': st.booleans(),
 }
 
@@ -94,7 +97,7 @@ def draw_block(data):
         options['drop_path'] = DropPath(0.5)
     torch.manual_seed(data.draw(st.integers(0, 2**31), 'seed'))
     block = MoDBlock(width, draw_conv_block(data), data.draw(st.integers(1, 8), 'c'), **options)
-    randomize(block)
+    randomize_norms(block)
     return block.eval()
 
 
@@ -104,38 +107,34 @@ def draw_map(data, channels, dtype):
 
 
 def outcome(build):
-    """What is built, or the ValueError that it ends with."""
+    """What is built and None, or None and the ValueError."""
     try:
         return build(), None
     except ValueError as problem:
         return None, problem
 
 
-def selected(block, x, seed):
-    torch.manual_seed(seed)
-    return block.selector(x)[0]
-
-
-def has_values(block, x):
-    """Whether a GroupNorm has more than a single value, which torch refuses."""
+def can_normalize(block, x):
+    """Whether no group of a GroupNorm has a single value, for which torch raises an error."""
     groups = [layer for layer in block.modules() if isinstance(layer, nn.GroupNorm)]
-    one = any(norm.num_channels == norm.num_groups for norm in groups)
-    return not one or x.numel() != block.in_channels
+    single_channels = any(norm.num_channels == norm.num_groups for norm in groups)
+    return not single_channels or x.numel() != block.in_channels
 
 
 @share(0.12)
 @given(st.data())
-def test_the_output_is_the_definitions(data):
+def test_output_matches_the_reference(data):
     dtype = data.draw(st.sampled_from(DTYPES), 'dtype')
     block = draw_block(data).to(dtype)
     standardized = any(isinstance(layer, ConvWS2d) for layer in block.modules())
-    # mmcv cannot standardise weights in that format.
+    # mmcv cannot standardise channels-last weights.
     if not standardized and data.draw(st.booleans(), 'weights channels last'):
         block.to(memory_format=torch.channels_last)
     x = draw_map(data, block.in_channels, dtype)
     kept = x.clone()
-    assume(has_values(block, x))
-    index = selected(block, x, 1)
+    assume(can_normalize(block, x))
+    torch.manual_seed(1)  # for random selection
+    index = block.selector(x)[0]
     torch.manual_seed(1)
     out = block(x)
     assert torch.equal(x, kept)
@@ -144,14 +143,14 @@ def test_the_output_is_the_definitions(data):
 
 @share(0.08)
 @given(st.data())
-def test_the_deployed_output_is_the_blocks(data):
-    """In the precisions in which a trained network is folded, and in half precision afterwards."""
+def test_deployed_output_matches_the_block(data):
+    """Norms are folded in float32, and the block is converted afterwards."""
     block = draw_block(data)
     deployed = DeployedMoDBlock(copy.deepcopy(block), data.draw(st.booleans(), 'in place'))
     dtype = data.draw(st.sampled_from(DTYPES), 'dtype')
     deployed, block = deployed.to(dtype), block.to(dtype)
     x = draw_map(data, block.in_channels, dtype)
-    assume(has_values(block, x) and has_clear_order(block, x))
+    assume(can_normalize(block, x) and has_clear_order(block, x))
     torch.manual_seed(1)
     expected = block(x)
     given = x.clone()
@@ -162,37 +161,24 @@ def test_the_deployed_output_is_the_blocks(data):
     added = (expected.double() - x.double()).norm()
     rounding = torch.finfo(dtype).eps * x.double().norm()
     error = (out.double() - expected.double()).norm()
-    # Folded in float32, whatever comes afterwards.
     assert error <= 2 * max(TOLERANCE[dtype], TOLERANCE[torch.float32]) * added + rounding
 
 
 @share(0.06)
 @given(st.data())
-def test_a_bad_option_is_named(data):
-    """And a good one is not refused."""
+def test_wrong_options_are_named(data):
+    """Right ones raise no error."""
     width = data.draw(st.integers(1, 40), 'width')
     options = {'c': 4, 'r': 4, 'drop_path': None, **drawn(data, OPTIONS)}
-    # Whatever is true switches checkpointing on, as in the toolboxes.
+    # Any true value switches checkpointing on, as in the toolboxes.
     options = with_wrong_values(data, options, options.keys() - {'with_cp'})
     width = data.draw(st.just(width) | WRONG, 'in_channels')
-    assume(not (type(width) is int and width == HUGE))  # there is no such memory
-    bad = [
-        *(
-            name
-            for name in ('c', 'r')
-            if not is_count(width, 99) or not is_count(options[name], width)
-        ),
-        *(
-            name
-            for name, known in {
-                'position': ('first', 'last', 'original'),
-                'fusion': ('add', 'replace'),
-                'selection': ('topk', 'random'),
-            }.items()
-            if name in options and not (isinstance(options[name], str) and options[name] in known)
-        ),
-        *(['drop_path'] if options['drop_path'] is not None else []),
-        *(['in_channels'] if not is_count(width, 99) else []),
+    assume(not (type(width) is int and width == HUGE))  # needs too much memory
+    bad = wrong_choices(options)
+    bad += [] if is_count(width, 99) else ['in_channels']
+    bad += [] if options['drop_path'] is None else ['drop_path']
+    bad += [
+        name for name in ('c', 'r') if not is_count(width, 99) or not is_count(options[name], width)
     ]
     block, problem = outcome(partial(MoDBlock, width, basic_block, **options, name='stage 1'))
     assert (problem is not None) is bool(bad), problem
@@ -205,7 +191,7 @@ def test_a_bad_option_is_named(data):
 
 @share(0.02)
 @given(st.data())
-def test_a_bad_option_of_a_conv_block_is_named(data):
+def test_wrong_options_of_conv_blocks_are_named(data):
     build = data.draw(st.sampled_from(list(CONV_BLOCKS)), 'conv_block')
     options = drawn(data, CONV_BLOCKS[build], required=['norm', 'hidden_channels'])
     k = data.draw(st.integers(1, 9) | WRONG, 'k')
@@ -224,12 +210,12 @@ def test_a_bad_option_of_a_conv_block_is_named(data):
 
 @share(0.02)
 @given(st.data())
-def test_a_map_of_another_shape_is_refused_in_one_line(data):
+def test_wrong_shapes_raise_an_error_in_one_line(data):
     block = MoDBlock(8, basic_block, c=2, r=2).eval()
     if data.draw(st.booleans(), 'deployed'):
         block = DeployedMoDBlock(block)
     shape = data.draw(st.lists(st.sampled_from([0, 1, 7, 8, 9]), max_size=5).map(tuple), 'shape')
-    assume(0 not in shape[2:])  # torch convolves no map without pixels
+    assume(0 not in shape[2:])  # torch does not convolve empty maps
     if len(shape) == 4 and shape[1] == 8:
         assert block(torch.rand(shape)).shape == shape
     else:

@@ -1,9 +1,10 @@
-"""The MoD block against the reference, and under everything that training does to a module."""
+"""The MoD block against the reference, and its use in training."""
 
 import pytest
 import torch
 from mmcv.cnn import ConvWS2d
 from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.checkpoint import checkpoint
 
 from mmcnnmod.layers import RandomSelector, basic_block, bottleneck
@@ -20,13 +21,9 @@ CONV_BLOCKS = {'bottleneck': bottleneck, 'basic': basic_block}
 @pytest.mark.parametrize('fusion', ['add', 'replace'])
 @pytest.mark.parametrize('training', [True, False])
 def test_outputs_and_gradients_equal_the_reference(conv_block, position, fusion, training):
-    block = make_block(conv_block=CONV_BLOCKS[conv_block], position=position, fusion=fusion)
-    check_against_the_reference(block.train(training))
-
-
-def check_against_the_reference(block):
     torch.manual_seed(0)
-    block.double()
+    block = make_block(conv_block=CONV_BLOCKS[conv_block], position=position, fusion=fusion)
+    block.train(training).double()
     randomize_norms(block)
     x = torch.rand(3, 32, 5, 6, dtype=torch.double, requires_grad=True)
     weight = torch.randn(3, 32, 5, 6, dtype=torch.double)
@@ -42,17 +39,6 @@ def check_against_the_reference(block):
         torch.testing.assert_close(grad, expected_grad)
 
 
-def test_input_is_left_alone():
-    block = make_block().eval()
-    x = torch.rand(2, 32, 4, 4)
-    kept = x.clone()
-    with torch.no_grad():
-        out = block(x)
-    assert torch.equal(x, kept)
-    assert torch.equal(out[:, block.k :], kept[:, block.k :])
-    assert out.data_ptr() != x.data_ptr()
-
-
 @pytest.mark.parametrize('n', [0, 1])
 @pytest.mark.parametrize('training', [True, False])
 def test_empty_and_single_image_batches(n, training):
@@ -64,7 +50,7 @@ def test_empty_and_single_image_batches(n, training):
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_autocast_and_pure_low_precision(dtype):
+def test_autocast_and_half_precision(dtype):
     if dtype is torch.float16 and TORCH < (2, 4):
         pytest.skip('this torch has no fp16 autocast on CPU')
     block = make_block()
@@ -101,15 +87,18 @@ def test_channels_last_is_kept(options):
         {'with_cp': True},
     ],
 )
-def test_compiles_as_one_graph(options):
+def test_compiles_once_as_one_graph(options):
     if 'with_cp' in options and TORCH < (2, 4):
         pytest.skip('torch 2.1 cannot compile a checkpointed BatchNorm')
     torch._dynamo.reset()
     block = make_block(**options)
-    compiled = torch.compile(block, fullgraph=True, backend='aot_eager')
-    x = torch.rand(2, 32, 4, 4, requires_grad=True)
-    compiled(x).sum().backward()
-    assert x.grad is not None
+    counter = CompileCounterWithBackend('aot_eager')
+    compiled = torch.compile(block, fullgraph=True, dynamic=False, backend=counter)
+    for _ in range(3):
+        x = torch.rand(2, 32, 4, 4, requires_grad=True)
+        compiled(x).sum().backward()
+        assert x.grad is not None
+    assert counter.frame_count == 1
     if 'selection' not in options:
         block.eval()
         torch.testing.assert_close(compiled(x), block(x))
@@ -142,7 +131,7 @@ def test_checkpointing_changes_no_gradient(selection, kind):
 
 
 @pytest.mark.parametrize('training', [True, False])
-def test_random_selection_is_redrawn_per_sample_and_repeatable(training):
+def test_random_selection_differs_per_sample_and_repeats_with_the_seed(training):
     block = make_block(64, selection='random').train(training)
     assert isinstance(block.selector, RandomSelector)
     assert not list(block.selector.parameters())
@@ -162,11 +151,8 @@ def test_random_selection_is_redrawn_per_sample_and_repeatable(training):
         ({'c': 33}, ['33', 'width 32', '= 0']),
         ({'c': 0}, ['c must be a positive integer']),
         ({'c': True}, ['c must be a positive integer', 'True']),
-        ({'c': -4}, ['c must be a positive integer', '-4']),
-        ({'c': 4.0}, ['c must be a positive integer', '4.0']),
-        ({'c': '4'}, ['c must be a positive integer']),
         ({'r': 33}, ['r=33', 'width 32', 'c=4']),
-        ({'r': False}, ['r must be a positive integer']),
+        ({'r': 4.0}, ['r must be a positive integer', '4.0']),
         ({'position': 'middle'}, ['middle', 'first, last, original']),
         ({'fusion': 'mul'}, ['mul', 'add, replace']),
         ({'selection': 'best'}, ['best', 'topk, random']),
@@ -174,11 +160,9 @@ def test_random_selection_is_redrawn_per_sample_and_repeatable(training):
     ],
 )
 def test_bad_options(options, words):
-    with pytest.raises(ValueError, match='stage 2') as error:
+    with pytest.raises(ValueError, match=r'^stage 2 \(width 32, c=[^\n]*$') as error:
         make_block(name='stage 2', **options)
-    message = str(error.value)
-    assert '\n' not in message
-    assert all(word in message for word in [*words, 'width 32', 'c='])
+    assert all(word in str(error.value) for word in words)
 
 
 @pytest.mark.parametrize('shape', [(2, 31, 4, 4), (32, 4, 4), (2, 32, 4), (2, 4, 4, 32)])

@@ -1,4 +1,4 @@
-"""Two processes compute what one computes on the joined batch."""
+"""Distributed training: two processes compute the gradients of one process on both batches."""
 
 import socket
 
@@ -9,13 +9,15 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mmcnnmod.layers import MoDBlock, basic_block
+from mmcnnmod.layers import basic_block
+
+from ..utils.blocks import make_block
 
 
 def network():
     torch.manual_seed(0)
-    blocks = [MoDBlock(16, basic_block, c=4, r=4) for _ in range(2)]
-    return nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), *blocks).eval()  # norms as they are
+    blocks = [make_block(16, basic_block) for _ in range(2)]
+    return nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), *blocks).eval()  # fixed statistics
 
 
 def images():
@@ -29,21 +31,21 @@ def gradients(net, x):
 
 def work(rank, port, path):
     dist.init_process_group('gloo', f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
-    found = gradients(DistributedDataParallel(network()), images()[rank::2])
+    result = gradients(DistributedDataParallel(network()), images()[rank::2])
     if rank == 0:
-        torch.save(found, path)
+        torch.save(result, path)
     dist.barrier()
     dist.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_gradients(tmp_path):
-    with socket.socket() as found:
-        found.bind(('127.0.0.1', 0))
-        port = found.getsockname()[1]
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
     mp.spawn(work, (port, tmp_path / 'gradients.pth'), nprocs=2)
-    found, expected = torch.load(tmp_path / 'gradients.pth'), gradients(network(), images())
-    assert set(found) == set(expected)
+    actual, expected = torch.load(tmp_path / 'gradients.pth'), gradients(network(), images())
+    assert set(actual) == set(expected)
     for name, gradient in expected.items():
         assert gradient.norm() > 0
-        assert (found[name] - gradient).norm() <= 1e-6 * gradient.norm(), name
+        assert (actual[name] - gradient).norm() <= 1e-6 * gradient.norm(), name

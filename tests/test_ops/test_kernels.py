@@ -12,7 +12,7 @@ import torch
 pytest.importorskip('triton', minversion='3')
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(torch.cuda.is_available(), reason='tests/test_gpu is for that'),
+    pytest.mark.skipif(torch.cuda.is_available(), reason='covered by tests/test_gpu'),
 ]
 ROOT = Path(__file__).resolve().parents[2]
 PREPARE = """
@@ -20,13 +20,11 @@ PREPARE = """
     from mmcnnmod.layers import basic_block, bottleneck
     from mmcnnmod.ops import fold_batch_norms, kernels
     from mmcnnmod.ops.deployed_block import packed_weights
-    from tests.utils.blocks import make_block, randomize_norms
+    from tests.utils.blocks import make_eval_block
 
     def make(width, conv_block, c, position='first'):
         torch.manual_seed(0)
-        block = make_block(width, conv_block, c=c, position=position).eval()
-        randomize_norms(block)
-        block = block.requires_grad_(False)
+        block = make_eval_block(width, conv_block, c=c, position=position).requires_grad_(False)
         fold_batch_norms(block.conv_block)
         return block
 """
@@ -44,7 +42,7 @@ def run(code, **variables):
     return result.stdout.splitlines()
 
 
-def test_the_kernels_compute_the_block():
+def test_kernels_compute_the_mod_block():
     lines = run(
         """
         for width, conv_block, c, size, position, batch in (
@@ -57,10 +55,10 @@ def test_the_kernels_compute_the_block():
             block = make(width, conv_block, c, position)
             for layout in (torch.contiguous_format, torch.channels_last):
                 x = torch.rand(batch, width, *size) + torch.rand(batch, width, 1, 1)
-                wanted = block(x)
+                expected = block(x)
                 x = x.contiguous(memory_format=layout)
                 kernels.mod_block_(x, *packed_weights(block), position == 'last')
-                torch.testing.assert_close(x, wanted, rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(x, expected, rtol=1e-4, atol=1e-5)
                 print('equal')
         """,
         TRITON_INTERPRET='1',
@@ -68,18 +66,18 @@ def test_the_kernels_compute_the_block():
     assert lines.count('equal') == 10
 
 
-def test_equal_channels_nan_and_empty_maps():
+def test_equal_logits_nan_and_empty_maps():
     run(
         """
         block = make(32, bottleneck, 8)
         torch.nn.init.zeros_(block.selector.fc2.weight)
         x = torch.rand(3, 32, 4, 4)
-        chosen = block.conv_block(x[:, : block.k])  # the first of all that are equal
-        wanted = x.clone()
-        wanted[:, : block.k] += 0.5 * chosen
+        processed = block.conv_block(x[:, : block.k])  # all are equal: the first k
+        expected = x.clone()
+        expected[:, : block.k] += 0.5 * processed
         x[1] = torch.nan
         kernels.mod_block_(x, *packed_weights(block), False)
-        torch.testing.assert_close(x[[0, 2]], wanted[[0, 2]], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(x[[0, 2]], expected[[0, 2]], rtol=1e-4, atol=1e-5)
         assert x[1].isnan().all()
         kernels.mod_block_(torch.empty(0, 32, 4, 4), *packed_weights(block), False)
         """,
@@ -87,7 +85,7 @@ def test_equal_channels_nan_and_empty_maps():
     )
 
 
-def test_they_compile_for_a_gpu_without_tf32_and_spilled_registers():
+def test_kernels_compile_without_tf32_and_spilled_registers():
     lines = run(
         """
         from triton.backends.compiler import GPUTarget

@@ -3,21 +3,22 @@
 import pytest
 import torch
 
-from mmcnnmod.layers import MoDBlock, basic_block
-from mmcnnmod.ops import DeployedMoDBlock, operator_problem
+from mmcnnmod.layers import basic_block
+from mmcnnmod.ops import DeployedMoDBlock
 from mmcnnmod.ops.operator import first_error, library_path
+
+from ..utils.blocks import make_eval_block
 
 pytestmark = pytest.mark.usefixtures('operator')
 
 
-def arguments(width=24):
+def arguments():
     torch.manual_seed(0)
-    block = DeployedMoDBlock(MoDBlock(width, basic_block, c=6, r=4).eval())
-    assert operator_problem() is None
+    block = DeployedMoDBlock(make_eval_block(24, basic_block, c=6))
     return block.weights.detach(), block.hidden, block.layers, False
 
 
-@pytest.mark.skipif(not hasattr(torch.library, 'opcheck'), reason='torch is old')
+@pytest.mark.skipif(not hasattr(torch.library, 'opcheck'), reason='torch is too old')
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
 def test_opcheck(layout):
     rest = arguments()
@@ -25,7 +26,7 @@ def test_opcheck(layout):
     torch.library.opcheck(torch.ops.mmcnnmod.mod_block_.default, (x, *rest))
 
 
-def test_arguments_that_do_not_fit_are_refused():
+def test_wrong_arguments_raise_an_error():
     weights, hidden, layers, last = arguments()
     x = torch.rand(2, 24, 5, 4)
     for wrong in [
@@ -45,19 +46,19 @@ def test_arguments_that_do_not_fit_are_refused():
             torch.ops.mmcnnmod.mod_block_(*wrong)
 
 
-def test_a_layout_that_is_neither_is_computed_in_a_copy():
+def test_other_memory_layouts():
     x = torch.rand(2, 24, 5, 4)
-    turned = x.transpose(2, 3).contiguous().transpose(2, 3)
-    assert not turned.is_contiguous()
+    transposed = x.transpose(2, 3).contiguous().transpose(2, 3)
+    assert not transposed.is_contiguous()
     rest = arguments()
-    torch.ops.mmcnnmod.mod_block_(turned, *rest)
+    torch.ops.mmcnnmod.mod_block_(transposed, *rest)
     torch.ops.mmcnnmod.mod_block_(x, *rest)
-    torch.testing.assert_close(turned, x)
+    torch.testing.assert_close(transposed, x)
 
 
 BUILD = """if True:
     from mmcnnmod.ops.operator import operator_problem
-    print('said:', operator_problem())
+    print('problem:', operator_problem())
 """
 TWICE = f"""if True:
     import subprocess, sys
@@ -74,15 +75,13 @@ def build(run_python):
         result = run_python('-c', code, TORCH_EXTENSIONS_DIR=str(folder), **variables)
         assert result.returncode == 0, result.stderr
         lines = result.stdout.splitlines()
-        return [line.removeprefix('said: ') for line in lines if line.startswith('said:')]
+        return [line.removeprefix('problem: ') for line in lines if line.startswith('problem:')]
 
     return build
 
 
 @pytest.mark.slow
-def test_it_is_built_once_also_by_two_processes_and_after_a_killed_build(
-    build, tmp_path, monkeypatch
-):
+def test_library_is_built_once_by_two_processes_after_a_killed_build(build, tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_EXTENSIONS_DIR', str(tmp_path))
     library = library_path()
     # Left by a build that was killed while it copied.
@@ -100,20 +99,20 @@ def test_it_is_built_once_also_by_two_processes_and_after_a_killed_build(
     assert library.stat().st_mtime_ns == written
 
 
-@pytest.mark.parametrize('what', ['compiler', 'ninja', 'folder'])
-def test_what_is_missing_is_a_reason_in_one_line(build, tmp_path, what):
-    folder, code, variables = tmp_path / 'a', BUILD, {}
-    if what == 'compiler':
+@pytest.mark.parametrize(
+    ('missing', 'word'), [('compiler', 'no-compiler'), ('ninja', 'Ninja'), ('folder', 'a-file')]
+)
+def test_failed_builds_give_the_reason(build, tmp_path, missing, word):
+    folder, code, variables = tmp_path / 'a-file', BUILD, {}
+    if missing == 'compiler':
         variables['CXX'] = str(tmp_path / 'no-compiler')
-    if what == 'ninja':
+    if missing == 'ninja':
         code = f'import sysconfig\nsysconfig.get_path = lambda *args: "/nowhere"\n{BUILD}'
-        variables = dict(PATH=str(tmp_path))
-    if what == 'folder':
-        folder.write_text('a file')
-    (said,) = build(folder, code, **variables)
-    assert said != 'None'
-    words = {'compiler': 'no-compiler', 'ninja': 'Ninja', 'folder': str(folder)}
-    assert words[what] in said
+        variables['PATH'] = str(tmp_path)
+    if missing == 'folder':
+        folder.write_text('')
+    (problem,) = build(folder, code, **variables)
+    assert word in problem
 
 
 def test_first_error():

@@ -16,6 +16,13 @@ TOTAL = int(CHOSEN or 300)
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 if TORCH >= (2, 4):  # before, torch has no float16 on CPUs
     DTYPES += (torch.float16,)
+# The words that options of MoD blocks and backbones take.
+CHOICES = {
+    'position': ('first', 'last', 'original'),
+    'fusion': ('add', 'replace'),
+    'selection': ('topk', 'random'),
+    'placement': ('alternate', 'every'),
+}
 HUGE = 10**30
 LAYOUTS = ('contiguous', 'channels last', 'strided', 'expanded')
 WRONG = st.one_of(
@@ -55,6 +62,15 @@ def with_wrong_values(data, options, names):
     """The options, of which one or two have a value of the wrong kind."""
     chosen = data.draw(st.lists(st.sampled_from(sorted(names)), min_size=1, max_size=2), 'wrong')
     return {**options, **{name: data.draw(WRONG, name) for name in chosen}}
+
+
+def wrong_choices(options):
+    """The names of the options in CHOICES whose value is not one of the words."""
+    return [
+        name
+        for name, words in CHOICES.items()
+        if name in options and not (isinstance(options[name], str) and options[name] in words)
+    ]
 
 
 def is_count(value, most):

@@ -11,18 +11,14 @@ from mmcnnmod.toolboxes import is_absent
 
 CONVNEXT = dict(depths=[2, 2, 3, 2], channels=[16, 32, 64, 128])
 BN = dict(type='BN')
-BOTTLENECKS = dict(
-    depth=50, base_channels=16, stem_channels=16, zero_init_residual=False, norm_eval=False
-)
-# Toolbox, class and settings that keep it small.
+BASIC_BLOCKS = dict(depth=18, base_channels=16, stem_channels=16)
+BOTTLENECKS = {**BASIC_BLOCKS, 'depth': 50, 'zero_init_residual': False, 'norm_eval': False}
+# Toolbox, class and settings of a small network.
 CASES = {
-    'resnet': ('mmpretrain', 'ResNetMoD', dict(depth=18, base_channels=16, stem_channels=16)),
-    # Bottlenecks, in the other toolboxes.
+    'resnet': ('mmpretrain', 'ResNetMoD', BASIC_BLOCKS),
     'resnet-mmseg': ('mmseg', 'ResNetMoD', BOTTLENECKS),
     'resnet-mmdet': ('mmdet', 'ResNetMoD', BOTTLENECKS),
-    'resnet-cifar': (
-        'mmpretrain', 'ResNetMoD_CIFAR', dict(depth=18, base_channels=16, stem_channels=16)
-    ),
+    'resnet-cifar': ('mmpretrain', 'ResNetMoD_CIFAR', BASIC_BLOCKS),
     'mobilenet-v2': ('mmpretrain', 'MobileNetV2MoD', dict(widen_factor=0.5)),
     'mobilenet-v2-l': ('mmpretrain', 'MobileNetV2MoD', dict(arch='large', widen_factor=0.5)),
     'mobilenet-v2-mmseg': ('mmseg', 'MobileNetV2MoD', dict(widen_factor=0.5)),
@@ -50,12 +46,12 @@ class Family:
         return self.mod(**{**self.settings, **options})
 
     def takes(self, option):
-        """Whether the dense network has an option, which it may hand on to a base class."""
+        """Whether the dense network or one of its base classes has an option."""
         return any(option in signature(c.__init__).parameters for c in self.dense.__mro__)
 
 
 def evaluating(network):
-    """The network in eval mode; the toolboxes' own ``train()``, and so ``eval()``, return None."""
+    """Return the network in eval mode; in some toolboxes ``eval()`` returns None."""
     network.eval()
     return network
 
@@ -65,7 +61,7 @@ def mod_blocks(network):
 
 
 def images(size=64):
-    """Four of different colours, as a data set has them, so that no channel is off in all."""
+    """Four images of different colours, so that no channel is inactive in all of them."""
     return 0.3 * (torch.randn(4, 3, size, size) + torch.randn(4, 3, 1, 1))
 
 
@@ -76,11 +72,11 @@ def assert_every_mod_parameter_learns(network):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
     ids = {id(parameter) for block in mod_blocks(network) for parameter in block.parameters()}
     names = {name: p for name, p in network.named_parameters() if id(p) in ids}
-    learnt = set()
+    learned = set()
     for _ in range(2):
         optimizer.zero_grad()
         out = network(images())[-1]
         (out * torch.randn_like(out)).mean().backward()
-        learnt |= {name for name, parameter in names.items() if parameter.grad.any()}
+        learned |= {name for name, parameter in names.items() if parameter.grad.any()}
         optimizer.step()
-    assert set(names) == learnt
+    assert set(names) == learned

@@ -6,7 +6,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-# Relative errors of what a Conv-Block adds: a few roundings.
+# Relative errors of the processed channels: a few roundings.
 TOLERANCE = {
     torch.float64: 1e-9,
     torch.float32: 1e-4,
@@ -17,13 +17,13 @@ HALF = (torch.bfloat16, torch.float16)
 
 
 def reference_mod_block(block, x, chosen=None):
-    """Output of an MoD block, whichever Conv-Block of this package it has.
+    """The output of an MoD block with any Conv-Block of this package.
 
     Args:
         block: An MoDBlock; only its weights and settings are read.
         x: Feature map of shape (N, C, H, W).
-        chosen: For each sample the channels to process. By default those of the highest scores;
-            a block that selects at random needs them, and one whose scores are rounded.
+        chosen: The channels to process in each sample; by default those with the highest scores.
+            Needed if the block selects at random or its scores are rounded.
     """
     learned = hasattr(block.selector, 'fc1')
     scores = reference_scores(block.selector, x) if learned else torch.ones_like(x[:, :, 0, 0])
@@ -35,15 +35,15 @@ def reference_mod_block(block, x, chosen=None):
     outputs = []
     for n, rows in enumerate(chosen):
         weighted = processed[n] * scores[n, rows].view(-1, 1, 1)
-        places = {
-            'first': list(range(block.k)),
-            'last': list(range(x.shape[1] - block.k, x.shape[1])),
+        targets = {
+            'first': range(block.k),
+            'last': range(x.shape[1] - block.k, x.shape[1]),
             'original': rows,
         }[block.fusion.position]
         channels = list(x[n])
-        for i, place in enumerate(places):
-            old = channels[place] if block.fusion.mode == 'add' else 0
-            channels[place] = old + weighted[i]
+        for i, target in enumerate(targets):
+            old = channels[target] if block.fusion.mode == 'add' else 0
+            channels[target] = old + weighted[i]
         outputs.append(torch.stack(channels))
     return torch.stack(outputs)
 
@@ -56,7 +56,7 @@ def reference_scores(selector, x):
 
 
 def reference_conv_block(layers, x):
-    """The layers one after the other, each by what it is called."""
+    """Apply the layers of a Conv-Block one after the other."""
     for layer in layers:
         if type(layer).__name__ == 'ConvModule':
             x = reference_conv(layer.conv, x)
@@ -115,16 +115,8 @@ def reference_activation(activation, x):
     return {'ReLU': x.clamp(min=0), 'ReLU6': x.clamp(0, 6)}[kind]
 
 
-def randomize(module):
-    """Give norms and layer scales statistics and weights that a wrong order would not survive."""
-    for name, tensor in module.state_dict().items():
-        if tensor.is_floating_point() and tensor.dim() == 1:
-            positive = name.endswith(('weight', 'running_var'))
-            tensor.uniform_(0.5 if positive else -0.5, 1.5 if positive else 0.5)
-
-
 def check_block(block, x, index, out):
-    """Compare a block's output with the definition's.
+    """Compare the output of a block with the reference in float64.
 
     Args:
         block: An MoDBlock in eval mode.
@@ -144,7 +136,7 @@ def check_block(block, x, index, out):
     check_selection(exact, x.double(), index, TOLERANCE[x.dtype])
     expected = reference_mod_block(exact, x.double(), index.tolist())
     standardized = any(type(layer).__name__ == 'ConvWS2d' for layer in block.modules())
-    if standardized and x.dtype in HALF:  # differences of rounded weights: any number
+    if standardized and x.dtype in HALF:  # rounding of weights may change them completely
         return
     added = (expected - x.double()).norm()
     error = (out.double() - expected).norm()
@@ -153,7 +145,7 @@ def check_block(block, x, index, out):
 
 
 def check_selection(exact, x, index, tolerance):
-    """Distinct channels; of a learned selection those of the highest scores, highest first."""
+    """Channels are distinct. A learned selection has the highest scores, highest first."""
     n, channels = x.shape[:2]
     assert index.shape == (n, exact.k)
     assert all(len(set(row)) == exact.k for row in index.tolist())
@@ -168,7 +160,7 @@ def check_selection(exact, x, index, tolerance):
 
 
 def has_clear_order(block, x):
-    """Whether rounding in float32 cannot change which channels a block takes, and their order."""
+    """Whether rounding in float32 cannot change the selection and its order."""
     if not hasattr(block.selector, 'fc1') or x.numel() == 0:
         return True
     logits = copy.deepcopy(block.selector).double().logits(x.double())
