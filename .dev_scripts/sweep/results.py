@@ -6,16 +6,14 @@ import json
 import platform
 from collections import Counter
 from datetime import datetime, timezone
-from importlib import import_module
 from pathlib import Path
 
+from mmcnnmod.cli import machine
 from mmcnnmod.errors import UserError
 from mmcnnmod.files import atomic_write
-from mmcnnmod.toolboxes import MINIMUM_VERSIONS, is_absent
 
 from .schedule import OURS, UPSTREAM, WORKS, Entry
 
-PACKAGES = ('torch', 'mmcv', 'mmengine', 'mmcnnmod')
 OUTCOMES = (WORKS, UPSTREAM, OURS)
 
 
@@ -76,9 +74,7 @@ class Results:
 
 def versions() -> dict[str, str]:
     """The versions for which results hold."""
-    toolboxes = [toolbox for toolbox in MINIMUM_VERSIONS if not is_absent(toolbox)]
-    found = {name: import_module(name).__version__ for name in (*PACKAGES, *toolboxes)}
-    return {'python': platform.python_version(), **found}
+    return {'python': platform.python_version(), **machine.versions()}
 
 
 def table(results: Results) -> list[str]:

@@ -213,7 +213,7 @@ def check_program(folders, *arguments):
 def program(argv):
     args = train_parser().parse_args(argv)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
-        cfg = training_config(args, print)
+        cfg = training_config(args)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             return build_model(cfg, args.config)
 
