@@ -140,7 +140,8 @@ def config_parser(description: str, checkpoint: bool = True) -> argparse.Argumen
     parser.add_argument('config', help='config file of this project or of a toolbox')
     if checkpoint:
         parser.add_argument('checkpoint', help='checkpoint file')
-    parser.set_defaults(launcher='none', no_pin_memory=False, data_root=None, work_dir=None)
+    parser.set_defaults(launcher='none', data_root=None, work_dir=None)
+    parser.set_defaults(no_pin_memory=False, no_persistent_workers=False)
     return parser
 
 

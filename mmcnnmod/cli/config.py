@@ -184,7 +184,7 @@ def set_loader_defaults(cfg: Config, args: argparse.Namespace) -> None:
         if args.no_pin_memory:
             cfg[name].pin_memory = False
         # torch refuses persistent workers if there are no workers.
-        if getattr(args, 'no_persistent_workers', False) or not cfg[name].get('num_workers', 0):
+        if args.no_persistent_workers or not cfg[name].get('num_workers', 0):
             cfg[name].persistent_workers = False
 
 

@@ -26,8 +26,18 @@ NEEDED = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 # The names of some arguments of the toolboxes' visualization hooks.
 DRAW_SWITCHES = ('draw', 'enable')
 DRAW_FOLDERS = ('out_dir', 'test_out_dir')
+# Test-time augmentation for configs without their own: the mean of an image and its mirror image.
 FLIPS = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
-DET_META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip')
+MERGED_BOXES = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
+TTA_MODELS = {
+    'mmpretrain': dict(type='AverageClsScoreTTA'),
+    'mmdet': dict(type='DetTTAModel', tta_cfg=MERGED_BOXES),
+}
+# fmt: off
+DET_META = (
+    'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction',
+)
+# fmt: on
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -120,25 +130,17 @@ def augment(cfg: Config) -> None:
     """Set up test-time augmentation by the config's ``tta_model``, or by flipping."""
     datasets = list(innermost_datasets(cfg.test_dataloader))
     if 'tta_model' not in cfg:
-        if cfg.default_scope not in ('mmpretrain', 'mmdet'):
+        if cfg.default_scope not in TTA_MODELS:
             raise UserError('--tta: the config has no tta_model and tta_pipeline; add them')
-        cfg.tta_model = default_tta_model(cfg.default_scope)
+        cfg.tta_model = TTA_MODELS[cfg.default_scope]
     if 'tta_pipeline' not in cfg:
         *steps, pack = deepcopy(datasets[0].pipeline)
         if cfg.default_scope == 'mmdet':
-            pack = dict(type='PackDetInputs', meta_keys=(*DET_META, 'flip_direction'))
+            pack = dict(type='PackDetInputs', meta_keys=DET_META)
         cfg.tta_pipeline = [*steps, dict(type='TestTimeAug', transforms=[FLIPS, [pack]])]
     for dataset in datasets:
         dataset.pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-
-
-def default_tta_model(scope: str) -> dict:
-    """The model that merges flipped predictions in mmpretrain and mmdetection."""
-    if scope == 'mmpretrain':
-        return dict(type='AverageClsScoreTTA')
-    nms = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
-    return dict(type='DetTTAModel', tta_cfg=nms)
 
 
 if __name__ == '__main__':

@@ -39,7 +39,6 @@ def main(argv: list[str] | None = None) -> None:
         pictures = find_pictures(args.pictures)
         cfg = load_config(args)
         require_keys(cfg, args.config, 'drawing', 'model', 'test_dataloader', 'visualizer')
-        accept_files(cfg)
         preflight.check_device(cfg, args.device)
         preflight.check_work_dir(cfg)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -75,22 +74,20 @@ def find_pictures(paths: list[str]) -> list[Path]:
     return found
 
 
-def accept_files(cfg: Config) -> None:
-    """Change the config's test pipeline to read files without annotations."""
+def build_pipeline(cfg: Config) -> Compose:
+    """The test pipeline without annotations; its errors name a file that cannot be read.
+
+    Args:
+        cfg (Config): Its data preprocessor is changed if the data set consists of RGB arrays
+            (CIFAR-10), because files are read as BGR.
+    """
     dataset = next(innermost_datasets(cfg.test_dataloader))
     steps = [step for step in dataset['pipeline'] if 'Annotations' not in type_name(step)]
     if not any('LoadImage' in type_name(step) for step in steps):
-        # The data set contains RGB arrays (CIFAR-10), but files are read as BGR.
         steps.insert(0, dict(type='LoadImageFromFile'))
         cfg.data_preprocessor.to_rgb = True
-    dataset['pipeline'] = steps
-
-
-def build_pipeline(cfg: Config) -> Compose:
-    """The test pipeline; its errors name a file that cannot be read."""
-    dataset = next(innermost_datasets(cfg.test_dataloader))
     with building_from(f'config {cfg.filename}'):
-        first, *others = [TRANSFORMS.build(step) for step in dataset['pipeline']]
+        first, *others = [TRANSFORMS.build(step) for step in steps]
     return Compose([CheckedLoading(first), *others])
 
 

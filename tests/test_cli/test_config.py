@@ -14,7 +14,10 @@ from mmcnnmod.cli.train import use_mixed_precision
 from mmcnnmod.errors import UserError
 
 
-def make_coco_config(root='data/coco/'):
+@pytest.fixture
+def cfg():
+    """A config for training on COCO."""
+    root = 'data/coco/'
     dataset = dict(
         type='CocoDataset',
         data_root=root,
@@ -41,8 +44,7 @@ def make_coco_config(root='data/coco/'):
     )
 
 
-def test_data_root_changes_datasets_and_evaluators():
-    cfg = make_coco_config()
+def test_data_root_changes_datasets_and_evaluators(cfg):
     edits.set_data_root(cfg, '/set/coco')
     assert cfg.data_root == '/set/coco/'
     dataset = cfg.train_dataloader.dataset.dataset
@@ -53,8 +55,7 @@ def test_data_root_changes_datasets_and_evaluators():
     assert dataset.pipeline[1].scale == (1333, 800)
 
 
-def test_data_root_replaces_one_root_in_two_spellings():
-    cfg = make_coco_config()
+def test_data_root_replaces_one_root_in_two_spellings(cfg):
     cfg.pop('data_root')
     cfg.val_dataloader = dict(dataset=dict(data_root='data/coco'))
     edits.set_data_root(cfg, '/set')
@@ -62,8 +63,7 @@ def test_data_root_replaces_one_root_in_two_spellings():
     assert cfg.val_dataloader.dataset.data_root == '/set/'
 
 
-def test_data_root_cannot_replace_several_roots():
-    cfg = make_coco_config()
+def test_data_root_cannot_replace_several_roots(cfg):
     cfg.pop('data_root')
     cfg.val_dataloader = dict(dataset=dict(data_root='data/other'))
     message = 'replaces one root, but this config has data/coco, data/oth'
@@ -72,9 +72,8 @@ def test_data_root_cannot_replace_several_roots():
 
 
 @pytest.mark.parametrize('launcher', ['none', 'pytorch'])
-def test_sync_bn_becomes_bn_without_gpus(launcher, monkeypatch):
+def test_sync_bn_becomes_bn_without_gpus(cfg, launcher, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    cfg = make_coco_config()
     cfg.launcher = launcher
     edits.revert_sync_bn(cfg)
     assert cfg.model.backbone.norm_cfg.type == 'BN'
@@ -82,9 +81,8 @@ def test_sync_bn_becomes_bn_without_gpus(launcher, monkeypatch):
     assert cfg.model.head.norm_cfg == dict(type='GN', num_groups=32)
 
 
-def test_sync_bn_is_kept_on_several_gpus(monkeypatch):
+def test_sync_bn_is_kept_on_several_gpus(cfg, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    cfg = make_coco_config()
     cfg.launcher = 'pytorch'
     edits.revert_sync_bn(cfg)
     assert cfg.model.backbone.norm_cfg.type == 'SyncBN'
@@ -94,8 +92,7 @@ def test_sync_bn_is_kept_on_several_gpus(monkeypatch):
     ('given', 'names'),
     [(None, []), (dict(imports='a.b'), ['a.b']), (dict(imports=['a', 'mmcnnmod']), ['a'])],
 )
-def test_package_is_added_to_custom_imports(given, names):
-    cfg = make_coco_config()
+def test_package_is_added_to_custom_imports(cfg, given, names):
     cfg.custom_imports = given
     edits.add_custom_import(cfg)
     assert sorted(cfg.custom_imports.imports) == sorted([*names, 'mmcnnmod'])
@@ -121,19 +118,18 @@ def test_new_style_config_can_be_changed_and_dumped(tmp_path):
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-def test_loader_defaults_of_mmpretrain(workers):
-    cfg = make_coco_config()
+def test_loader_defaults_of_mmpretrain(cfg, workers):
     cfg.default_scope = 'mmpretrain'
     cfg.train_dataloader.num_workers = workers
-    edits.set_loader_defaults(cfg, argparse.Namespace(no_pin_memory=True))
+    options = argparse.Namespace(no_pin_memory=True, no_persistent_workers=False)
+    edits.set_loader_defaults(cfg, options)
     loader = cfg.train_dataloader
     assert loader.collate_fn.type == 'default_collate'
     assert loader.persistent_workers is (workers > 0)
     assert loader.pin_memory is False
 
 
-def test_local_paths_of_a_dataset():
-    cfg = make_coco_config()
+def test_local_paths_of_a_dataset(cfg):
     datasets = list(innermost_datasets(cfg.train_dataloader))
     assert [dataset.type for dataset in datasets] == ['CocoDataset']
     assert [str(path) for path in data_paths(datasets[0])] == [

@@ -93,7 +93,6 @@ def test_files_are_converted_to_rgb_for_datasets_of_rgb_arrays():
     pytest.importorskip('mmpretrain')
     cfg = Config.fromfile(config_path('mmpretrain'))
     assert cfg.data_preprocessor.to_rgb is False
-    visualize.accept_files(cfg)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         steps = visualize.build_pipeline(cfg).transforms
     assert type(steps[0].transform).__name__ == 'LoadImageFromFile'
