@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
@@ -177,6 +178,8 @@ def folders(tmp_path, monkeypatch):
     (tmp_path / 'configs').mkdir()
     (tmp_path / 'empty').mkdir()
     monkeypatch.chdir(tmp_path / 'empty')
+    # mmengine's loggers keep the captured streams of earlier tests, which are closed by now.
+    monkeypatch.setattr(logging, 'raiseExceptions', False)
     return tmp_path / 'configs', tmp_path / 'empty'
 
 
