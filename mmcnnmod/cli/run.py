@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import logging
 import os
 import sys
@@ -131,7 +132,13 @@ def start_cpu_process_group(cfg: Config) -> None:
 
 
 def destroy_cpu_process_group() -> None:
-    """Leave the group together: gloo aborts a process whose peer has already left."""
+    """Leave the process group of a training or test on CPUs; call it without a runner in use.
+
+    All processes leave together: gloo aborts a process whose peer has already left.
+    """
     if torch.distributed.is_initialized() and not torch.cuda.is_available():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
+        # A wrapped model refers to the group, in a reference cycle with its runner. Until it is
+        # collected, gloo's threads run; if they still run when Python exits, the process may abort.
+        gc.collect()

@@ -45,19 +45,24 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(test_parser(), argv)
     restart_on_cpu(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
-        cfg = testing_config(args)
-        preflight.check(cfg, args.device, ('test_dataloader',))
-        runner = build_runner(rename_config(cfg), args.config, 'test_loop')
-        runner.register_hook(preflight.CheckpointHook(args.checkpoint, complete=True))
-        if saves_pickle(cfg, args):
-            kind = 'mmdet.DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'
-            metric = METRICS.build(dict(type=kind, out_file_path=args.out))
-            runner.test_evaluator.metrics.append(metric)
-        metrics = runner.test()
-        if args.out_item == 'metrics' and is_main_process():
-            with atomic_write(args.out) as partial:
-                mmengine.dump(metrics, str(partial))
+        test(args)
         destroy_cpu_process_group()
+
+
+def test(args: argparse.Namespace) -> None:
+    """Read the config, check it, test, and write the file of ``--out``."""
+    cfg = testing_config(args)
+    preflight.check(cfg, args.device, ('test_dataloader',))
+    runner = build_runner(rename_config(cfg), args.config, 'test_loop')
+    runner.register_hook(preflight.CheckpointHook(args.checkpoint, complete=True))
+    if saves_pickle(cfg, args):
+        kind = 'mmdet.DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'
+        metric = METRICS.build(dict(type=kind, out_file_path=args.out))
+        runner.test_evaluator.metrics.append(metric)
+    metrics = runner.test()
+    if args.out_item == 'metrics' and is_main_process():
+        with atomic_write(args.out) as partial:
+            mmengine.dump(metrics, str(partial))
 
 
 def testing_config(args: argparse.Namespace) -> Config:

@@ -35,16 +35,20 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(train_parser(), argv)
     restart_on_cpu(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
-        cfg = training_config(args)
-        loaders = ('train_dataloader', 'val_dataloader')
-        preflight.check(cfg, args.device, loaders, training=True)
-        runner = build_runner(cfg, args.config, 'train_loop', 'val_loop')
-        if start := cfg.get('load_from'):
-            resume = cfg.get('resume', False)
-            runner.register_hook(preflight.CheckpointHook(start, complete=resume, resume=resume))
-        with run_in(cfg.work_dir, runner):
-            runner.train()
+        train(args)
         destroy_cpu_process_group()
+
+
+def train(args: argparse.Namespace) -> None:
+    """Read the config, check it, and train."""
+    cfg = training_config(args)
+    preflight.check(cfg, args.device, ('train_dataloader', 'val_dataloader'), training=True)
+    runner = build_runner(cfg, args.config, 'train_loop', 'val_loop')
+    if start := cfg.get('load_from'):
+        resume = cfg.get('resume', False)
+        runner.register_hook(preflight.CheckpointHook(start, complete=resume, resume=resume))
+    with run_in(cfg.work_dir, runner):
+        runner.train()
 
 
 def training_config(args: argparse.Namespace) -> Config:
