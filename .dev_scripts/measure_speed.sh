@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Repeats the CPU measurements of docs/performance.md and writes docs/results/speed/*.json and
-# docs/results/speed.md. It takes about half an hour on two cores, with nothing else running.
+# docs/results/speed.md. It takes about half an hour on two cores; nothing else may run.
 #
-#   .dev_scripts/measure_speed.sh            # all of it
+#   .dev_scripts/measure_speed.sh            # measurements and report
 #   .dev_scripts/measure_speed.sh --report   # only the report, from existing files
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -38,12 +38,10 @@ fi
 What `benchmark.py --show` prints of the files in [speed](speed), which `.dev_scripts/measure_speed.sh` writes; the columns
 are explained in [performance.md](../performance.md#measure). Compare milliseconds within a table only. A GPU's
 are in [gpu](gpu/README.md).
-
 END
     for file in "$results"/*.json; do
-        printf '## %s\n\n' "$(basename "$file" .json)"
+        printf '\n## %s\n\n' "$(basename "$file" .json)"
         "$python" tools/analysis_tools/benchmark.py --show "$file"
-        [[ $file == "$(printf '%s\n' "$results"/*.json | tail -n 1)" ]] || echo
     done
 } >docs/results/.speed.md.partial
 mv docs/results/.speed.md.partial docs/results/speed.md

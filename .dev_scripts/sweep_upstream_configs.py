@@ -3,9 +3,10 @@
     python .dev_scripts/sweep_upstream_configs.py --json sweep.json
     python .dev_scripts/sweep_upstream_configs.py --toolbox mmseg --sample 30 --seed 1
 
-Each config is swapped as by `mmcnnmod.swap_backbone`, then built, initialised from dummy dense
-weights, and run on dummy images: a loss with its gradients, and a prediction. The images and the
-batch are small. A config that fails is tried again with its dense backbone. Nothing is downloaded.
+For each config, `mmcnnmod.swap_backbone` replaces the backbone. Then the sweep builds the model,
+initialises it from dummy dense weights, and computes a loss with its gradients and a prediction for
+a small batch of small dummy images. A config that fails is tried again with its dense backbone. The
+sweep downloads nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ os.environ.update(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE')
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from sweep.results import Results, failures, table
-from sweep.schedule import OURS, Entry, examine_all, look_at, shuffled
+from sweep.schedule import OURS, Entry, examine_all, read_entry, shuffled_configs
 from sweep.smoke_run import seed_and_silence, smoke_run
 from sweep.worker import TOOLBOXES, Worker
 
@@ -28,14 +29,14 @@ from mmcnnmod.cli.errors import one_line_errors
 
 
 def main() -> None:
-    """Sweep; exit with 1 if a config failed by our fault."""
+    """Run the sweep; exit code 1 if a config fails by our fault."""
     args = parse_args()
     seed_and_silence()
     try:
         with one_line_errors():
             results = sweep(args)
     except KeyboardInterrupt:
-        hint = f'; the same command goes on from {args.json}' if args.json else ''
+        hint = f'; the same command continues from {args.json}' if args.json else ''
         print(f'interrupted{hint}', file=sys.stderr)
         sys.exit(130)
     print(*table(results), *failures(results), sep='\n')
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 def sweep(args: argparse.Namespace) -> Results:
-    """Read the configs and try those of which nothing is known yet."""
+    """Read the configs and try those without a result."""
     columns = ('{task.description}', BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     worker = Worker(smoke_run, args.seconds, args.memory)
     with Progress(*columns) as progress:
@@ -63,7 +64,7 @@ def sweep(args: argparse.Namespace) -> Results:
 
 
 def parse_args() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         '--toolbox', choices=TOOLBOXES, nargs='+', default=TOOLBOXES, help='by default all'
@@ -74,14 +75,14 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         default=[],
         metavar='TOOLBOX=DIR',
-        help='further configs, such as mmdet=CHECKOUT/mmdet/configs, which are in no wheel',
+        help='more configs, such as mmdet=CHECKOUT/mmdet/configs, which no wheel contains',
     )
-    parser.add_argument('--sample', type=int, metavar='N', help='try N configs, drawn by chance')
-    parser.add_argument('--seed', type=int, default=0, help='of that draw; 0 by default')
+    parser.add_argument('--sample', type=int, metavar='N', help='try N random configs')
+    parser.add_argument('--seed', type=int, default=0, help='of the random order; 0 by default')
     parser.add_argument(
-        '--json', type=Path, metavar='FILE', help='keep the results here, and go on from there'
+        '--json', type=Path, metavar='FILE', help='file for the results; continues from it'
     )
-    parser.add_argument('--retry', action='store_true', help='try again what did not work')
+    parser.add_argument('--retry', action='store_true', help='try failed configs again')
     parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='processes; one per core')
     parser.add_argument('--seconds', type=float, default=300, help='limit for one config')
     parser.add_argument('--memory', type=float, default=8, help='limit for one process, in GB')
@@ -92,7 +93,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def toolbox_and_folder(text: str) -> tuple[str, Path]:
-    """A value of --configs."""
+    """Parse a value of --configs."""
     toolbox, _, folder = text.partition('=')
     if toolbox not in TOOLBOXES or not Path(folder).is_dir():
         raise argparse.ArgumentTypeError(f'{text}: a toolbox ({", ".join(TOOLBOXES)}) and a folder')
@@ -100,12 +101,12 @@ def toolbox_and_folder(text: str) -> tuple[str, Path]:
 
 
 def read_configs(args: argparse.Namespace, progress: Progress) -> list[Entry]:
-    """The configs to try, and those that cannot be read."""
-    names = shuffled(args.toolbox, args.seed, tuple(args.configs))
+    """Read configs until the sample is complete; returns those to try and the unreadable ones."""
+    names = shuffled_configs(args.toolbox, args.seed, tuple(args.configs))
     task = progress.add_task('reading', total=args.sample or len(names))
     entries = []
     for toolbox, name in names:
-        entry = look_at(toolbox, name)
+        entry = read_entry(toolbox, name)
         if entry.backbone or not args.sample:
             progress.advance(task)
         if entry.backbone or entry.error:

@@ -1,14 +1,14 @@
-"""For an image without a GPU: removes what torch's build for CUDA needs on a GPU only.
+"""Remove from an image without a GPU the files of torch's CUDA build that only a GPU needs.
 
-Importing torch maps the libraries that it is linked to. What else lies beside them is opened when a
-GPU asks for it, or serves compilers for GPUs.
+Importing torch maps the libraries that it is linked to. The other libraries next to them are loaded
+when a GPU is used, or are for compilers.
 """
 
 from pathlib import Path
 
 import torch
 
-packages = Path(torch.__file__).resolve().parents[1]  # as the kernel names what is mapped
+packages = Path(torch.__file__).resolve().parents[1]  # the form of the paths in /proc/self/maps
 mapped = {line.split()[-1] for line in Path('/proc/self/maps').read_text().splitlines()}
 assert str(packages / 'torch/lib/libtorch_cpu.so') in mapped
 unused = [

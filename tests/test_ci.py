@@ -1,4 +1,4 @@
-"""What runs on the host of the repository: workflows, hooks of pre-commit and forms for issues."""
+"""Workflows, hooks of pre-commit and issue forms."""
 
 import re
 import shlex
@@ -18,20 +18,20 @@ def load(path):
 
 
 def commands(path):
-    """The commands of a workflow, one for each step that has one."""
+    """The commands of the steps of a workflow."""
     jobs = load(path)['jobs'].values()
     return [step['run'] for job in jobs for step in job['steps'] if 'run' in step]
 
 
-def test_the_workflow_has_the_steps_of_the_whole_check():
+def test_ci_workflow_has_the_steps_of_the_local_check():
     steps = re.findall(r'^step (.+)$', (ROOT / '.ci/run').read_text(), re.MULTILINE)
     assert 'make test-all' in steps
-    ran = commands('.github/workflows/ci.yml')
-    assert [command for command in ran if command.startswith('make ')] == steps
+    workflow = commands('.github/workflows/ci.yml')
+    assert [command for command in workflow if command.startswith('make ')] == steps
 
 
 @pytest.mark.parametrize('path', WORKFLOWS, ids=lambda path: path.name)
-def test_workflows_run_what_is_there(path):
+def test_files_and_targets_of_workflows_exist(path):
     makefile = (ROOT / 'Makefile').read_text()
     for command in commands(path):
         words = shlex.split(command)
@@ -46,7 +46,7 @@ def test_workflows_run_what_is_there(path):
             assert list(ROOT.glob(pattern)), pattern
 
 
-def test_hooks_check_our_files_with_our_version_of_ruff():
+def test_hooks_use_the_pinned_ruff_and_check_the_cpp_sources():
     repos = load('.pre-commit-config.yaml')['repos']
     repos = {repo['repo'].rsplit('/', 1)[1]: repo for repo in repos}
     ruff = repos['ruff-pre-commit']['rev'].removeprefix('v')
@@ -58,7 +58,7 @@ def test_hooks_check_our_files_with_our_version_of_ruff():
 
 
 @pytest.mark.parametrize('path', FORMS, ids=lambda path: path.name)
-def test_forms_are_what_the_host_takes(path):
+def test_issue_forms_are_valid(path):
     form = load(path)
     assert form['name']
     assert form['description']
@@ -67,7 +67,7 @@ def test_forms_are_what_the_host_takes(path):
     assert all(field['type'] == 'textarea' and field['attributes']['label'] for field in fields)
 
 
-def test_a_bug_report_asks_for_what_repeats_it():
+def test_bug_report_asks_for_the_information_to_reproduce_it():
     body = load('.github/ISSUE_TEMPLATE/bug_report.yml')['body']
     fields = {field.get('id'): field for field in body}
     asked = {'config', 'command', 'error', 'environment'}

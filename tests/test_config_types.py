@@ -1,4 +1,6 @@
-"""Classes and functions in a config become names that mmengine, mmcv and a file understand."""
+"""Classes and functions in configs become names that mmengine, mmcv and config files can use."""
+
+from pkgutil import resolve_name
 
 import pytest
 from mmengine.config import Config
@@ -47,9 +49,9 @@ model = dict(
 """
 
 
-@pytest.fixture(params=['classes', 'modules that a function hides'])
+@pytest.fixture(params=['classes', 'classes in modules with the name of a function'])
 def new_style(request, tmp_path):
-    """A detector without a default_scope, in classes."""
+    """A new-style config of a detector without a default_scope."""
     pytest.importorskip('mmdet.models')
     text = NEW_STYLE.format(
         parts=', '.join(PARTS.split()),
@@ -67,7 +69,7 @@ def new_style(request, tmp_path):
     return path
 
 
-def test_what_is_dumped_after_a_swap_can_be_read_and_built(new_style, tmp_path):
+def test_swapped_config_can_be_dumped_read_and_built(new_style, tmp_path):
     cfg = Config.fromfile(new_style)
     swap_backbone(cfg, log=str)
     assert cfg.model.backbone.type == 'mmdet.ResNetMoD'
@@ -81,7 +83,7 @@ def test_what_is_dumped_after_a_swap_can_be_read_and_built(new_style, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('thing', 'name'),
+    ('path', 'name'),
     [
         ('mmcv.ops:nms', 'nms'),
         ('mmcv.ops:RoIAlign', 'RoIAlign'),
@@ -90,14 +92,12 @@ def test_what_is_dumped_after_a_swap_can_be_read_and_built(new_style, tmp_path):
         ('torch.nn:GroupNorm', 'torch.nn.modules.normalization.GroupNorm'),
     ],
 )
-def test_readable_names(thing, name):
+def test_readable_names(path, name):
     pytest.importorskip('mmdet.models')
-    module, _, attribute = thing.partition(':')
-    found = getattr(__import__(module, fromlist=[attribute]), attribute)
-    assert readable_name(found) == name
+    assert readable_name(resolve_name(path)) == name
 
 
-def test_names_replace_objects_everywhere():
+def test_names_replace_types_in_nested_configs():
     cfg = Config(
         dict(
             a=dict(type=nn.ReLU),
@@ -110,12 +110,12 @@ def test_names_replace_objects_everywhere():
     name_types(cfg)
     assert cfg.a.type == 'torch.nn.modules.activation.ReLU'
     assert cfg.b[0].c[0]['type'] == 'torch.nn.modules.batchnorm.BatchNorm2d'
-    # Other values stay: mmengine accepts a function or a dict here.
+    # Values of other keys are kept: mmengine accepts a function or a dict here.
     assert cfg.collate_fn is pseudo_collate
     assert (cfg.b[1], cfg.d, cfg.e) == (1, 'text', None)
 
 
-def test_the_name_of_a_type():
+def test_type_names():
     for kind in (nn.GroupNorm, 'GroupNorm', 'torch.nn.GroupNorm'):
         assert type_name(dict(type=kind)) == 'GroupNorm'
     assert type_str(dict(type=nn.GroupNorm)) == 'torch.nn.modules.normalization.GroupNorm'

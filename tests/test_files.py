@@ -1,4 +1,4 @@
-"""Files that are complete or absent."""
+"""Files are complete or absent."""
 
 import errno
 import os
@@ -12,7 +12,21 @@ from mmcnnmod.errors import UserError
 from mmcnnmod.files import PARTIAL, atomic_write, remove_partials
 
 
-def test_a_file_takes_its_name_when_it_is_complete(tmp_path):
+@pytest.fixture
+def events(monkeypatch):
+    """The calls of os.fsync and Path.replace, in order."""
+    events, replace = [], Path.replace
+
+    def record_replace(path, target):
+        events.append(f'rename to {target.name}')
+        return replace(path, target)
+
+    monkeypatch.setattr(os, 'fsync', lambda descriptor: events.append('sync'))
+    monkeypatch.setattr(Path, 'replace', record_replace)
+    return events
+
+
+def test_file_is_renamed_when_it_is_complete(tmp_path):
     path = tmp_path / 'a.txt'
     with atomic_write(path) as partial:
         partial.write_text('new')
@@ -23,7 +37,7 @@ def test_a_file_takes_its_name_when_it_is_complete(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_existing_file_stays_when_writing_fails(tmp_path):
+def test_existing_file_is_kept_if_writing_fails(tmp_path):
     path = tmp_path / 'a.txt'
     path.write_text('old')
 
@@ -38,36 +52,30 @@ def test_an_existing_file_stays_when_writing_fails(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_that_was_not_written_is_an_error(tmp_path):
+def test_writing_no_file_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r'a\.txt cannot be written: No such file'):  # noqa: SIM117
         with atomic_write(tmp_path / 'new' / 'a.txt'):
             pass
-    assert not list(tmp_path.iterdir())  # the folder that was made for it is gone
+    assert not list(tmp_path.iterdir())  # the new folder was removed
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_folder_that_cannot_be_created_is_an_error(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(UserError, match=r'file/a\.txt cannot be written: '):
         atomic_write(tmp_path / 'file' / 'a.txt').__enter__()
 
 
-def test_several_files_of_one_write(tmp_path, monkeypatch):
-    moved, rename = [], Path.replace
-
-    def replace(path, target):
-        moved.append(target.name)
-        return rename(path, target)
-
-    monkeypatch.setattr(Path, 'replace', replace)
+def test_the_named_file_is_moved_last(tmp_path, events):
     with atomic_write(tmp_path / 'new' / 'graph.xml') as partial:
         partial.write_text('graph')
         partial.with_suffix('.bin').write_text('weights')
-    assert moved == ['graph.bin', 'graph.xml']
+    moves = [event for event in events if event != 'sync']
+    assert moves == ['rename to graph.bin', 'rename to graph.xml']
     assert (tmp_path / 'new' / 'graph.bin').read_text() == 'weights'
     assert len(list((tmp_path / 'new').iterdir())) == 2
 
 
-def test_two_writers_of_one_file(tmp_path):
+def test_last_of_two_writers_wins(tmp_path):
     path = tmp_path / 'a.txt'
     with atomic_write(path) as first, atomic_write(path) as second:
         first.write_text('first')
@@ -76,29 +84,21 @@ def test_two_writers_of_one_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_it_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
-    done, rename = [], Path.replace
-
-    def replace(path, target):
-        done.append('renamed')
-        return rename(path, target)
-
-    monkeypatch.setattr(os, 'fsync', lambda descriptor: done.append('on the disk'))
-    monkeypatch.setattr(Path, 'replace', replace)
+def test_file_is_synchronised_before_it_is_renamed(tmp_path, events):
     with atomic_write(tmp_path / 'a.txt') as partial:
         partial.write_text('new')
-        done.append('written')
-    assert done == ['written', 'on the disk', 'renamed', 'on the disk']  # the folder as well
+        assert events == []
+    assert events == ['sync', 'rename to a.txt', 'sync']  # at last the folder
 
 
-@pytest.mark.parametrize(('code', 'fine'), [(errno.EINVAL, True), (errno.EIO, False)])
-def test_a_file_system_that_cannot_synchronise_folders(tmp_path, monkeypatch, code, fine):
+@pytest.mark.parametrize(('code', 'ignored'), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_file_systems_need_not_synchronise_folders(tmp_path, monkeypatch, code, ignored):
     def sync(descriptor):
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, 'fsync', sync)
-    with nullcontext() if fine else pytest.raises(UserError, match='cannot be written: Input'):  # noqa: SIM117
+    with nullcontext() if ignored else pytest.raises(UserError, match='cannot be written: Input'):  # noqa: SIM117
         with atomic_write(tmp_path / 'a.txt') as partial:
             partial.write_text('new')
     assert (tmp_path / 'a.txt').read_text() == 'new'

@@ -1,4 +1,4 @@
-"""Imports between the packages run one way, as docs/layout.md says."""
+"""Packages only import from packages below them in docs/layout.md."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'mmcnnmod'
 TOOLBOXES = {'mmpretrain', 'mmseg', 'mmdet', 'mmpose', 'mmrotate'}
-# From the top down; a package may import from every later line, not from its own.
+# From top to bottom; a package may import from every later line, but not from its own line.
 LEVELS = [
     line.split()
     for line in re.search(
@@ -21,50 +21,49 @@ LEVELS = [
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 
-def modules():
-    """The package's modules, without the links in ``.mim``."""
-    return [path for path in PACKAGE.rglob('*.py') if '.mim' not in path.parts]
+# Without the links in `.mim`.
+MODULES = [path for path in PACKAGE.rglob('*.py') if '.mim' not in path.parts]
 
 
 def part_of(path):
-    """The package or top-level module that a file belongs to."""
+    """The package or top-level module of a file."""
     return path.relative_to(PACKAGE).with_suffix('').parts[0]
 
 
-def imported_from(path):
-    """The absolute dotted names of what a module imports, anywhere in it."""
-    package = path.relative_to(ROOT).parent.parts
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
-            module = [*base, *filter(None, [node.module])]
-            yield from ('.'.join([*module, name.name]) for name in node.names)
+def imports(*parts):
+    """Yield the path of each module in some parts, or in all, and the full name of each import."""
+    for path in MODULES:
+        if parts and part_of(path) not in parts:
+            continue
+        package = path.relative_to(ROOT).parent.parts
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from ((path, name.name) for name in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                base = package[: len(package) - node.level + 1] if node.level else ()
+                module = [*base, *filter(None, [node.module])]
+                yield from ((path, '.'.join([*module, name.name])) for name in node.names)
 
 
 def test_every_package_has_a_level():
-    assert {part_of(path) for path in modules()} - {'__init__'} == set(LEVEL)
+    assert {part_of(path) for path in MODULES} - {'__init__'} == set(LEVEL)
 
 
-@pytest.mark.parametrize('name', sorted(LEVEL))
-def test_imports_run_down(name):
-    for path in filter(lambda path: part_of(path) == name, modules()):
-        for imported in imported_from(path):
-            package, _, rest = imported.partition('.')
-            other = rest.partition('.')[0]
-            if package == 'mmcnnmod' and other in LEVEL and other != name:
-                assert LEVEL[other] > LEVEL[name], f'{path.relative_to(ROOT)} imports {imported}'
+@pytest.mark.parametrize('part', sorted(LEVEL))
+def test_imports_are_from_lower_levels(part):
+    for path, imported in imports(part):
+        package, _, rest = imported.partition('.')
+        other = rest.partition('.')[0]
+        if package == 'mmcnnmod' and other in LEVEL and other != part:
+            assert LEVEL[other] > LEVEL[part], f'{path} imports {imported}'
 
 
-@pytest.mark.parametrize('name', ['layers', 'ops', 'backbones', 'checkpoints'])
-def test_no_toolbox_is_imported_below_toolboxes(name):
-    for path in filter(lambda path: part_of(path) == name, modules()):
-        found = {imported.partition('.')[0] for imported in imported_from(path)} & TOOLBOXES
-        assert not found, f'{path.relative_to(ROOT)} imports {found}'
+def test_packages_below_toolboxes_import_no_toolbox():
+    for path, imported in imports('layers', 'ops', 'backbones', 'checkpoints'):
+        assert imported.partition('.')[0] not in TOOLBOXES, f'{path} imports {imported}'
 
 
-def test_the_package_needs_neither_tools_nor_tests():
-    for path in modules():
-        packages = {imported.partition('.')[0] for imported in imported_from(path)}
-        assert not packages & {'tools', 'tests', 'configs'}, path
+def test_package_imports_neither_tools_nor_tests():
+    for path, imported in imports():
+        other = imported.partition('.')[0]
+        assert other not in ('tools', 'tests', 'configs'), f'{path} imports {imported}'

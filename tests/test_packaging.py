@@ -1,4 +1,4 @@
-"""The wheel and the sdist, built without a network from a copy of the source tree."""
+"""The wheel and the sdist, built offline from a copy of the source tree."""
 
 import email
 import os
@@ -15,18 +15,18 @@ pytest.importorskip('build', reason='in requirements/tests.txt')
 
 ROOT = Path(__file__).resolve().parents[1]
 MIM_ENTRIES = ('configs', 'tools', 'model-index.yml')
-# What tools/ has for work on the repository only.
+# The tools that the wheel leaves out.
 REPOSITORY_TOOLS = {
     'experiments', 'evidence', 'train_seeds.py', 'measure_speed.sh', 'sweep_upstream_configs.py',
     'write_metafile.py',
 }  # fmt: skip
-# For a tree without git, such as the one in the Docker image.
+# Not copied from a tree without git, such as that in the Docker image.
 LEFT_OUT = ('.git', '.venv*', '__pycache__', '*.egg-info', '.mim', 'build', 'dist', 'data',
             'work_dirs', '.*_cache', '.hypothesis')  # fmt: skip
 
 
 def copy_tree(target):
-    """Copies what is, or could be, committed: no environments, caches or built files."""
+    """Copy all files that are or could be committed: no environments, caches or built files."""
     names = []
     if shutil.which('git'):
         listing = subprocess.run(
@@ -56,10 +56,10 @@ def contents(wheel):
 
 @pytest.fixture(scope='module')
 def built(tmp_path_factory):
-    """The source tree, a wheel built from it, the sdist, and a wheel built from the sdist."""
+    """The source tree, the wheel from it, the sdist, and the wheel from the sdist."""
     folder = tmp_path_factory.mktemp('packaging')
     tree = copy_tree(folder / 'tree')
-    # Left over from an earlier build and an editable install; neither may get into a package.
+    # Left over from an earlier build and an editable install; no package may contain them.
     stale = tree / 'build' / 'lib' / 'mmcnnmod' / '.mim' / 'tools'
     stale.mkdir(parents=True)
     (stale / 'stale.py').touch()
@@ -76,15 +76,8 @@ def built(tmp_path_factory):
     return tree, contents(wheel), sdist, contents(second)
 
 
-@pytest.fixture(scope='module')
-def metadata(built):
-    _, wheel, _, _ = built
-    (name,) = (name for name in wheel if name.endswith('.dist-info/METADATA'))
-    return email.message_from_bytes(wheel[name])
-
-
 def mim_files(tree):
-    """Maps the path of each file that belongs in .mim to its content."""
+    """The content of each file that belongs in .mim, by path."""
     files = {}
     for entry in MIM_ENTRIES:
         path = tree / entry
@@ -96,16 +89,18 @@ def mim_files(tree):
     return files
 
 
-def test_wheel_carries_configs_tools_and_model_index(built):
+def test_wheel_contains_configs_tools_and_model_index(built):
     tree, wheel, _, _ = built
     prefix = 'mmcnnmod/.mim/'
-    carried = {name[len(prefix) :]: data for name, data in wheel.items() if name.startswith(prefix)}
-    assert carried == mim_files(tree)
-    assert {name.split('/')[0] for name in carried} == set(MIM_ENTRIES)
-    assert {'tools/train.py', 'configs/experiments/smoke.yml'} <= set(carried)
+    packaged = {
+        name.removeprefix(prefix): data for name, data in wheel.items() if name.startswith(prefix)
+    }
+    assert packaged == mim_files(tree)
+    assert {name.split('/')[0] for name in packaged} == set(MIM_ENTRIES)
+    assert {'tools/train.py', 'configs/experiments/smoke.yml'} <= set(packaged)
 
 
-def test_wheel_holds_only_the_package(built):
+def test_wheel_contains_only_the_package(built):
     tree, wheel, _, _ = built
     tops = {name.split('/')[0] for name in wheel if '.dist-info/' not in name}
     assert tops == {'mmcnnmod'}
@@ -121,7 +116,7 @@ def test_wheel_from_sdist_is_equal(built):
     assert second == wheel
 
 
-def test_sdist_holds_the_sources(built):
+def test_sdist_contains_the_sources(built):
     tree, _, sdist, _ = built
     with tarfile.open(sdist) as archive:
         names = {name.partition('/')[2] for name in archive.getnames()}
@@ -130,28 +125,23 @@ def test_sdist_holds_the_sources(built):
     assert not [name for name in names if '.mim' in name or name.endswith('.pyc')]
 
 
-def test_metadata(metadata):
+def test_metadata_and_extras(built):
+    _, wheel, _, _ = built
+    (name,) = (name for name in wheel if name.endswith('.dist-info/METADATA'))
+    metadata = email.message_from_bytes(wheel[name])
     assert metadata['Name'] == 'mmcnnmod'
     assert metadata['Requires-Python'] == '>=3.10'
     assert (metadata['License'] or metadata['License-Expression']) == 'Apache-2.0'
     version = (ROOT / 'mmcnnmod' / 'version.py').read_text()
     assert f"'{metadata['Version']}'" in version
-
-
-def test_nothing_is_required(metadata):
-    """So that `pip install .` never replaces the torch or the mmcv that is there."""
     required = metadata.get_all('Requires-Dist') or []
+    # `pip install .` must not replace an installed torch or mmcv, so only extras have packages.
     assert [line for line in required if 'extra ==' not in line] == []
     assert [line for line in required if line.startswith(('torch', 'setuptools', 'ninja'))] == []
-
-
-def test_extras(metadata):
     assert set(metadata.get_all('Provides-Extra')) == {'onedl', 'openmmlab', 'tests', 'runtimes'}
-    required = metadata.get_all('Requires-Dist')
     for extra, package in [('onedl', 'onedl-mmcv==2.3.6'), ('openmmlab', 'mmcv==2.1.0')]:
-        lines = [line.replace('"', "'") for line in required if line.startswith(package)]
-        assert len(lines) == 1
-        assert lines[0].endswith(f"extra == '{extra}'")
+        (line,) = (line.replace('"', "'") for line in required if line.startswith(package))
+        assert line.endswith(f"extra == '{extra}'")
 
 
 def test_editable_install_links_to_the_sources(built, tmp_path):
@@ -160,6 +150,6 @@ def test_editable_install_links_to_the_sources(built, tmp_path):
     run_python('-c', code, cwd=tree)
     for entry in MIM_ENTRIES:
         link = tree / 'mmcnnmod' / '.mim' / entry
-        # Relative, so that the links outlive a move of the checkout.
+        # Relative, so that the links are valid after a move of the checkout.
         assert os.readlink(link) == f'../../{entry}'
         assert link.exists()

@@ -1,4 +1,4 @@
-"""What tools/misc/setup_env.sh decides, run with fake tools on an otherwise empty PATH."""
+"""tools/misc/setup_env.sh, run with fake tools on an otherwise empty PATH."""
 
 import importlib.util
 import os
@@ -19,11 +19,11 @@ TOOLS = (
     'gzip', 'nproc', 'rm', 'sed', 'sha256sum', 'sleep', 'tail', 'tar', 'touch', 'tr', 'uname',
 )  # fmt: skip
 
-# Tells the calls apart by their arguments and writes each into the log. FAKE_VERSION is the Python
-# it plays, FAKE_LACKS what that lacks, FAKE_OPS what mmcv can be compiled for. While the file
-# `broken` exists mmcv does not load, until it has been compiled again. Indexes are asked by the
-# real FAKE_CLIENT, pip or uv; without one there is nothing in them. What a compile saw of the
-# source, the flags and the compiled headers goes into the file `compiled`.
+# It recognises each call by its arguments and logs it. FAKE_VERSION is its Python version,
+# FAKE_LACKS names what is missing from it, FAKE_TORCH is the version of torch, and FAKE_OPS the
+# target to compile mmcv for. While the file `broken` exists, mmcv does not load. Compiling
+# mmcv removes that file and writes the flags, the source and the precompiled headers to `compiled`.
+# The real pip or uv, named by FAKE_CLIENT, searches the indexes; without it they are empty.
 FAKE_PYTHON = r"""#!/usr/bin/env bash
 note() { echo "$*" >>"$FAKE_LOG"; }
 case "$*" in
@@ -38,7 +38,7 @@ case "$*" in
         tar -czf "$2/mmcv-0.tar.gz" -C "$2" mmcv-0 ;;
     *'pip wheel'*)
         note "compile jobs=$MAX_JOBS gpus=${CUDA_VISIBLE_DEVICES-visible} $*"
-        echo 'c++ said no'
+        echo 'compiler error'
         [[ ! -e $FAKE_ROOT/uncompilable ]] || exit 1
         while [[ $1 != -w ]]; do shift; done
         { echo "$CFLAGS"; cat "$2/source/setup.py"; echo "$2"/*.gch; } >"$FAKE_ROOT/compiled"
@@ -46,7 +46,7 @@ case "$*" in
         rm -f "$FAKE_ROOT/broken" ;;
     *'pip install'*) note "pip $*" ;;
     *get_config_vars*) printf '%s\n' '-DOF_PYTHON' 'torch/include' ;;
-    *cpp_extension*) echo "$FAKE_OPS 9.9.9 13" ;;
+    *cpp_extension*) echo "$FAKE_OPS $FAKE_TORCH 13" ;;
     *'import mmcv.ops, '*) note proof ;;
     *'import mmcv.ops'*)
         if [[ -e $FAKE_ROOT/broken ]]; then echo 'x.so: undefined symbol: _ZN3' >&2; exit 1; fi ;;
@@ -63,29 +63,25 @@ esac
 case "$*" in *'-e .'*) mkdir -p mmcnnmod/.mim && ln -sfn ../../configs mmcnnmod/.mim/configs ;; esac
 """
 
-
-# A compiler of FAKE_CXX's making, for a torch whose headers ask for FAKE_STD.
+# FAKE_CXX is its version text, FAKE_STD the C++ standard that torch's headers need.
 FAKE_COMPILER = r"""#!/usr/bin/env bash
 case "$*" in
     --version) echo "$FAKE_CXX" ;;
     *-std=$FAKE_STD*) touch "${@: -1}" ;;
-    *) echo '#error C++ of another year' && exit 1 ;;
+    *) echo '#error wrong C++ standard' && exit 1 ;;
 esac
 """
 GCC = 'g++ 12, Copyright (C) 2022 Free Software Foundation, Inc.'
 
 
 def find_uv():
-    ours = Path(sys.executable).with_name('uv')  # where set-up puts it
-    return ours if ours.exists() else shutil.which('uv')
-
-
-def has_client(name):
-    return bool(importlib.util.find_spec('pip') if name == 'pip' else find_uv())
+    """The uv of this environment, which the set-up installs, or any other."""
+    uv = Path(sys.executable).with_name('uv')
+    return uv if uv.exists() else shutil.which('uv')
 
 
 class Machine:
-    """A checkout, a home and a PATH of its own, in a temporary folder."""
+    """A temporary checkout, home folder and PATH."""
 
     def __init__(self, folder):
         self.root = folder / 'checkout'
@@ -112,6 +108,7 @@ class Machine:
             'FAKE_UV_VERSION': script.partition('UV_PIN=')[2].split()[0],
             'FAKE_VERSION': '3.11',
             'FAKE_LACKS': '',
+            'FAKE_TORCH': '9.9.9',
             'FAKE_OPS': 'cpu',
             'FAKE_CLIENT': '',
             'FAKE_SITE': str(folder / 'site'),
@@ -123,12 +120,12 @@ class Machine:
 
     def tool(self, name, text):
         path = self.bin / name
-        path.write_text(text or '#!/usr/bin/env bash\n')
+        path.write_text(text)
         path.chmod(0o755)
         return path
 
     def run(self, stack='onedl', **env):
-        """Runs the script; returns the finished process and the calls it made of the fakes."""
+        """Run the script; return the finished process and the logged calls of the fake tools."""
         self.log.write_text('')
         script = str(self.root / 'tools' / 'misc' / 'setup_env.sh')
         done = subprocess.run(
@@ -140,13 +137,21 @@ class Machine:
         )
         return done, self.log.read_text().splitlines()
 
-    def refuses(self, stack='onedl', **env):
-        """Runs the script, which must exit with 1 after one line of complaint; returns the line."""
+    def set_up(self, stack='onedl', **env):
+        """Run the script, which must succeed; return its output and the logged calls."""
         done, calls = self.run(stack, **env)
-        assert done.returncode == 1, done.stdout
-        assert done.stderr.count('\n') == 1
-        assert calls == []
-        return done.stderr
+        assert done.returncode == 0, done.stderr
+        return done.stdout, calls
+
+    def change_pins(self):
+        with (self.root / 'requirements' / 'tests.txt').open('a') as file:
+            file.write('# changed\n')
+
+    def torch_pins(self):
+        """The installed pins that TORCH changes; without TORCH there is no copy of the pins."""
+        files = sorted((self.root / '.venv' / 'requirements').glob('onedl*.txt'))
+        lines = (line for file in files for line in file.read_text().splitlines())
+        return [line for line in lines if re.match('torch|triton|nvidia|cuda', line)]
 
 
 @pytest.fixture
@@ -154,140 +159,140 @@ def machine(tmp_path):
     return Machine(tmp_path)
 
 
-def of(calls, kind):
+def of_kind(calls, kind):
     return [call for call in calls if call.split()[0] == kind]
 
 
-def test_python_too_new_for_the_stack(machine):
-    line = machine.refuses('openmmlab', FAKE_VERSION='3.12')
-    assert '3.10 or 3.11' in line
-    assert 'python3 is 3.12' in line
-
-
-def test_later_candidate_suits_the_stack(machine):
-    machine.tool('python3.11', FAKE_PYTHON)
-    machine.tool('python3', FAKE_PYTHON.replace('$FAKE_VERSION', '3.12'))
-    done, _ = machine.run('openmmlab')
-    assert done.returncode == 0, done.stderr
-    assert 'python3.11 is Python 3.11' in done.stdout
-
-
-def test_python_that_does_not_run_is_passed_over(machine):
-    machine.tool('python3', '#!/usr/bin/env bash\nexit 127\n')
-    assert 'found: none that works' in machine.refuses()
+DISK_OF_3_GB = '#!/usr/bin/env bash\necho header\necho x 9 9 3145728 9 /\n'
 
 
 @pytest.mark.parametrize(
-    ('lacks', 'remedy'),
+    ('stack', 'tools', 'env', 'messages'),
     [
-        ('venv', 'apt-get install python3-venv python3-dev'),
-        ('dev', 'apt-get install python3-dev'),
-        ('venv dev', 'apt-get install python3-venv python3-dev'),
+        ('openmmlab', {}, {'FAKE_VERSION': '3.12'}, ['3.10 or 3.11', 'python3 is 3.12']),
+        ('onedl', {'python3': '#!/usr/bin/env bash\nexit 127\n'}, {}, ['found: none that works']),
+        ('onedl', {}, {'FAKE_LACKS': 'dev'}, ['has no Python.h', 'install python3-dev']),
+        ('onedl', {}, {'FAKE_LACKS': 'venv'}, ['apt-get install python3-venv python3-dev']),
+        ('onedl', {}, {'FAKE_LACKS': 'venv dev'}, ['apt-get install python3-venv python3-dev']),
+        ('onedl', {'g++': None}, {}, ['apt-get install g++']),
+        ('onedl', {'df': DISK_OF_3_GB}, {'SKIP_DISK_CHECK': ''}, ['3 GB free']),
+        ('tensorflow', {}, {}, ["'tensorflow'"]),
+        ('none', {'python3': None}, {}, ['no active python']),
     ],
 )
-def test_incomplete_python(machine, lacks, remedy):
-    assert remedy in machine.refuses(FAKE_LACKS=lacks)
-
-
-def test_no_compiler(machine):
-    (machine.bin / 'g++').unlink()
-    assert 'apt-get install g++' in machine.refuses()
-
-
-def test_full_disk(machine):
-    (machine.bin / 'df').unlink()
-    machine.tool('df', '#!/usr/bin/env bash\necho header\necho x 9 9 3145728 9 /\n')
-    assert '3 GB free' in machine.refuses(SKIP_DISK_CHECK='')
-
-
-def test_unknown_stack(machine):
-    assert "'tensorflow'" in machine.refuses('tensorflow')
-
-
-def test_second_run_does_nothing(machine):
-    done, calls = machine.run()
-    assert done.returncode == 0, done.stderr
-    assert calls[:2] == ['venv', 'uv']
-    assert calls[-1] == 'proof'
-
-    done, calls = machine.run()
-    assert done.returncode == 0
-    assert 'up to date' in done.stdout
+def test_unsuitable_machine_gives_one_line_and_changes_nothing(
+    machine, stack, tools, env, messages
+):
+    for name, text in tools.items():
+        (machine.bin / name).unlink()
+        if text:
+            machine.tool(name, text)
+    done, calls = machine.run(stack, **env)
+    assert done.returncode == 1, done.stdout
+    assert done.stderr.count('\n') == 1
+    assert all(message in done.stderr for message in messages)
     assert calls == []
 
 
-def test_changed_pin_is_installed_into_the_same_environment(machine):
-    machine.run()
-    with (machine.root / 'requirements' / 'tests.txt').open('a') as file:
-        file.write('# changed\n')
-    done, calls = machine.run()
-    assert done.returncode == 0, done.stderr
-    assert not of(calls, 'venv')
-    assert of(calls, 'uv')
+def test_next_python_is_used_if_the_first_does_not_suit_the_stack(machine):
+    machine.tool('python3.11', FAKE_PYTHON)
+    machine.tool('python3', FAKE_PYTHON.replace('$FAKE_VERSION', '3.12'))
+    output, _ = machine.set_up('openmmlab')
+    assert 'python3.11 is Python 3.11' in output
 
 
-@pytest.mark.parametrize('harm', ['no stamp', 'moved', 'dead python', 'other version'])
-def test_environment_is_made_anew(machine, harm):
-    machine.run()
+def test_second_run_does_nothing(machine):
+    _, calls = machine.set_up()
+    assert calls[:2] == ['venv', 'uv']
+    assert calls[-1] == 'proof'
+
+    output, calls = machine.set_up()
+    assert 'up to date' in output
+    assert calls == []
+
+
+@pytest.mark.parametrize('torch', ['', '2.99.1'])
+def test_changed_pin_updates_the_environment_and_keeps_its_torch(machine, torch):
+    machine.set_up(TORCH=torch)
+    assert machine.set_up()[1] == []
+    machine.change_pins()
+    _, calls = machine.set_up()
+    assert not of_kind(calls, 'venv')
+    assert of_kind(calls, 'uv')
+    assert ('torch==2.99.1' in machine.torch_pins()) == bool(torch)
+
+
+@pytest.mark.parametrize(
+    'cause', ['no stamp', 'moved', 'broken python', 'other python', 'other torch']
+)
+def test_environment_is_recreated(machine, cause):
+    machine.set_up()
     (machine.root / '.venv' / 'left-over').touch()
     env = {}
-    if harm == 'no stamp':  # what an interrupted set-up leaves
+    if cause == 'no stamp':  # as after an interrupted set-up
         (machine.root / '.venv' / '.set-up').unlink()
-    elif harm == 'moved':
+    elif cause == 'moved':
         machine.root = machine.root.rename(machine.root.with_name('elsewhere'))
-    elif harm == 'dead python':
+    elif cause == 'broken python':
         (machine.root / '.venv' / 'bin' / 'python').write_text('#!/nowhere\n')
-    else:
+    elif cause == 'other python':
         env['FAKE_VERSION'] = '3.10'
         (machine.root / '.venv' / '.set-up').write_text('3.11.7 elsewhere 0\n')
-    done, calls = machine.run(**env)
-    assert done.returncode == 0, done.stderr
-    assert of(calls, 'venv')
+    else:
+        env['TORCH'] = '2.99.1'
+    _, calls = machine.set_up(**env)
+    assert of_kind(calls, 'venv')
     assert not (machine.root / '.venv' / 'left-over').exists()
 
 
-def test_interrupted_update_is_not_taken_for_done(machine):
-    machine.run()
+def test_interrupted_update_recreates_the_environment(machine):
+    machine.set_up()
     pins = machine.root / 'requirements' / 'tests.txt'
     before = pins.read_text()
-    pins.write_text(before + '# changed\n')
+    machine.change_pins()
     shutil.rmtree(machine.store)
     (machine.root / 'uncompilable').touch()
     assert machine.run()[0].returncode == 1
     pins.write_text(before)
     (machine.root / 'uncompilable').unlink()
-    done, calls = machine.run()
-    assert done.returncode == 0, done.stderr
-    assert of(calls, 'venv')
+    _, calls = machine.set_up()
+    assert of_kind(calls, 'venv')
 
 
-def test_missing_links_of_the_editable_install_are_made_anew(machine):
-    machine.run()
+def test_missing_links_of_the_editable_install_are_restored(machine):
+    machine.set_up()
     shutil.rmtree(machine.root / 'mmcnnmod' / '.mim')
-    done, _ = machine.run()
-    assert done.returncode == 0, done.stderr
+    machine.set_up()
     assert (machine.root / 'mmcnnmod' / '.mim' / 'configs').is_symlink()
 
 
-def test_compiled_mmcv_is_kept_for_the_next_checkout(machine):
-    _, calls = machine.run()
-    (compile_call,) = of(calls, 'compile')
+def test_next_environment_uses_the_stored_mmcv(machine):
+    _, calls = machine.set_up()
+    (compile_call,) = of_kind(calls, 'compile')
     assert '--no-build-isolation' in compile_call
     (folder,) = machine.store.iterdir()
     assert folder.name.startswith('onedl-mmcv-2.3.6-torch9.9.9-cpu-py3.11-')
 
     shutil.rmtree(machine.root / '.venv')
-    done, calls = machine.run()
-    assert not of(calls, 'compile')
-    assert 'nothing to compile' in done.stdout
+    output, calls = machine.set_up()
+    assert not of_kind(calls, 'compile')
+    assert 'nothing to compile' in output
+
+
+@pytest.mark.parametrize('env', [{'FAKE_TORCH': '9.9.10'}, {'FAKE_OPS': 'cuda13_9.0'}])
+def test_stored_mmcv_is_not_used_for_another_torch_or_gpu(machine, env):
+    machine.set_up()
+    shutil.rmtree(machine.root / '.venv')
+    _, calls = machine.set_up(**env)
+    assert ' gpus=visible ' in of_kind(calls, 'compile')[0]
+    assert len(list(machine.store.iterdir())) == 2
 
 
 @pytest.mark.parametrize(
     ('compiler', 'precompiled'), [(GCC, True), ('Some clang version 14.0.6', False)]
 )
 def test_mmcv_is_compiled_without_debug_information(machine, compiler, precompiled):
-    done, _ = machine.run(FAKE_CXX=compiler, CFLAGS='-DOF_USER')
-    assert done.returncode == 0, done.stderr
+    machine.set_up(FAKE_CXX=compiler, CFLAGS='-DOF_USER')
     flags, _, headers = (machine.root / 'compiled').read_text().splitlines()
     assert flags.split()[:3] == ['-DOF_PYTHON', '-g0', '-DOF_USER']
     assert ('-include' in flags) == precompiled
@@ -296,79 +301,67 @@ def test_mmcv_is_compiled_without_debug_information(machine, compiler, precompil
 
 
 @pytest.mark.parametrize('standard', ['c++17', 'c++20', 'c++23'])
-def test_mmcv_is_compiled_as_the_cxx_that_torch_asks_for(machine, standard):
-    done, _ = machine.run(FAKE_STD=standard)
-    assert done.returncode == 0, done.stderr
+def test_mmcv_is_compiled_with_the_cxx_standard_of_torch(machine, standard):
+    machine.set_up(FAKE_STD=standard)
     assert f'-std={standard}' in (machine.root / 'compiled').read_text()
 
 
 def test_compiler_too_old_for_torch(machine):
     done, calls = machine.run(FAKE_STD='c++99')
     assert done.returncode == 1
-    assert not of(calls, 'compile')
-    assert '#error C++ of another year' in done.stderr
+    assert not of_kind(calls, 'compile')
+    assert '#error wrong C++ standard' in done.stderr
     assert '.venv/mmcv-build/log' in done.stderr.splitlines()[-1]
 
 
-def test_announced_time_is_scaled_by_machine_and_jobs(machine):
+def test_announced_time_depends_on_machine_and_jobs(machine):
     def announced(seconds, jobs):
         slow = FAKE_COMPILER.replace('touch', f'sleep {seconds}; touch')
         machine.tool('g++', slow)
         shutil.rmtree(machine.root / '.venv', ignore_errors=True)
         shutil.rmtree(machine.store, ignore_errors=True)
-        done, _ = machine.run(MAX_JOBS=str(jobs))
-        return int(re.search(r'takes about (\d+) s', done.stdout).group(1))
+        output, _ = machine.set_up(MAX_JOBS=str(jobs))
+        return int(re.search(r'takes about (\d+) s', output).group(1))
 
     assert announced(2, 1) > announced(2, 2) > announced(0, 2)
     assert announced(2, 64) >= 6  # the longest file
 
 
-def test_kept_mmcv_is_not_used_for_another_torch(machine):
-    machine.run()
-    shutil.rmtree(machine.root / '.venv')
-    machine.tool('python3', FAKE_PYTHON.replace('9.9.9', '9.9.10'))
-    _, calls = machine.run()
-    assert of(calls, 'compile')
-
-
-def test_mmcv_that_does_not_load_is_compiled_without_cache(machine):
-    machine.run()
+def test_stored_mmcv_that_does_not_load_is_replaced(machine):
+    machine.set_up()
     (wheel,) = machine.store.glob('*/*.whl')
     wheel.rename(wheel.with_name('mmcv-0-of-another-torch.whl'))
     (machine.root / 'broken').touch()
     shutil.rmtree(machine.root / '.venv')
 
-    done, calls = machine.run()
-    assert done.returncode == 0, done.stderr
-    assert 'undefined symbol' in done.stdout
-    assert len(of(calls, 'compile')) == 1
+    output, calls = machine.set_up()
+    assert 'undefined symbol' in output
+    assert len(of_kind(calls, 'compile')) == 1
     assert len([call for call in calls if '--reinstall-package onedl-mmcv' in call]) == 2
-    # The next checkout gets the good one.
     assert list(machine.store.glob('*/*.whl')) == [wheel]
 
 
-def test_failed_compile(machine):
+def test_failed_compilation_can_be_repeated(machine):
     (machine.root / 'uncompilable').touch()
     done, _ = machine.run()
     assert done.returncode == 1
-    *_, said, line = done.stderr.splitlines()
-    assert said == 'c++ said no'
+    *_, error, line = done.stderr.splitlines()
+    assert error == 'compiler error'
     assert '.venv/mmcv-build/log' in line
     assert not (machine.root / '.venv' / 'mmcv-build' / 'tmp').exists()
     assert not (machine.root / '.venv' / '.set-up').exists()
     assert not machine.store.exists()
 
     (machine.root / 'uncompilable').unlink()
-    done, _ = machine.run()
-    assert done.returncode == 0, done.stderr
+    machine.set_up()
 
 
-def test_interrupted_compile_leaves_no_compiled_headers(machine):
+def test_interrupted_compilation_removes_precompiled_headers(machine):
     machine.tool('g++', FAKE_COMPILER.replace('touch "${@: -1}"', 'touch "${@: -1}"; sleep 50'))
     script = str(machine.root / 'tools' / 'misc' / 'setup_env.sh')
     process = subprocess.Popen(
         [str(machine.bin / 'bash'), script], env=machine.env, start_new_session=True,
-        # Ignored by whatever a shell started in the background, and by what that starts.
+        # A shell ignores SIGINT in processes that it starts in the background.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     tmp = machine.root / '.venv' / 'mmcv-build' / 'tmp'
@@ -382,22 +375,20 @@ def test_interrupted_compile_leaves_no_compiled_headers(machine):
 
 
 @pytest.fixture(params=['pip', 'uv'])
-def index(request, machine, tmp_path):
-    """Configures a folder as the index of pip or uv; returns what puts a wheel of mmcv into it."""
-    if not has_client(request.param):
-        pytest.skip(f'no {request.param}')
+def publish(request, machine, tmp_path):
+    """Configures a folder as the index of pip or uv; returns a function that adds a wheel to it."""
+    client = request.param
+    if not (importlib.util.find_spec('pip') if client == 'pip' else find_uv()):
+        pytest.skip(f'{client} is not installed')
     folder = tmp_path / 'index'
     folder.mkdir()
-    text = {
-        'pip': f'[global]\nno-index = true\nfind-links = {folder}\n',
-        'uv': f'no-index = true\nfind-links = ["{folder}"]\n',
-    }
-    config = tmp_path / 'config'
-    config.write_text(text[request.param])
-    machine.env |= {
-        'FAKE_CLIENT': request.param,
-        f'{request.param.upper()}_CONFIG_FILE': str(config),
-    }
+    pip_config, uv_config = tmp_path / 'pip.conf', tmp_path / 'uv.toml'
+    pip_config.write_text(f'[global]\nno-index = true\nfind-links = {folder}\n')
+    uv_config.write_text(f'no-index = true\nfind-links = ["{folder}"]\n')
+    # uv installs the dependencies of mmcv even if pip downloads mmcv itself.
+    machine.env |= {'FAKE_CLIENT': client, 'UV_CONFIG_FILE': str(uv_config)}
+    if client == 'pip':
+        machine.env['PIP_CONFIG_FILE'] = str(pip_config)
 
     def publish(tags, version='2.3.6+torch9', name='onedl-mmcv', requires='onedl-mmengine'):
         stem = f'{name.replace("-", "_")}-{version}'
@@ -412,106 +403,57 @@ def index(request, machine, tmp_path):
             wheel.writestr(f'{stem}.dist-info/WHEEL', kind)
             wheel.writestr(f'{stem}.dist-info/RECORD', '')
 
-    # What mmcv requires comes by uv in either case.
-    rest = tmp_path / 'uv.toml'
-    rest.write_text(text['uv'])
-    machine.env.setdefault('UV_CONFIG_FILE', str(rest))
     return publish
 
 
-def test_wheel_of_a_configured_index_is_taken(machine, index):
-    index('py3-none-any')
-    done, calls = machine.run()
-    assert done.returncode == 0, done.stderr
-    assert not of(calls, 'compile')
-    assert 'nothing to compile' in done.stdout
-    assert Path(machine.env['FAKE_SITE'], 'mmcv', 'published.py').exists()
-    assert Path(machine.env['FAKE_SITE'], 'mmengine', 'published.py').exists()
-
-
-def test_wheel_of_an_index_has_to_work(machine, index):
-    index('py3-none-any')
-    (machine.root / 'broken').touch()
-    done, calls = machine.run()
-    assert done.returncode == 0, done.stderr
-    assert len(of(calls, 'compile')) == 1
-    assert 'undefined symbol' in done.stdout
+def test_wheel_from_a_configured_index_is_installed(machine, publish):
+    publish('py3-none-any')
+    output, calls = machine.set_up()
+    assert not of_kind(calls, 'compile')
+    assert 'nothing to compile' in output
+    for package in ('mmcv', 'mmengine'):
+        assert Path(machine.env['FAKE_SITE'], package, 'published.py').exists()
 
 
 @pytest.mark.parametrize(
-    'wheel', [('cp27-none-any',), ('py3-none-any', '2.3.5'), ('py3-none-any', '2.4.0')]
+    ('wheel', 'broken'),
+    [
+        (('cp27-none-any',), False),
+        (('py3-none-any', '2.3.5'), False),
+        (('py3-none-any', '2.4.0'), False),
+        (('py3-none-any',), True),
+    ],
 )
-def test_wheel_of_an_index_has_to_fit(machine, index, wheel):
-    index(*wheel)
-    done, calls = machine.run()
-    assert done.returncode == 0, done.stderr
-    assert len(of(calls, 'compile')) == 1
+def test_mmcv_is_compiled_if_the_wheel_does_not_fit_or_work(machine, publish, wheel, broken):
+    publish(*wheel)
+    if broken:
+        (machine.root / 'broken').touch()
+    output, calls = machine.set_up()
+    assert len(of_kind(calls, 'compile')) == 1
+    assert ('undefined symbol' in output) == broken
 
 
-def torch_pins(machine):
-    """The lines of the files that the environment was installed from which TORCH has a say in."""
-    files = sorted((machine.root / '.venv' / 'requirements').glob('onedl*.txt'))
-    lines = (line for file in files for line in file.read_text().splitlines())
-    return [line for line in lines if re.match('torch|triton|nvidia|cuda', line)]
-
-
-def test_another_torch(machine):
-    done, calls = machine.run(TORCH='2.99.1')
-    assert done.returncode == 0, done.stderr
-    assert set(torch_pins(machine)) == {'torch==2.99.1', 'torchvision'}
-    installs = [call for call in of(calls, 'uv') if ' -r ' in call]
+def test_another_torch_replaces_the_pins(machine):
+    _, calls = machine.set_up(TORCH='2.99.1')
+    assert set(machine.torch_pins()) == {'torch==2.99.1', 'torchvision'}
+    installs = [call for call in of_kind(calls, 'uv') if ' -r ' in call]
     assert installs
     assert all(' requirements/' not in call for call in installs)
 
 
-def test_environment_keeps_its_torch(machine):
-    machine.run(TORCH='2.99.1')
-    _, calls = machine.run()
-    assert calls == []
-    with (machine.root / 'requirements' / 'tests.txt').open('a') as file:
-        file.write('# changed\n')
-    done, calls = machine.run()
-    assert done.returncode == 0, done.stderr
-    assert not of(calls, 'venv')
-    assert 'torch==2.99.1' in torch_pins(machine)
+def test_gpu_without_the_cuda_toolkit_gives_a_warning(machine):
+    output, calls = machine.set_up(FAKE_OPS='nvcc-missing')
+    assert 'WARNING' in output
+    assert 'CUDA 13' in output
+    assert ' gpus= ' in of_kind(calls, 'compile')[0]
 
 
-def test_environment_of_another_torch_is_made_anew(machine):
-    machine.run()
-    (machine.root / '.venv' / 'left-over').touch()
-    _, calls = machine.run(TORCH='2.99.1')
-    assert of(calls, 'venv')
-    assert not (machine.root / '.venv' / 'left-over').exists()
-
-
-def test_gpu_without_its_toolkit(machine):
-    done, calls = machine.run(FAKE_OPS='nvcc-missing')
-    assert done.returncode == 0, done.stderr
-    assert 'WARNING' in done.stdout
-    assert 'CUDA 13' in done.stdout
-    assert ' gpus= ' in of(calls, 'compile')[0]
-
-
-def test_gpu_operators_are_kept_apart(machine):
-    machine.run()
-    shutil.rmtree(machine.root / '.venv')
-    _, calls = machine.run(FAKE_OPS='cuda13_9.0')
-    assert ' gpus=visible ' in of(calls, 'compile')[0]
-    assert len(list(machine.store.iterdir())) == 2
-
-
-def test_stack_none_installs_the_plugin_only(machine):
+def test_stack_none_installs_only_the_plugin(machine):
     python = machine.tool('python', FAKE_PYTHON)
-    done, calls = machine.run('none')
-    assert done.returncode == 0, done.stderr
+    output, calls = machine.set_up('none')
     assert calls == ['pip -m pip install --no-deps -e . --no-build-isolation']
-    assert str(python) in done.stdout
+    assert str(python) in output
     assert not (machine.root / '.venv').exists()
-
-
-def test_no_active_python(machine):
-    (machine.bin / 'python3').unlink()
-    assert 'no active python' in machine.refuses('none')
 
 
 @pytest.mark.parametrize(
@@ -523,7 +465,7 @@ def test_no_active_python(machine):
     ],
 )
 @pytest.mark.skipif(not shutil.which('make'), reason='no make')
-def test_makefile_knows_the_same_stacks(stack, python):
+def test_makefile_has_the_same_stacks(stack, python):
     done = subprocess.run(
         ['make', '-n', 'smoke', f'STACK={stack}', 'PYTHON=/some/python', 'TORCH=2.99.1'],
         cwd=ROOT,

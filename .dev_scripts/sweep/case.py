@@ -1,4 +1,4 @@
-"""A config as the sweep runs it: swapped or dense, with small inputs and without downloads."""
+"""Prepares a config for a smoke run: swapped or dense, with small images, without downloads."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from mmcnnmod.swap.backbone_refs import find_backbones, iter_dicts
 from . import dummy_data
 from .dummy_weights import backbone_weights, checkpoint_name
 
-# Height and width of the images: the features at stride 32 are still larger than 1x1.
+# Height and width of the images; features at stride 32 must be larger than 1x1.
 EDGES = {'mmpretrain': 64, 'mmseg': 64, 'mmdet': 128}
-# The classifier of mmpretrain's VGG takes this size only.
-VGG_EDGE = 224
+VGG_EDGE = 224  # the only size for the classifier of mmpretrain's VGG
 SIZES = ('size', 'scale', 'random_size_range')
-# NMS looks at every proposal once for each class. With V3Det's 13204 classes that takes a quarter
-# of an hour for one small image.
+# NMS processes every proposal once for each class. With the 13204 classes of V3Det that takes 15
+# minutes for one small image.
 MANY_CLASSES, FEW_PROPOSALS = 10_000, 10
-# Options that change numbers only, and not which operations run on which shapes.
+# Options that only change numbers, but neither operations nor shapes.
 NUMBERS = ('init_cfg', 'pretrained', 'mean', 'std')
 
 
@@ -36,31 +35,31 @@ class Case:
     """A config that is ready to run.
 
     Attributes:
-        cfg (Config): The config with its model shrunk.
-        weights (set[str]): The dummy checkpoints that its backbones have to load.
-        changes (tuple[str, ...]): What swapping changed.
-        needs (dict): What the data must hold, see :mod:`.dummy_data`.
-        hooks (tuple[dict, ...]): The hooks that swapping added.
+        cfg (Config): The config, adapted by :func:`shrink`.
+        weights (set[str]): The dummy checkpoints that the backbones must load.
+        swapped (bool): Whether there must be MoD blocks.
+        needs (dict): What the data must contain, see :mod:`.dummy_data`.
+        hooks (list[dict]): The hooks that swapping added.
     """
 
     cfg: Config
     weights: set[str]
-    changes: tuple[str, ...]
+    swapped: bool
     needs: dict
-    hooks: tuple[dict, ...]
+    hooks: list[dict]
 
     @property
     def trains(self) -> bool:
-        """Whether the config has a training loop. Some trackers have none."""
+        """Whether the config has a training loop; some trackers have none."""
         return bool(self.cfg.get('train_cfg'))
 
     @property
     def tests(self) -> bool:
-        """Whether the config has a test loop. Self-supervised training has none."""
+        """Whether the config has a test loop; self-supervised training has none."""
         return 'test_cfg' in self.cfg and bool(self.cfg.get('test_dataloader'))
 
     def digest(self) -> str:
-        """A hash, equal for two configs that do the same with data of the same kind."""
+        """A hash that is equal for configs with equal models, data and loops."""
 
         def strip(node):
             if isinstance(node, dict):
@@ -73,7 +72,7 @@ class Case:
 
 
 def config_folder(toolbox: str) -> Path:
-    """Where an installed toolbox keeps its configs."""
+    """The config folder of an installed toolbox."""
     return Path(import_module(toolbox).__file__).parent / '.mim' / 'configs'
 
 
@@ -83,45 +82,41 @@ def read_config(toolbox: str, name: str) -> Config:
 
 
 def dense_backbones(cfg: Config) -> dict[str, dict]:
-    """The nodes that :func:`mmcnnmod.swap_backbone` would swap, by their paths."""
+    """The nodes that :func:`mmcnnmod.swap_backbone` replaces, by path."""
     refs = [ref for ref in find_backbones(cfg) if ref.new and not ref.is_teacher]
     return {ref.path: ref.node.to_dict() for ref in refs}
 
 
 def make_case(cfg: Config, swapped: bool, factor: int = 1) -> Case:
-    """Swap the backbones of a config in place, or leave them dense; then shrink it."""
+    """Swap the backbones of a config, if asked to, and shrink it; both change it in place."""
     dense = dense_backbones(cfg)
     unswapped = deepcopy(cfg)
     shrink(unswapped, dense, factor)
-    changes: list[str] = []
-    before = list(cfg.get('custom_hooks') or [])
+    hooks = list(cfg.get('custom_hooks') or [])
     if swapped:
-        swap_backbone(cfg, log=changes.append)
+        swap_backbone(cfg, log=str)
     edge = shrink(cfg, dense, factor)
-    cold = any(line.startswith('warning: ') for line in changes)
     return Case(
         cfg=cfg,
-        weights=set() if cold else backbone_weights(unswapped.model),
-        changes=tuple(changes),
+        weights=backbone_weights(unswapped.model),
+        swapped=swapped,
         needs=dummy_data.needs(cfg, edge),
-        hooks=tuple(hook for hook in cfg.get('custom_hooks') or [] if hook not in before),
+        hooks=[hook for hook in cfg.get('custom_hooks') or [] if hook not in hooks],
     )
 
 
-def shrink(cfg: Config, backbones: dict[str, dict], factor: int = 1) -> int:
-    """Fit a config in place to small images, one CPU and no network.
+def shrink(cfg: Config, backbones: dict[str, dict], factor: int) -> int:
+    """Adapt a config in place to small images, one CPU and no network.
 
     Args:
-        cfg (Config): Its sizes in data preprocessors, SyncBN and checkpoints change; with more than
-            10000 classes also the number of proposals in predictions.
+        cfg (Config): The config.
         backbones (dict[str, dict]): Its :func:`dense_backbones`.
-        factor (int): Multiplies the size of the images. Defaults to 1.
+        factor (int): Multiplies the size of the images.
 
     Returns:
         int: Height and width of the images.
     """
-    # As mmengine's runner does.
-    if cfg.get('data_preprocessor'):
+    if cfg.get('data_preprocessor'):  # as mmengine's runner does
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     cfg.launcher = 'none'
     revert_sync_bn(cfg)
@@ -137,7 +132,7 @@ def shrink(cfg: Config, backbones: dict[str, dict], factor: int = 1) -> int:
 
 
 def replace_checkpoints(path: str, node: dict, backbones: dict[str, dict]) -> None:
-    """Let a node load dummy weights: a backbone those of the dense one, other parts none."""
+    """Let a backbone load dummy weights of the dense one, and other parts the empty checkpoint."""
     if node.get('pretrained'):
         holder = path if path in backbones else f'{path}.backbone'
         node['pretrained'] = checkpoint_name(backbones.get(holder))
@@ -148,5 +143,6 @@ def replace_checkpoints(path: str, node: dict, backbones: dict[str, dict]) -> No
     init_cfgs = node.get('init_cfg') or []
     for init_cfg in [init_cfgs] if isinstance(init_cfgs, dict) else init_cfgs:
         if type_name(init_cfg) in (*PRETRAINED, 'DensePretrained'):
-            prefix = init_cfg.pop('prefix', '') if path not in backbones else init_cfg.get('prefix')
-            init_cfg['checkpoint'] = checkpoint_name(backbones.get(path), prefix)
+            if path not in backbones:
+                init_cfg.pop('prefix', None)
+            init_cfg['checkpoint'] = checkpoint_name(backbones.get(path), init_cfg.get('prefix'))

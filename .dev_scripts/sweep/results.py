@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
-from datetime import datetime, timezone
+from datetime import date
 from pathlib import Path
 
-from mmcnnmod.cli import machine
+from mmcnnmod.cli.machine import versions
 from mmcnnmod.errors import UserError
 from mmcnnmod.files import atomic_write
 
@@ -18,23 +18,22 @@ OUTCOMES = (WORKS, UPSTREAM, OURS)
 
 
 class Results:
-    """What is known of which config.
+    """The results of configs.
 
     Args:
         entries (list[Entry]): The configs.
-        path (Path, optional): The file. What it holds counts if it is of the same versions.
-        retry (bool): Forget what did not work. Defaults to False.
+        path (Path, optional): The file. Its results are used if they are from the same versions.
+        retry (bool): Ignore the failures in the file. Defaults to False.
 
     Attributes:
-        versions (dict[str, str]): Of the packages.
-        known (dict[str, dict]): Results by digest, see :func:`sweep.schedule.examine`.
+        known (dict[str, dict]): Results of :func:`sweep.schedule.examine` by digest.
         configs (dict[str, str]): The digest of each config, or why it cannot be read.
     """
 
     def __init__(self, entries: list[Entry], path: Path | None = None, retry: bool = False) -> None:
         self.entries = entries
         self.path = path
-        self.versions = versions()
+        self.versions = {'python': platform.python_version(), **versions()}
         self.known: dict[str, dict] = {}
         self.configs: dict[str, str] = {}
         if path and path.exists():
@@ -42,28 +41,28 @@ class Results:
         self.configs |= {e.title: e.digest or e.error for e in entries if e.digest or e.error}
 
     def load(self, retry: bool) -> None:
-        """Take over the results in the file, if they are of the same versions."""
+        """Read the results in the file, if they are from the same versions."""
         try:
             content = json.loads(self.path.read_text())
-            versions, known, configs = (content[key] for key in ('versions', 'results', 'configs'))
+            found, known, configs = (content[key] for key in ('versions', 'results', 'configs'))
         except (ValueError, KeyError, TypeError) as problem:
-            message = f'{self.path} holds no results of a sweep; give another file'
+            message = f'{self.path} does not contain results of a sweep; give another file'
             raise UserError(message) from problem
-        if versions == self.versions:
+        if found == self.versions:
             self.configs = configs
             self.known = {k: v for k, v in known.items() if v['outcome'] == WORKS or not retry}
 
     def todo(self) -> list[Entry]:
-        """One config for each digest of which nothing is known, in their order."""
+        """The first config of each digest without a result."""
         first = {entry.digest: entry for entry in reversed(self.entries) if entry.backbone}
         return [entry for entry in reversed(first.values()) if entry.digest not in self.known]
 
     def add(self, entry: Entry, result: dict) -> None:
-        """Add a result, and write the file."""
+        """Add a result and write the file."""
         self.known[entry.digest] = {'tried': entry.title, **result}
         if self.path:
             content = {
-                'date': datetime.now(timezone.utc).date().isoformat(),
+                'date': date.today().isoformat(),
                 'versions': self.versions,
                 'results': self.known,
                 'configs': self.configs,
@@ -72,13 +71,8 @@ class Results:
                 partial.write_text(json.dumps(content, indent=1))
 
 
-def versions() -> dict[str, str]:
-    """The versions for which results hold."""
-    return {'python': platform.python_version(), **machine.versions()}
-
-
 def table(results: Results) -> list[str]:
-    """How many configs of each toolbox turned out how, as lines of Markdown."""
+    """The number of configs by toolbox, backbone and outcome, as lines of Markdown."""
     lines = [
         f'| toolbox | backbone | configs | different models | {" | ".join(OUTCOMES)} | not tried |',
         '|---|---|---|---|---|---|---|---|',
@@ -87,14 +81,14 @@ def table(results: Results) -> list[str]:
     for toolbox in sorted({entry.toolbox for entry in entries}):
         own = [entry for entry in entries if entry.toolbox == toolbox]
         for backbone, _ in Counter(entry.backbone for entry in own).most_common():
-            of_kind = [entry for entry in own if entry.backbone == backbone]
-            lines.append(row(toolbox, backbone, of_kind, results))
+            group = [entry for entry in own if entry.backbone == backbone]
+            lines.append(row(toolbox, backbone, group, results))
         lines.append(row(toolbox, 'all', own, results))
     return lines
 
 
 def row(toolbox: str, backbone: str, entries: list[Entry], results: Results) -> str:
-    """The counts of some configs."""
+    """A row of the table."""
     digests = [entry.digest for entry in entries]
     outcomes = Counter(results.known.get(digest, {}).get('outcome') for digest in digests)
     counts = [outcomes[outcome] for outcome in (*OUTCOMES, None)]
@@ -103,32 +97,31 @@ def row(toolbox: str, backbone: str, entries: list[Entry], results: Results) -> 
 
 
 def failures(results: Results) -> list[str]:
-    """What did not work: each error with the configs that it stopped, ours before upstream's."""
+    """Each error and the number of its configs, as lines of Markdown; our faults come first."""
     lines = []
     for outcome in (OURS, UPSTREAM):
-        found: dict[tuple, list[str]] = {}
+        titles: dict[tuple, list[str]] = {}
         for entry in results.entries:
             result = results.known.get(entry.digest)
             if result and result['outcome'] == outcome:
-                found.setdefault(errors_of(result), []).append(entry.title)
-        if found:
+                titles.setdefault(errors_of(result), []).append(entry.title)
+        if titles:
             lines += ['', f'{outcome.capitalize()}:', '']
-        for errors, titles in sorted(found.items(), key=lambda item: -len(item[1])):
-            lines.append(f'- {len(titles)} configs, such as {titles[0]}')
+        for errors, names in sorted(titles.items(), key=lambda item: -len(item[1])):
+            lines.append(f'- {len(names)} configs, such as {names[0]}')
             lines += [f'  - {error}' for error in errors]
-    if broken := [entry for entry in results.entries if entry.error]:
+    if unreadable := [entry for entry in results.entries if entry.error]:
         lines += ['', 'Cannot be read, with any backbone:', '']
-        lines += [f'- {entry.title}: {entry.error}' for entry in broken]
+        lines += [f'- {entry.title}: {entry.error}' for entry in unreadable]
     return lines
 
 
 def errors_of(result: dict) -> tuple[str, str]:
-    """What went wrong with MoD backbones, and with the dense ones."""
+    """The errors with MoD backbones and with the dense ones."""
 
-    def code(text: str) -> str:
-        return f'`{text.replace("`", chr(39))}`'
+    def shown(prefix: str) -> str:
+        error = result[f'{prefix}error'].replace('`', "'")
+        return f'{result[f"{prefix}step"]}: `{error}`'
 
-    dense = 'works'
-    if 'dense_error' in result:
-        dense = f'{result["dense_step"]}: {code(result["dense_error"])}'
-    return f'with MoD: {result["step"]}: {code(result["error"])}', f'dense: {dense}'
+    dense = shown('dense_') if 'dense_error' in result else 'works'
+    return f'with MoD: {shown("")}', f'dense: {dense}'

@@ -1,10 +1,9 @@
-"""One config: built, initialised, a loss with its gradients, a prediction."""
+"""Tries one config: build and initialise it, compute a loss with its gradients, predict."""
 
 from __future__ import annotations
 
 import logging
 import os
-import random
 import time
 import traceback
 import warnings
@@ -12,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import torch
 from mmengine.logging import MessageHub
 from mmengine.registry import HOOKS, MODELS, init_default_scope
+from mmengine.runner import set_random_seed
 from torch import nn
 
 from mmcnnmod.layers import MoDBlock
@@ -24,17 +23,17 @@ from . import dummy_data
 from .case import Case, config_folder, make_case, read_config
 from .dummy_weights import loaded, refuse_downloads
 
-MESSAGE = 160
+MESSAGE_LENGTH = 160
 
 
 def smoke_run(toolbox: str, name: str, swapped: bool, factor: int = 1) -> dict:
-    """Run a toolbox's config for one step, with MoD backbones or with its dense ones.
+    """Try a toolbox's config with MoD backbones or with its dense ones.
 
     Returns:
-        dict: ``seconds``, and if it fails ``step`` and ``error``.
+        dict: ``seconds``; ``step`` and ``error`` if it fails.
     """
     seed_and_silence()
-    # Some configs name others relative to this folder.
+    # Some configs contain paths relative to this folder.
     os.chdir(config_folder(toolbox).parent)
     begin = time.monotonic()
     result = {}
@@ -52,28 +51,26 @@ def seed_and_silence() -> None:
     refuse_downloads()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter('ignore')
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
+    set_random_seed(0)
 
 
 def steps(case: Case) -> Iterator[str]:
-    """Do one step after the other; yields the name of each before it begins."""
+    """Run the steps; yields the name of each before it begins."""
     yield 'build'
     init_default_scope(case.cfg.default_scope)
-    # Some losses grow with the iteration, which they read from the runner's message hub.
+    # Some losses depend on the iteration, which they read from mmengine's message hub.
     MessageHub.get_current_instance().update_info_dict(
         dict(iter=0, epoch=0, max_iters=1, max_epochs=1)
     )
     model = MODELS.build(case.cfg.model)
     blocks = [module for module in model.modules() if isinstance(module, MoDBlock)]
-    if case.changes and not blocks:
-        raise RuntimeError('there is no MoD block in the model')
+    if case.swapped and not blocks:
+        raise RuntimeError('the model has no MoD block')
     yield 'init'
     loaded.clear()
     model.init_weights()
     if not case.weights <= set(loaded):
-        raise RuntimeError('a backbone does not start from its dense weights')
+        raise RuntimeError('a backbone does not load its dense weights')
     if case.trains:
         yield 'loss'
         model.train()
@@ -89,14 +86,14 @@ def steps(case: Case) -> Iterator[str]:
     if case.tests:
         yield 'predict'
         model.eval()
-        dummy_data.prepare_model(model, case.needs)
+        dummy_data.prepare_model(model)
         with torch.no_grad():
             if not model.test_step(dummy_data.batch(case.needs, training=False)):
-                raise RuntimeError('there is no prediction')
+                raise RuntimeError('the prediction is empty')
 
 
-def run_hooks(hooks: tuple[dict, ...], model: nn.Module, batch: dict) -> None:
-    """Do what the hooks that swapping added do before training."""
+def run_hooks(hooks: list[dict], model: nn.Module, batch: dict) -> None:
+    """Call ``before_train`` of the hooks that swapping added."""
     logger = logging.getLogger(__name__)
     runner = SimpleNamespace(
         model=model, iter=0, train_dataloader=[batch], train_loop=None, logger=logger
@@ -106,7 +103,7 @@ def run_hooks(hooks: tuple[dict, ...], model: nn.Module, batch: dict) -> None:
 
 
 def check_gradients(blocks: list[MoDBlock]) -> None:
-    """Fail if none of the MoD blocks that learn has a gradient, or one is not finite."""
+    """Fail if no trained MoD block has a gradient, or if a gradient is not finite."""
     parameters = [p for block in blocks for p in block.parameters() if p.requires_grad]
     gradients = [p.grad for p in parameters if p.grad is not None]
     if parameters and not any(gradient.any() for gradient in gradients):
@@ -116,8 +113,8 @@ def check_gradients(blocks: list[MoDBlock]) -> None:
 
 
 def describe(problem: Exception) -> str:
-    """One line: the kind of error, its message, and where it was raised."""
+    """One line with the type of an error, its message, and the file and function that raised it."""
     frame = traceback.extract_tb(problem.__traceback__)[-1]
-    place = f'{"/".join(Path(frame.filename).parts[-3:])}, {frame.name}'
+    origin = f'{"/".join(Path(frame.filename).parts[-3:])}, {frame.name}'
     text = ' '.join(str(problem).split()) or 'no message'
-    return f'{type(problem).__name__}: {text[:MESSAGE]} ({place})'
+    return f'{type(problem).__name__}: {text[:MESSAGE_LENGTH]} ({origin})'

@@ -1,4 +1,4 @@
-"""Calls of a function in processes of their own, within limits of time and memory."""
+"""Calls a function in a separate process, with limits of time and memory."""
 
 from __future__ import annotations
 
@@ -14,28 +14,24 @@ from threading import Lock
 from mmcnnmod.toolboxes import is_absent
 
 GIGABYTE = 1e9
-INTERVAL = 0.5  # between two looks at time and memory, in seconds
+INTERVAL = 0.5  # seconds between two checks of time and memory
 TOOLBOXES = [name for name in ('mmpretrain', 'mmseg', 'mmdet') if not is_absent(name)]
 
 # Every call runs in a fork of a server that has imported the toolboxes. A fork of this process
-# would take over locks that its threads hold.
+# could inherit locks that its threads hold.
 CONTEXT = get_context('forkserver')
 CONTEXT.set_forkserver_preload(['mmcnnmod', *(f'{name}.models' for name in TOOLBOXES)])
-# multiprocessing looks after its children without one: two threads could read the same exit code.
+# Two threads of multiprocessing could collect the exit code of the same process.
 LOCK = Lock()
-
-
-class WorkerDied(Exception):
-    """The process ended before the function returned; the message says why."""
 
 
 class Worker:
     """Calls a function in a new process each time. Several threads may use it at once.
 
     Args:
-        function (Callable): Importable by its name; returns a dict.
-        seconds (float): How long a call may take.
-        gigabytes (float): How much memory its process may hold.
+        function (Callable): Must be importable by its name and return a dict.
+        seconds (float): The time limit of a call.
+        gigabytes (float): The memory limit of a call.
     """
 
     def __init__(self, function: Callable[..., dict], seconds: float, gigabytes: float) -> None:
@@ -48,54 +44,50 @@ class Worker:
         """Call the function.
 
         Returns:
-            dict: What it returned; if the process died ``step`` 'process', ``error``, ``seconds``.
+            dict: The function's result. If its process ended early: ``step`` 'process', ``error``
+            and ``seconds``.
         """
         begin = time.monotonic()
-        try:
-            return self.call(args)
-        except WorkerDied as death:
-            seconds = round(time.monotonic() - begin, 1)
-            return {'step': 'process', 'error': str(death), 'seconds': seconds}
-
-    def call(self, args: tuple) -> dict:
-        """Call the function; raises WorkerDied if the process died or had to be killed."""
-        deadline = time.monotonic() + self.seconds
-        if self.ended:
-            raise WorkerDied('ended with the sweep')
         ours, theirs = CONTEXT.Pipe(duplex=False)
         process = CONTEXT.Process(target=serve, args=(self.function, args, theirs), daemon=True)
         with LOCK:
             process.start()
         theirs.close()
         try:
-            while not ours.poll(INTERVAL):
-                if self.ended:
-                    raise WorkerDied('ended with the sweep')
-                if time.monotonic() > deadline:
-                    raise WorkerDied(f'ended after {self.seconds:g} s')
-                if resident_bytes(process.pid) > self.gigabytes * GIGABYTE:
-                    raise WorkerDied(f'ended with more than {self.gigabytes:g} GB of memory')
-            return ours.recv()
+            while not (error := self.reason_to_end(process.pid, time.monotonic() - begin)):
+                if ours.poll(INTERVAL):
+                    return ours.recv()
         except (EOFError, OSError):
             with LOCK:
                 process.join()
             code = process.exitcode
             how = f'ended with exit code {code}' if code >= 0 else f'died of {Signals(-code).name}'
-            raise WorkerDied(f'the process {how}') from None
+            error = f'the process {how}'
         finally:
             process.kill()
             with LOCK:
                 process.join()
             ours.close()
+        return {'step': 'process', 'error': error, 'seconds': round(time.monotonic() - begin, 1)}
+
+    def reason_to_end(self, pid: int, seconds: float) -> str:
+        """Why a process that has run for some seconds must end; '' if it may go on."""
+        if self.ended:
+            return 'ended with the sweep'
+        if seconds > self.seconds:
+            return f'ended after {self.seconds:g} s'
+        if resident_bytes(pid) > self.gigabytes * GIGABYTE:
+            return f'ended with more than {self.gigabytes:g} GB of memory'
+        return ''
 
     def end(self) -> None:
-        """End all calls, and start no other; from any thread."""
+        """End all calls, and all later ones; any thread may call this."""
         self.ended = True
 
 
 def serve(function: Callable[..., dict], args: tuple, connection: Connection) -> None:
-    """What the process does."""
-    # Ctrl-C reaches every process; the one that asks ends the others.
+    """Call the function in the new process, without output."""
+    # Ctrl-C reaches every process; the parent process ends the others.
     signal(SIGINT, SIG_IGN)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
@@ -104,7 +96,7 @@ def serve(function: Callable[..., dict], args: tuple, connection: Connection) ->
 
 
 def resident_bytes(pid: int) -> int:
-    """How much memory a process holds; 0 once it is gone."""
+    """The memory of a process; 0 if the process has ended."""
     try:
         pages = Path(f'/proc/{pid}/statm').read_text().split()[1]
     except OSError:

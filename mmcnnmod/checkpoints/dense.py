@@ -1,4 +1,4 @@
-"""Starting an MoD network from the weights of a dense one, see docs/warm_start.md.
+"""Initialise an MoD network with the weights of a dense network, see docs/warm_start.md.
 
 Standard blocks get the weights of dense blocks. MoD blocks have no dense counterpart. They keep
 their random weights, scaled down so that they add little at first. So the network starts like the
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from mmengine.logging import print_log
@@ -31,25 +31,32 @@ from .key_styles import (
     leading_prefix,
     networks_in,
     normal_prefix,
+    tensors_under,
 )
-from .matching import has_mod_blocks, match_state_dicts, mod_backbones
+from .matching import (
+    describe_contents,
+    has_mod_blocks,
+    match_state_dicts,
+    mod_backbones,
+    mod_blocks,
+)
 from .reading import read_state_dict
 
-# The initial strength of blocks that the dense network lacks, see docs/warm_start.md.
+# The initial strength of blocks without a dense counterpart, see docs/warm_start.md.
 NEAR_IDENTITY = 0.01
-# Of the tensors that every network of the family has; with fewer it is another network.
+# The share of the family's common tensors that must match. With fewer it is another network.
 MIN_SHARE = 0.9
 
-# Which dense blocks the standard blocks of a stage start from, given the positions of the standard
-# blocks in their stage (0, 2, 4, ...) and the number of dense blocks. These numbers rarely agree:
-# the third stage of ResNet-50 has 6 blocks, those of ResNet-50-MoD and ResNet-75-MoD have 3 and 7
-# standard ones.
+# Each function selects a dense block for each standard block of a stage. Its arguments are the
+# positions of the standard blocks in the stage (0, 2, 4, ...) and the number of dense blocks.
+# The two counts rarely agree: the third stage of ResNet-50 has 6 blocks, the third stages of
+# ResNet-50-MoD and ResNet-75-MoD have 3 and 7 standard blocks.
 MAPPINGS: dict[str, Callable[[Sequence[int], int], list[int]]] = {
-    # In order; when the dense blocks run out, from the last one.
+    # In order. The last dense block is repeated if there are too few.
     'first': lambda positions, count: [min(i, count - 1) for i in range(len(positions))],
-    # From the block at the same position, or else from the last one.
+    # The dense block at the same position, or the last one if there is none.
     'same': lambda positions, count: [min(position, count - 1) for position in positions],
-    # The first from the first, the last from the last, and evenly spread in between.
+    # The first from the first, the last from the last, the others evenly spaced.
     'spread': lambda positions, count: [
         round(i * (count - 1) / max(len(positions) - 1, 1)) for i in range(len(positions))
     ],
@@ -61,13 +68,13 @@ class DensePretrained:
     """``init_cfg=dict(type='DensePretrained', checkpoint='torchvision://resnet50')``.
 
     Args:
-        checkpoint (str): A file, or a URL that mmengine can fetch (``torchvision://``,
-            ``open-mmlab://``, ``https://``). It holds a dense network of the same family, kind of
-            blocks and widths, alone or in a whole model; docs/warm_start.md lists the depths and
-            naming styles.
-        prefix (str, optional): The prefix of the network's names, such as 'backbone.'. Defaults to
-            None: it is searched for.
-        mapping (str): Which dense block each standard block starts from: 'first', 'same' or
+        checkpoint (str): A file, or a URL that mmengine supports (``torchvision://``,
+            ``open-mmlab://``, ``https://``). It contains a dense network of the same family, type
+            of blocks and widths, alone or in a whole model. docs/warm_start.md lists the depths
+            and naming styles.
+        prefix (str, optional): The prefix of the network's keys, such as 'backbone.'. Defaults to
+            None: it is detected.
+        mapping (str): Which dense block initialises each standard block: 'first', 'same' or
             'spread', see ``MAPPINGS``. Defaults to 'first'.
         strength (float): How much the MoD blocks add at first, relative to blocks that are trained
             from scratch. Defaults to 0.01, see docs/warm_start.md.
@@ -109,13 +116,13 @@ class DensePretrained:
 def start_model_from_dense(
     model: nn.Module, state_dict: Mapping[str, Tensor], prefix: str | None = None, **options
 ) -> list[str]:
-    """Start a whole model: its MoD backbones near identity, its other parts with equal weights.
+    """Initialise a whole model: backbones by :func:`start_from_dense`, other parts by equal keys.
 
     Args:
         model (nn.Module): A classifier, segmentor or detector, initialised; changed in place.
         state_dict (Mapping[str, Tensor]): The dense model, or only its backbone.
         prefix (str, optional): The prefix of the dense backbone. Defaults to None: the same as in
-            ``model``, or else it is searched for.
+            ``model``; if the dense network has another prefix, it is detected.
         **options: See :func:`start_from_dense`.
 
     Returns:
@@ -127,16 +134,15 @@ def start_model_from_dense(
     backbones = mod_backbones(model)
     if not backbones:
         raise UserError(f'{type(model).__name__} has no MoD backbone to initialise')
-    prefixes = [there for _, there in networks_in(state_dict)]
+    prefixes = [found for _, found in networks_in(state_dict)]
     lines = []
     for name, backbone in backbones.items():
-        same = prefix is None and f'{name}.' in prefixes
-        chosen = f'{name}.' if same else prefix
+        is_same = prefix is None and f'{name}.' in prefixes
+        chosen = f'{name}.' if is_same else prefix
         lines.append(f'{name}: {start_from_dense(backbone, state_dict, chosen, **options)}')
     inside = tuple(f'{name}.' for name in backbones)
     rest = {k: v for k, v in model.state_dict().items() if not k.startswith(inside)}
-    kept = [k for k, v in rest.items() if k in state_dict and state_dict[k].shape == v.shape]
-    model.load_state_dict({name: state_dict[name] for name in kept}, strict=False)
+    load_matching(model, {name: state_dict[name] for name in rest if name in state_dict})
     match = match_state_dicts(rest, state_dict)
     line = f'other parts: {match.matched} of {match.total} tensors kept'
     for what, names in (('not in the checkpoint', match.missing), ('other shape', match.clashing)):
@@ -152,12 +158,12 @@ def start_from_dense(
     mapping: str = 'first',
     strength: float = NEAR_IDENTITY,
 ) -> str:
-    """Load the weights of a dense network into an MoD network; its MoD blocks start near identity.
+    """Load the weights of a dense network into an MoD network and scale down its MoD blocks.
 
     Args:
         network (nn.Module): An MoD backbone, initialised; changed in place.
-        state_dict (Mapping[str, Tensor]): Of a dense network of the same family, alone or in a
-            whole model.
+        state_dict (Mapping[str, Tensor]): A dense network of the same family, alone or in a whole
+            model.
         prefix (str, optional): See :class:`DensePretrained`. Defaults to None.
         mapping (str): See :class:`DensePretrained`. Defaults to 'first'.
         strength (float): See :class:`DensePretrained`. Defaults to 0.01.
@@ -166,34 +172,34 @@ def start_from_dense(
         str: One line that summarises what was loaded.
 
     Raises:
-        UserError: If ``network`` has no MoD blocks or is of an unknown family, if ``state_dict``
-            has no dense network of its family, or one with blocks of another type or width. Then
-            nothing is changed.
+        UserError: If ``network`` has no MoD blocks or an unknown family, or if ``state_dict``
+            has no dense network of this family, or one with blocks of another type or width. The
+            network is not changed then.
     """
     family = check_options(network, mapping, strength)
     dense = find_dense_network(state_dict, family, prefix)
     sources = map_blocks(network, dense, mapping)
-    # Standard blocks whose dense block already initialised an earlier one.
-    seen = set()
-    repeated = [n for n, block in sources.items() if block in seen or seen.add(block)]
+    chosen = list(sources.values())
+    # Standard blocks whose dense block also initialises an earlier one.
+    repeated = [name for i, name in enumerate(sources) if chosen[i] in chosen[:i]]
     own = network.state_dict()
     names = family.common(own)
-    check_kind(network, names, dense, bool(repeated))
+    check_type(network, names, dense, bool(repeated))
 
     partners = {name: partner(common, sources) for common, name in names.items()}
     start = {
-        name: with_shape_of(own[name], dense.tensors[p])
+        name: reshape_like(own[name], dense.tensors[p])
         for name, p in partners.items()
         if p in dense.tensors
     }
-    fresh = tuple(f'{n}.' for n, m in network.named_modules() if isinstance(m, MoDBlock))
+    fresh = tuple(f'{name}.' for name in mod_blocks(network))
     plain = {
         name: own[name]
         for common, name in names.items()
         if family.plain.fullmatch(common) and not name.startswith(fresh)
     }
-    match = match_state_dicts(plain, start)
-    if replace(match, min_share=MIN_SHARE).foreign:
+    match = match_state_dicts(plain, start, min_share=MIN_SHARE)
+    if match.foreign:
         text = f'{describe(network)} and this {dense} differ: {match}'
         if match.clashing:
             shapes = ['x'.join(map(str, t[match.clashing[0]].shape)) for t in (plain, start)]
@@ -201,12 +207,10 @@ def start_from_dense(
         raise UserError(f'{text}; use a checkpoint with the same widths and norms')
     check_all_is_used(network, dense, sources, set(partners.values()))
 
-    network.load_state_dict(
-        {name: t for name, t in start.items() if t.shape == own[name].shape}, strict=False
-    )
+    load_matching(network, start)
     weaken_new_blocks(network, repeated, strength)
     blocks = [
-        ' '.join(str(stage.index(block)) for block in sources.values() if block in stage)
+        ' '.join(str(stage.index(block)) for block in chosen if block in stage)
         for stage in dense.blocks
     ]
     near = f', {len(repeated)} of them near identity' if repeated else ''
@@ -221,13 +225,20 @@ def start_from_dense(
     return line
 
 
+def load_matching(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load the tensors that have the same shape in a module."""
+    own = module.state_dict()
+    matching = {name: t for name, t in tensors.items() if t.shape == own[name].shape}
+    module.load_state_dict(matching, strict=False)
+
+
 @dataclass(frozen=True)
 class DenseNetwork:
     """A dense network with the common names of :mod:`.key_styles`.
 
     Attributes:
         family (Family): Its family.
-        tensors (Mapping[str, Tensor]): Its tensors by name.
+        tensors (Mapping[str, Tensor]): Its tensors by common name.
         blocks (list[list[str]]): The names of its blocks, stage by stage.
     """
 
@@ -238,7 +249,7 @@ class DenseNetwork:
     def __str__(self) -> str:
         name, depths = self.family.name, [len(stage) for stage in self.blocks]
         if self.family is RESNET:
-            name += f'-{sum(depths) * (3 if resnet_kind(self.tensors)[0] else 2) + 2}'
+            name += f'-{sum(depths) * (3 if resnet_type(self.tensors)[0] else 2) + 2}'
         elif self.family is VGG:
             name += f'-{sum(depths) + 3}'
         return f'{name} of {"+".join(map(str, depths))} blocks'
@@ -247,23 +258,21 @@ class DenseNetwork:
 def find_dense_network(
     state_dict: Mapping[str, Tensor], family: Family, prefix: str | None
 ) -> DenseNetwork:
-    """The dense network of a family in a state dict; None as prefix stands for any.
+    """Find the dense network of a family in a state dict, under any prefix if it is None.
 
     Raises:
-        UserError: If there is none or more than one, or if it has MoD blocks already.
+        UserError: If there is none or more than one, or if it has MoD blocks.
     """
     found = family.prefixes(state_dict)
     shown = ', '.join(map(repr, found))
     if not found:
-        others = ' and '.join(f'names as in a {other.name}' for other, _ in networks_in(state_dict))
-        what = others or f'{len(state_dict)} tensors of something else'
-        raise UserError(f'it holds no {family.name}, but {what}')
+        raise UserError(f'it holds no {family.name}, but {describe_contents(state_dict)}')
     chosen = leading_prefix(found) if prefix is None else normal_prefix(prefix)
     if chosen is None:
         raise UserError(f'it holds {len(found)} {family.name}s: choose one by prefix, of {shown}')
     if chosen not in found:
         raise UserError(f'it holds no {family.name} under the prefix {chosen!r}, but under {shown}')
-    inside = {n.removeprefix(chosen): t for n, t in state_dict.items() if n.startswith(chosen)}
+    inside = tensors_under(state_dict, chosen)
     if has_mod_blocks(inside):
         raise UserError(f"it already holds a {family.name}-MoD: load it with type='Pretrained'")
     tensors = {common: inside[name] for common, name in family.common(inside).items()}
@@ -271,7 +280,7 @@ def find_dense_network(
 
 
 def map_blocks(network: nn.Module, dense: DenseNetwork, mapping: str) -> dict[str, str]:
-    """The name of the dense block that each standard block starts from, by the latter's name."""
+    """Map the name of each standard block to the dense block that initialises it."""
     sources = {}
     for names, blocks in zip(network.blocks_of_stages(), dense.blocks, strict=False):
         standard = [
@@ -293,10 +302,10 @@ def partner(name: str, sources: Mapping[str, str]) -> str | None:
     return None if block is None else f'{block}.{match[4]}'
 
 
-def with_shape_of(own: Tensor, tensor: Tensor) -> Tensor:
-    """A tensor in the shape of ``own``, if they differ in dimensions of size 1 only.
+def reshape_like(own: Tensor, tensor: Tensor) -> Tensor:
+    """Reshape a tensor like ``own`` if they differ only in dimensions of size 1.
 
-    A linear layer on channels is a 1x1 convolution, and torchvision's layer scale is a map.
+    A linear layer on channels is a 1x1 convolution. torchvision's layer scale is a 1x1 map.
     """
     same = [n for n in own.shape if n != 1] == [n for n in tensor.shape if n != 1]
     return tensor.reshape(own.shape) if same else tensor
@@ -305,9 +314,8 @@ def with_shape_of(own: Tensor, tensor: Tensor) -> Tensor:
 @torch.no_grad()
 def weaken_new_blocks(network: nn.Module, repeated: Iterable[str], strength: float) -> None:
     """Scale down MoD blocks, and standard blocks that repeat a dense block."""
-    for module in network.modules():
-        if isinstance(module, MoDBlock):
-            module.start_near_identity(strength)
+    for mod_block in mod_blocks(network).values():
+        mod_block.start_near_identity(strength)
     for name in repeated:
         block = network.get_submodule(name)
         if getattr(block, 'gamma', None) is not None:  # ConvNeXt's layer scale
@@ -320,10 +328,9 @@ def weaken_new_blocks(network: nn.Module, repeated: Iterable[str], strength: flo
 
 
 def check_options(network: nn.Module, mapping: str, strength: float) -> Family:
-    """Refuse unsupported networks and wrong options; returns the family."""
+    """Return the network's family; raise an error for an unsupported network or option."""
     name = type(network).__name__
-    skips = getattr(network, 'skip_bound', False)
-    if not skips and not any(isinstance(module, MoDBlock) for module in network.modules()):
+    if not getattr(network, 'skip_bound', False) and not mod_blocks(network):
         raise UserError(f"{name} has no MoD blocks; start it with type='Pretrained'")
     family = FAMILIES.get(getattr(network, 'family', None))
     if family is None:
@@ -340,10 +347,10 @@ def check_options(network: nn.Module, mapping: str, strength: float) -> Family:
     return family
 
 
-def check_kind(
+def check_type(
     network: nn.Module, names: Collection[str], dense: DenseNetwork, repeats: bool
 ) -> None:
-    """Refuse a dense network with other blocks, another form of stem, or too few layers."""
+    """Raise an error if the dense network has another type of block or stem, or too few blocks."""
     if dense.family in (VGG, MOBILENET_V2) and repeats:
         raise UserError(
             f'{describe(network)} has more standard blocks in a stage than this {dense}; use '
@@ -351,19 +358,19 @@ def check_kind(
         )
     if dense.family is not RESNET:
         return
-    (bottlenecks, deep), theirs = resnet_kind(names), resnet_kind(dense.tensors)
-    if bottlenecks != theirs[0]:
+    (bottlenecks, deep), (dense_bottlenecks, dense_deep) = map(resnet_type, (names, dense.tensors))
+    if bottlenecks != dense_bottlenecks:
         depths = '50, 101 or 152' if bottlenecks else '18 or 34'
         raise UserError(f'{describe(network)} needs a dense ResNet-{depths}, but this is a {dense}')
-    if deep != theirs[1]:
+    if deep != dense_deep:
         forms = ('one convolution', 'three convolutions (V1c, V1d)')
         raise UserError(
             f'{describe(network)} has a stem of {forms[deep]}, but this {dense} one of '
-            f'{forms[theirs[1]]}; use a checkpoint with the same stem'
+            f'{forms[dense_deep]}; use a checkpoint with the same stem'
         )
 
 
-def resnet_kind(names: Collection[str]) -> tuple[bool, bool]:
+def resnet_type(names: Collection[str]) -> tuple[bool, bool]:
     """Whether a ResNet has bottlenecks, and whether its stem has three convolutions (V1c, V1d)."""
     bottlenecks = any(re.fullmatch(r'layer\d+\.\d+\.conv3\.weight', name) for name in names)
     return bottlenecks, 'stem.0.conv.weight' in names
@@ -372,7 +379,7 @@ def resnet_kind(names: Collection[str]) -> tuple[bool, bool]:
 def check_all_is_used(
     network: nn.Module, dense: DenseNetwork, sources: Mapping[str, str], used: set[str | None]
 ) -> None:
-    """Refuse dense blocks with layers, such as norms, that the MoD network does not have."""
+    """Raise an error if dense blocks have layers, such as norms, that the MoD network lacks."""
     starting = set(sources.values())
     left = [
         name
@@ -392,4 +399,5 @@ def check_all_is_used(
 
 def describe(network: nn.Module) -> str:
     """A network's class and depth, for errors and the log."""
-    return ' '.join(map(str, filter(None, [type(network).__name__, getattr(network, 'depth', '')])))
+    depth = getattr(network, 'depth', None)
+    return f'{type(network).__name__} {depth}' if depth else type(network).__name__

@@ -1,7 +1,7 @@
-"""The names that toolboxes and libraries give to the tensors of the same network.
+"""Translation between the keys of toolboxes and libraries for the same network.
 
-Each is translated to a common name. The common names are those of mmpretrain, except for the parts
-of ResNets whose names depend on settings (``stem`` and ``shortcut``):
+Each key is translated to a common name. The common names are those of mmpretrain, except in parts
+of ResNets where mmpretrain's names depend on settings (``stem`` and ``shortcut``):
 
 =============  ============  ==========  ===============  ===========
 ResNet         torchvision   timm        mmpretrain       mmseg, mmdet
@@ -15,11 +15,11 @@ shortcut.conv  downsample.0  0, V1d 1    0, V1d 1 but     0, V1d 1
 =============  ============  ==========  ===============  ===========
 
 V1c and V1d have a stem of three convolutions. V1d has average pooling in its shortcuts, which is
-counted as a layer.
+numbered as a layer.
 
-For VGG, mmpretrain counts convolutions and poolings (``features.3.conv``), while torchvision and
-timm count activations and norms as well (``features.5``). The names of MobileNetV2 and ConvNeXt are
-in the tables below.
+For VGG, mmpretrain numbers convolutions and poolings (``features.3.conv``), while torchvision and
+timm number activations and norms as well (``features.5``). The names of MobileNetV2 and ConvNeXt
+are in the tables below.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -43,10 +44,10 @@ class Family:
         name (str): The family's name.
         first (re.Pattern): Matches the name of the first weight of the first block, in all styles.
             Its group is the prefix of the network.
-        common (Callable): Maps a state dict, dense or MoD and without prefix, to a dict from common
-            names to its own names. Tensors without a common name keep theirs.
+        common (Callable): Takes a state dict, dense or MoD and without prefix, and returns a dict
+            from common names to the names in it. Tensors without a common name keep theirs.
         plain (re.Pattern): Matches the common names of tensors that all networks of the family
-            have.
+            have. Defaults to all names.
     """
 
     name: str
@@ -55,17 +56,17 @@ class Family:
     plain: re.Pattern = re.compile('.*')
 
     def prefixes(self, names: Iterable[str]) -> list[str]:
-        """The prefix of each such network in a state dict, such as ''."""
+        """The prefixes of this family's networks in a state dict, such as ''."""
         return [match[1] for match in map(self.first.fullmatch, names) if match]
 
 
 def blocks_of_stages(names: Iterable[str]) -> list[list[str]]:
-    """The names of a dense network's blocks, stage by stage, from the names of its tensors."""
+    """List the names of a dense network's blocks, stage by stage, given its tensor names."""
     found = {match[1]: match for match in map(BLOCK.fullmatch, names) if match}
     stages: dict[str, list[str]] = {}
     for block in sorted(found, key=lambda name: [int(n) for n in re.findall(r'\d+', name)]):
         stage, number = found[block][2], int(found[block][3])
-        # VGG's stages have no numbers; they are separated by poolings, which are counted.
+        # VGG's stages have no numbers. Poolings, which are numbered like blocks, separate them.
         if stage == 'features':
             stage = f'{stage} {number - sum(map(len, stages.values()))}'
         stages.setdefault(stage, []).append(block)
@@ -78,13 +79,13 @@ SHORTCUT = re.compile(r'(layer\d+\.\d+)\.downsample\.\d\.(\w+)')
 
 
 def resnet_names(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
-    """The names of a ResNet's tensors by their common ones."""
+    """Map the common names of a ResNet's tensors to the given names."""
     timm_stem = 'conv1.0.weight' in state_dict
 
     def common(name: str, kind: str) -> str:
         if match := DEEP_STEM.fullmatch(name):
             number, layer, leaf = match.groups()
-            # mmpretrain counts ConvModules, the others count convolutions, norms and ReLUs.
+            # mmpretrain numbers ConvModules, the others number convolutions, norms and ReLUs.
             return f'stem.{number if layer else int(number) // 3}.{kind}.{leaf}'
         if timm_stem and (match := LAST_STEM_NORM.fullmatch(name)):
             return f'stem.2.norm.{match[1]}'
@@ -101,11 +102,11 @@ def resnet_names(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
 
 @cache
 def mobilenet_v2_aliases(flat: bool) -> dict[str, str]:
-    """The common names of MobileNetV2's layers by those of mmdet, timm and torchvision.
+    """Map the layer names of mmdet, timm and torchvision to the common names of MobileNetV2.
 
     Args:
-        flat (bool): Whether the layers of a block, with its norms and activations, are counted one
-            by one, as in implementations before torchvision's.
+        flat (bool): Whether the layers of a block, with its norms and activations, are numbered
+            one by one, as in implementations before torchvision's.
     """
     aliases = {
         **{'features.0.0': 'conv1.conv', 'features.18.0': 'conv2.conv'},
@@ -115,28 +116,27 @@ def mobilenet_v2_aliases(flat: bool) -> dict[str, str]:
     }
     index = 0
     for stage, depth in enumerate((1, 2, 3, 4, 3, 3, 1), 1):
-        mmdet, timm = ('expand', 'depthwise', 'linear'), ('conv_pw', 'conv_dw', 'conv_pwl')
+        layers = [('expand', 'conv_pw'), ('depthwise', 'conv_dw'), ('linear', 'conv_pwl')]
         if stage == 1:  # its block does not expand
-            mmdet, timm = ('depthwise', 'linear'), ('conv_dw', 'conv_pw')
+            layers = [('depthwise', 'conv_dw'), ('linear', 'conv_pw')]
         for block in range(depth):
             index += 1
-            ours, start = f'layer{stage}.{block}', f'features.{index}.conv'
-            for i, word in enumerate(mmdet):
-                layer = f'{ours}.conv.{i}'
-                names = (f'{start}.{i}.0', f'{start}.{i}.1')
+            torchvision, timm = f'features.{index}.conv', f'blocks.{stage - 1}.{block}'
+            for i, (mmdet_word, timm_word) in enumerate(layers):
+                layer = f'layer{stage}.{block}.conv.{i}'
+                conv, norm = f'{i}.0', f'{i}.1'
                 if flat:
-                    names = (f'{start}.{3 * i}', f'{start}.{3 * i + 1}')
-                elif word == 'linear':  # a convolution and a norm that are not one module
-                    names = (f'{start}.{i}', f'{start}.{i + 1}')
-                aliases[f'{ours}.{word}_conv'] = layer
-                aliases[f'blocks.{stage - 1}.{block}.{timm[i]}'] = f'{layer}.conv'
-                aliases[f'blocks.{stage - 1}.{block}.bn{i + 1}'] = f'{layer}.bn'
-                aliases.update(zip(names, (f'{layer}.conv', f'{layer}.bn'), strict=True))
+                    conv, norm = 3 * i, 3 * i + 1
+                elif mmdet_word == 'linear':  # its convolution and norm are not one module
+                    conv, norm = i, i + 1
+                aliases[f'layer{stage}.{block}.{mmdet_word}_conv'] = layer
+                aliases[f'{torchvision}.{conv}'] = aliases[f'{timm}.{timm_word}'] = f'{layer}.conv'
+                aliases[f'{torchvision}.{norm}'] = aliases[f'{timm}.bn{i + 1}'] = f'{layer}.bn'
     return aliases
 
 
 def mobilenet_v2_names(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
-    """The names of a MobileNetV2's tensors by their common ones."""
+    """Map the common names of a MobileNetV2's tensors to the given names."""
     aliases = mobilenet_v2_aliases('features.1.conv.0.weight' in state_dict)
 
     def common(name: str) -> str:
@@ -153,15 +153,14 @@ FEATURE = re.compile(r'features\.(\d+)\.(weight|bias|running_mean|running_var|nu
 
 
 def vgg_names(state_dict: Mapping[str, Tensor]) -> dict[str, str]:
-    """The names of a VGG's tensors by their common ones."""
+    """Map the common names of a VGG's tensors to the given names."""
     parts = {name: match for name in state_dict if (match := FEATURE.fullmatch(name))}
     norms = {int(match[1]) for match in parts.values() if match[2] == 'running_mean'}
     convs = sorted({int(match[1]) for match in parts.values()} - norms)
     step = 3 if norms else 2  # to the next convolution, if there is no pooling in between
-    indices, index = {}, 0
-    for conv, previous in zip(convs, [None, *convs], strict=False):
-        index += 0 if previous is None else 1 if conv == previous + step else 2
-        indices[conv] = index
+    indices = dict.fromkeys(convs[:1], 0)
+    for previous, conv in pairwise(convs):
+        indices[conv] = indices[previous] + (1 if conv == previous + step else 2)
 
     def common(name: str) -> str:
         if name not in parts:
@@ -212,7 +211,7 @@ RESNET = Family(
     'ResNet',
     re.compile(r'(|.*?\.)layer1\.0\.conv1\.weight'),
     resnet_names,
-    # Not the offsets of deformable convolutions and plugins: not all ResNets have them.
+    # Offsets of deformable convolutions and plugins are left out: not all ResNets have them.
     re.compile(
         r'(stem\.\d|layer\d\.\d+(\.shortcut)?)?\.?(conv|norm|bn|gn|in)\d?'
         r'\.(weight|bias|running_mean|running_var)'
@@ -238,55 +237,57 @@ CONVNEXT = Family(
 FAMILIES = {family.name: family for family in (RESNET, MOBILENET_V2, VGG, CONVNEXT)}
 
 
-# Copies of another network, as MoCo, BYOL, DINO, EMA and distillation call them.
+# The names of copies of a network in MoCo, BYOL, DINO, EMA and distillation.
 COPY = re.compile(r'(^|[._])(encoder_k|key|momentum|target|teacher|ema)([._]|$)')
 
 
 def networks_in(names: Iterable[str]) -> list[tuple[Family, str]]:
-    """The networks of known families in a state dict, each with the prefix of its names."""
+    """Find the networks of known families in a state dict; returns their families and prefixes."""
     names = list(names)
     return [(family, prefix) for family in FAMILIES.values() for prefix in family.prefixes(names)]
 
 
 def normal_prefix(prefix: str) -> str:
-    """A prefix with its dot, and without the 'module.' of wrappers."""
+    """Normalise a prefix: with a final dot and without the 'module.' of wrappers."""
     return f'{prefix.strip(".")}.'.removeprefix('module.').lstrip('.')
 
 
+def tensors_under(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with a prefix, by their names without it."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state_dict.items()
+        if name.startswith(prefix) and isinstance(tensor, Tensor)
+    }
+
+
 def leading_prefix(prefixes: Sequence[str]) -> str | None:
-    """Of several networks in a checkpoint the main one, not its teacher or moving average.
+    """Choose the main network in a checkpoint rather than its teacher or moving average.
 
     Returns:
-        str | None: Its prefix; None if that is not clear.
+        str | None: Its prefix, or None if several remain.
     """
     leading = [prefix for prefix in prefixes if not COPY.search(prefix)] or prefixes
-    for own in ('', 'backbone.', 'module.backbone.'):
-        if own in leading:
-            return own
+    for usual in ('', 'backbone.', 'module.backbone.'):
+        if usual in leading:
+            return usual
     return leading[0] if len(leading) == 1 else None
 
 
 def rename_tensors(
     state_dict: MutableMapping[str, Tensor], network: nn.Module, prefix: str = ''
 ) -> None:
-    """Give the tensors of a state dict the names that they have in a network, in place.
+    """Rename the tensors of a state dict to their names in a network, in place.
 
     Args:
-        state_dict (MutableMapping[str, Tensor]): Of the same network, from any toolbox.
-        network (nn.Module): An MoD backbone; its ``family`` tells how its tensors are called.
+        state_dict (MutableMapping[str, Tensor]): The state dict of the same network in any toolbox.
+        network (nn.Module): An MoD backbone, whose ``family`` selects the translation.
         prefix (str): The prefix of the network in ``state_dict``. Defaults to ''.
     """
     if network.family not in FAMILIES:
         return
-    inside = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in state_dict.items()
-        if name.startswith(prefix) and isinstance(tensor, Tensor)
-    }
-    own = network.state_dict()
-    if own.keys() <= inside.keys():
-        return
-    there, here = map(FAMILIES[network.family].common, (inside, own))
+    inside = tensors_under(state_dict, prefix)
+    there, here = map(FAMILIES[network.family].common, (inside, network.state_dict()))
     # Remove all before adding any: the new name of one may be the old name of another.
     renamed = {
         prefix + name: state_dict.pop(prefix + there[common])

@@ -1,7 +1,7 @@
-"""Loading weights of the same network, with a check of how much of it a checkpoint covers.
+"""Load a checkpoint of the same network, and raise an error if it is of another network.
 
-mmengine loads with ``strict=False``: a checkpoint of another network, or one whose names have
-another prefix, loads nothing and only warns. Training then starts from scratch unnoticed.
+mmengine loads with ``strict=False``: with a checkpoint of another network, or one whose keys have
+another prefix, it loads nothing and only warns. Training then starts from scratch unnoticed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
@@ -18,18 +18,24 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..layers import MoDBlock
-from .key_styles import leading_prefix, networks_in, normal_prefix, rename_tensors
+from .key_styles import (
+    leading_prefix,
+    networks_in,
+    normal_prefix,
+    rename_tensors,
+    tensors_under,
+)
 from .reading import read_state_dict
 
-# The tensors that must match: of an MoD backbone, and of a model without one, which may consist
-# mostly of a new head.
+# The share of tensors that must match, in an MoD backbone and in a model without one. Most tensors
+# of the latter may belong to a new head.
 MIN_SHARE = 0.8
 MIN_SHARE_OF_DENSE = 0.45
-# The number of tensors with another shape. In fine-tuning a new stem or classifier may cause a few;
-# more indicate another architecture.
+# The share of tensors that may have another shape. In fine-tuning, a new stem or classifier causes
+# a few such tensors. More indicate another architecture.
 MAX_CLASHES = 0.05
-MAX_PREFIXES = 16  # the number to try; no checkpoint has so many networks
-MAX_SHOWN = 4  # the number of name prefixes in an error
+MAX_PREFIXES = 16  # how many are tried; no checkpoint has so many networks
+MAX_SHOWN = 4  # how many beginnings of names an error shows
 # A block of a ResNet's stage.
 STAGE_AND_BLOCK = re.compile(r'(layer\d+\.)(\d+)\..+')
 
@@ -41,14 +47,14 @@ class Match:
     Attributes:
         total (int): The number of tensors of the model.
         missing (tuple[str, ...]): Names that the checkpoint does not have.
-        clashing (tuple[str, ...]): Names that it has with another shape.
-        min_share (float): The share of tensors that match in a checkpoint of the same network.
+        clashing (tuple[str, ...]): Names that the checkpoint has with another shape.
+        min_share (float): The share of tensors that must match.
     """
 
     total: int
     missing: tuple[str, ...]
     clashing: tuple[str, ...]
-    min_share: float = MIN_SHARE_OF_DENSE
+    min_share: float
 
     @property
     def matched(self) -> int:
@@ -76,7 +82,10 @@ class Match:
 
 
 def match_state_dicts(
-    model: Mapping[str, Tensor], checkpoint: Mapping[str, Tensor], prefix: str = ''
+    model: Mapping[str, Tensor],
+    checkpoint: Mapping[str, Tensor],
+    prefix: str = '',
+    min_share: float = MIN_SHARE_OF_DENSE,
 ) -> Match:
     """Compare names and shapes.
 
@@ -84,9 +93,10 @@ def match_state_dicts(
         model (Mapping[str, Tensor]): The model's state dict.
         checkpoint (Mapping[str, Tensor]): The checkpoint's state dict.
         prefix (str): The prefix of the model's names in the checkpoint. Defaults to ''.
+        min_share (float): The share of tensors that must match. Defaults to 0.45.
 
     Returns:
-        Match: Without ``num_batches_tracked``, which old checkpoints do not have.
+        Match: ``num_batches_tracked``, which old checkpoints do not have, is not counted.
     """
     names = [name for name in model if not name.endswith('num_batches_tracked')]
     missing = tuple(name for name in names if prefix + name not in checkpoint)
@@ -95,15 +105,15 @@ def match_state_dicts(
         for name in names
         if name not in missing and checkpoint[prefix + name].shape != model[name].shape
     )
-    return Match(len(names), missing, clashing)
+    return Match(len(names), missing, clashing, min_share)
 
 
 def judge(model: nn.Module, state_dict: Mapping[str, Tensor], prefix: str = '') -> Match:
-    """Compare a model's MoD backbones with a checkpoint, or all of it if it has none.
+    """Compare the MoD backbones of a model with a checkpoint, or the whole model if it has none.
 
     Names of other toolboxes are translated. A dense checkpoint may lack the MoD blocks and the last
-    blocks of longer ResNet stages. Parts other than the backbone may be missing, because a new head
-    is usual in fine-tuning.
+    blocks of longer ResNet stages. Other parts of the model may be missing, because a new head is
+    usual in fine-tuning.
 
     Args:
         model (nn.Module): A whole model or a backbone; it is not changed.
@@ -111,10 +121,10 @@ def judge(model: nn.Module, state_dict: Mapping[str, Tensor], prefix: str = '') 
         prefix (str): The prefix of the model's names in it. Defaults to ''.
 
     Returns:
-        Match: ``foreign`` is true for a checkpoint of another network. With several backbones, the
-        worst match.
+        Match: ``foreign`` is true for a checkpoint of another network. If there are several
+        backbones, the worst match.
     """
-    given = {n.removeprefix(prefix): t for n, t in state_dict.items() if n.startswith(prefix)}
+    given = tensors_under(state_dict, prefix)
     backbones = mod_backbones(model)
     if not backbones:
         return match_state_dicts(model.state_dict(), given)
@@ -131,7 +141,7 @@ def judge_backbone(network: nn.Module, given: dict[str, Tensor], prefix: str) ->
     inside = [name.removeprefix(prefix) for name in given if name.startswith(prefix)]
     own = network.state_dict()
     if not has_mod_blocks(inside):
-        fresh = tuple(f'{n}.' for n, m in network.named_modules() if isinstance(m, MoDBlock))
+        fresh = tuple(f'{name}.' for name in mod_blocks(network))
         there = {m[1] + m[2] for m in map(STAGE_AND_BLOCK.fullmatch, inside) if m}
 
         def is_expected(name: str) -> bool:
@@ -140,7 +150,7 @@ def judge_backbone(network: nn.Module, given: dict[str, Tensor], prefix: str) ->
             return not name.startswith(fresh) and not is_beyond
 
         own = {name: tensor for name, tensor in own.items() if is_expected(name)}
-    return replace(match_state_dicts(own, given, prefix), min_share=MIN_SHARE)
+    return match_state_dicts(own, given, prefix, MIN_SHARE)
 
 
 def mod_backbones(model: nn.Module) -> dict[str, nn.Module]:
@@ -152,24 +162,29 @@ def mod_backbones(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
+def mod_blocks(network: nn.Module) -> dict[str, MoDBlock]:
+    """The MoD blocks in a network by name."""
+    return {name: m for name, m in network.named_modules() if isinstance(m, MoDBlock)}
+
+
 def has_mod_blocks(names: Iterable[str]) -> bool:
     """Whether a state dict with these names is of a network with MoD blocks."""
     return any('.conv_block.' in name for name in names)
 
 
 def load_pretrained(network: nn.Module, checkpoint: str, prefix: str | None = None) -> None:
-    """Load a checkpoint of the same MoD network, or of the dense one as far as names agree.
+    """Load a checkpoint of the same MoD network, or those tensors of a dense one that fit.
 
-    This is what ``init_cfg=dict(type='Pretrained', ...)`` does in MoD backbones.
+    MoD backbones call this for ``init_cfg=dict(type='Pretrained', ...)``.
 
     Args:
         network (nn.Module): An MoD backbone of any family; changed in place.
         checkpoint (str): A file or a URL, see :func:`read_checkpoint`.
-        prefix (str, optional): The prefix of the network's names, such as 'backbone.'. Defaults to
-            None: it is searched for.
+        prefix (str, optional): The prefix of the network's keys, such as 'backbone.'. Defaults to
+            None: it is detected.
 
     Raises:
-        UserError: If it is of another network; then nothing has been changed.
+        UserError: If it is of another network. The weights are not changed then.
     """
     state_dict = read_state_dict(checkpoint)
     name = type(network).__name__
@@ -181,12 +196,11 @@ def load_pretrained(network: nn.Module, checkpoint: str, prefix: str | None = No
             f'{describe_contents(state_dict)}; use a matching one, or set or remove the prefix in '
             'init_cfg'
         )
-    inside = {n.removeprefix(chosen): t for n, t in state_dict.items() if n.startswith(chosen)}
+    inside = tensors_under(state_dict, chosen)
     load_state_dict(network, inside, strict=False, logger='current')
     if not has_mod_blocks(inside):  # MoD blocks keep random weights, so they must be trained
-        for module in network.modules():
-            if isinstance(module, MoDBlock):
-                module.requires_grad_(True)
+        for mod_block in mod_blocks(network).values():
+            mod_block.requires_grad_(True)
     under = f' under {chosen!r}' if chosen else ''
     print_log(f'{name} starts from {checkpoint}{under}: {match}', logger='current')
     if hasattr(network, '_params_init_info'):  # mmengine's record of the initialisations
@@ -194,7 +208,7 @@ def load_pretrained(network: nn.Module, checkpoint: str, prefix: str | None = No
 
 
 def find_prefix(network: nn.Module, state_dict: Mapping[str, Tensor]) -> str:
-    """The prefix of a network's names in a state dict; '' if that is not clear."""
+    """Detect the prefix of a network in a state dict; returns '' if it is ambiguous."""
     counts = Counter(
         there.removesuffix(name)
         for name in network.state_dict()
@@ -211,7 +225,7 @@ def find_prefix(network: nn.Module, state_dict: Mapping[str, Tensor]) -> str:
 
 
 def describe_contents(names: Iterable[str]) -> str:
-    """The networks in a state dict, or else the beginnings of its names, for errors."""
+    """Name the networks in a state dict for an error, or show its keys if there are none."""
     names = list(names)
     kind = 'a {}-MoD' if has_mod_blocks(names) else 'a dense {}'
     if found := [(kind.format(family.name), prefix) for family, prefix in networks_in(names)]:

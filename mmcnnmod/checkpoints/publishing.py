@@ -1,4 +1,4 @@
-"""Publishing a trained checkpoint: its weights, and a record of their origin."""
+"""Publish a trained checkpoint: its weights and a record of their origin."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..files import atomic_write
 from .reading import weights_of
 
 SUFFIXES = ('.pth', '.safetensors')
-MAX_VALUES, MAX_DEPTH = 1_000_000, 100  # limits of the record
-# The keys of mmengine's ``meta`` that are kept.
+MAX_VALUES, MAX_DEPTH = 1_000_000, 100  # limits for ``meta``
+# Which keys of mmengine's ``meta`` are kept.
 KEPT = ('cfg', 'dataset_meta', 'epoch', 'iter', 'experiment_name', 'seed', 'mmengine_version')
 
 
@@ -28,18 +28,18 @@ def published(
     metrics: Mapping[str, float] | None = None,
     average: bool = True,
 ) -> dict:
-    """The weights of a checkpoint and a record of their origin, without the training state.
+    """Extract the weights of a checkpoint and a record of their origin, without training state.
 
     Args:
         content (dict): The result of :func:`~mmcnnmod.checkpoints.read_checkpoint`.
         versions (Mapping[str, str]): The versions of packages.
-        metrics (Mapping[str, float], optional): The scores. Defaults to None: those in the
+        metrics (Mapping[str, float], optional): The scores. Defaults to None: the scores in the
             checkpoint, see :func:`metrics_of`.
         average (bool): Publish the moving average of the weights if EMAHook kept one, otherwise
             the weights themselves. Defaults to True.
 
     Returns:
-        dict: ``state_dict``; and ``meta`` of texts, numbers, lists and dicts, with ``cfg``,
+        dict: ``state_dict``, and ``meta`` of texts, numbers, lists and dicts, with ``cfg``,
         ``dataset_meta``, ``epoch``, ``iter``, ``versions``, ``metrics``, ``published`` ...
 
     Raises:
@@ -47,7 +47,7 @@ def published(
     """
     weights = weights_of(content, 'to publish')
     if not average:
-        # mmengine saves the average in state_dict, and the weights apart.
+        # mmengine saves the average in state_dict and the weights in ema_state_dict.
         if 'ema_state_dict' not in content:
             raise UserError('the checkpoint holds no average of weights (EMAHook), but the weights')
         own = content['ema_state_dict']
@@ -60,7 +60,7 @@ def published(
         average_of_weights=average and 'ema_state_dict' in content,
         published=datetime.now(timezone.utc).isoformat(timespec='seconds'),
     )
-    # Clones, because a view would be saved with its whole storage.
+    # Clone the tensors, because torch saves a view with its whole storage.
     state_dict = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in weights.items()
@@ -69,9 +69,9 @@ def published(
 
 
 def metrics_of(content: dict) -> dict[str, float]:
-    """The scores of a checkpoint that was saved after validation, like the best one.
+    """The scores of a checkpoint that was saved after validation, such as the best one.
 
-    mmengine saves all others before validation, so their scores are of earlier weights.
+    mmengine saves other checkpoints before validation, so they contain scores of earlier weights.
     """
     hub = content.get('message_hub') or {}
     if hub.get('runtime_info', {}).get('loop_stage') != 'val':
@@ -85,7 +85,7 @@ def metrics_of(content: dict) -> dict[str, float]:
 
 
 def read_metrics(path: str | Path) -> dict[str, float]:
-    """Read scores from a JSON file that tools/test.py has written."""
+    """Read scores from a JSON file that tools/test.py wrote."""
     try:
         metrics = json.loads(Path(path).read_text(encoding='utf-8'))
         return without_times({name: float(value) for name, value in metrics.items()})
@@ -97,14 +97,14 @@ def read_metrics(path: str | Path) -> dict[str, float]:
 
 
 def without_times(metrics: dict[str, float]) -> dict[str, float]:
-    """Scores without measured times."""
+    """Remove measured times from scores."""
     return {name: value for name, value in metrics.items() if name not in ('time', 'data_time')}
 
 
 def plain(value, left: list[int] | None = None, depth: int = 0):
     """Convert to Python's own types, which JSON and all readers of checkpoints support.
 
-    Values that are referenced twice are copied twice, so a small file could become huge.
+    A value with two references is copied twice. The limits keep a small file from becoming huge.
     """
     left = [MAX_VALUES] if left is None else left
     left[0] -= 1
@@ -123,16 +123,17 @@ def plain(value, left: list[int] | None = None, depth: int = 0):
 
 
 def write_with_hash(content: dict, out: str | Path, exist_ok: bool = False) -> Path:
-    """Write a checkpoint, completely or not at all, with its hash in its name.
+    """Write a checkpoint with its hash in its name, completely or not at all.
 
     Args:
         content (dict): ``state_dict`` and ``meta``, as :func:`published` returns them.
         out (str | Path): 'folder/name.pth' or 'folder/name.safetensors'.
-        exist_ok (bool): Keep an existing file, which has the same content. Defaults to False.
+        exist_ok (bool): Keep an existing file with this name, which has the same content. Defaults
+            to False.
 
     Returns:
-        Path: 'folder/name-HASH.pth', with the first eight digits of the file's SHA-256, as
-        ``torch.hub`` expects it.
+        Path: 'folder/name-HASH.pth', with the first eight digits of the file's SHA-256, which
+        ``torch.hub`` can check.
 
     Raises:
         UserError: For another suffix, or if the file exists or cannot be written.

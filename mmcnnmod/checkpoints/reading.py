@@ -1,10 +1,10 @@
-"""Reading checkpoints with limits, and without running code that is hidden in them.
+"""Read checkpoints with limits and without running code that is hidden in them.
 
-mmengine's loading ends in ``torch.load``, which runs any code in a file unless ``weights_only`` is
-set. Even then it trusts what a file says about its own sizes: it unpacks compressed records,
-allocates as many bytes as a tensor is said to have, and before torch 2.10 reads past the end of
-records that are too short. This module reads the two formats of ``torch.save`` itself: a tensor
-gets the bytes that are in the file, or the file is refused.
+mmengine loads checkpoints with ``torch.load``, which runs any code in a file unless
+``weights_only`` is set. Even then it trusts the sizes that a file states: it unpacks compressed
+records, allocates the stated size of a tensor, and before torch 2.10 reads past the end of records
+that are too short. This module reads both formats of ``torch.save`` itself. It raises an error if a
+tensor does not consist of bytes in the file.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from ..errors import UserError, cause
 from .unpickling import Budget, Refused, TooLarge, Unpickler, expect
 
 torch_load = torch.load
-# The keys of the weights in a checkpoint: mmengine's, then that of other trainers.
+# The keys of the weights in checkpoints of mmengine and of other trainers.
 WEIGHTS = ('state_dict', 'model')
-MAX_REASON = 200  # characters of the reason in an error
-MAGIC = 0x1950A86A20F9469CFC6C  # the start of files in torch's older format
+MAX_REASON = 200  # how many characters of the reason an error shows
+MAGIC = 0x1950A86A20F9469CFC6C  # the first number in files of torch's older format
 
 
 def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False) -> dict:
@@ -38,16 +38,17 @@ def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False)
 
     Args:
         path (str | Path): A file (.pth in either of torch's formats, or .safetensors), or a URL
-            with any scheme that mmengine knows: http(s), torchvision, open-mmlab, mmcls, s3 ...
+            with any scheme of mmengine: http(s), torchvision, open-mmlab, mmcls, s3 ...
         map_location: As for ``torch.load``. Defaults to 'cpu'.
-        trusted (bool): Run the pickled code in it, if any. Defaults to False; within
-            ``safe_loading(trusted=True)`` it is True.
+        trusted (bool): Run the pickled code in it, if any. Defaults to False, or to True within
+            ``safe_loading(trusted=True)``.
 
     Returns:
         dict: The whole content.
 
     Raises:
-        UserError: If it does not exist, is damaged, or needs more than checkpoints usually do.
+        UserError: If the file does not exist, is damaged, or contains code or data that
+            checkpoints do not have.
     """
     path = str(path)
     if '://' not in path and not Path(path).expanduser().is_file():
@@ -60,8 +61,7 @@ def read_checkpoint(path: str | Path, map_location='cpu', trusted: bool = False)
         return content
     except UserError:
         raise
-    # A damaged file can raise anything in the unpickler.
-    except Exception as problem:
+    except Exception as problem:  # a damaged file can raise anything in the unpickler
         what = f'{type(problem).__name__}: {cause(problem)[:MAX_REASON]}'
         remedy = 'it may be damaged, or not a checkpoint of torch'
         if '://' in path:
@@ -77,11 +77,11 @@ def read_state_dict(path: str | Path, trusted: bool = False) -> dict[str, torch.
         trusted (bool): As for :func:`read_checkpoint`.
 
     Returns:
-        dict[str, torch.Tensor]: Tensors by name, on the CPU, without the 'module.' that wrappers
-        for several GPUs put before the names.
+        dict[str, torch.Tensor]: Tensors by name, on the CPU. The prefix 'module.', which wrappers
+        for several GPUs add, is removed.
 
     Raises:
-        UserError: As :func:`read_checkpoint`, and if it holds no tensors.
+        UserError: See :func:`read_checkpoint`; also if it holds no tensors.
     """
     return weights_of(read_checkpoint(path, trusted=trusted), path)
 
@@ -89,25 +89,28 @@ def read_state_dict(path: str | Path, trusted: bool = False) -> dict[str, torch.
 def weights_of(
     content: dict, path: str | Path, keys: Sequence[str] = WEIGHTS
 ) -> dict[str, torch.Tensor]:
-    """The weights in the content of a checkpoint.
+    """Get the weights from the content of a checkpoint.
 
     Args:
         content (dict): The result of :func:`read_checkpoint`. The weights are under one of
-            ``keys``, or are the whole content.
-        path (str | Path): For the error.
+            ``keys``, or they are the whole content.
+        path (str | Path): The path that the error names.
         keys (Sequence[str]): Defaults to ('state_dict', 'model').
 
     Returns:
-        dict[str, torch.Tensor]: As of :func:`read_state_dict`, with its error.
+        dict[str, torch.Tensor]: See :func:`read_state_dict`.
+
+    Raises:
+        UserError: If it holds no tensors.
     """
-    found = raw_weights_of(content, path, keys)
-    return {name.removeprefix('module.'): tensor for name, tensor in found.items()}
+    weights = raw_weights_of(content, path, keys)
+    return {name.removeprefix('module.'): tensor for name, tensor in weights.items()}
 
 
 def raw_weights_of(
     content: dict, path: str | Path, keys: Sequence[str] = WEIGHTS
 ) -> dict[str, torch.Tensor]:
-    """As :func:`weights_of`, with unchanged names."""
+    """Like :func:`weights_of`, but with unchanged names."""
     found = next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
     tensors = {
         name: value
@@ -121,41 +124,41 @@ def raw_weights_of(
 
 @contextmanager
 def safe_loading(trusted: bool = False) -> Iterator[None]:
-    """Within this context ``torch.load`` does not run code in files, whoever calls it.
+    """Within this context, ``torch.load`` does not run code in files, whoever calls it.
 
-    All schemes of mmengine, its resuming, and the toolboxes' own loading of weights end in
-    ``torch.load``, so that this one replacement covers them all.
+    mmengine (with all its schemes, and on resuming) and the toolboxes call ``torch.load``, so this
+    one replacement covers all of them.
 
     Args:
         trusted (bool): Allow files to run code. Defaults to False.
     """
 
-    def load(f, map_location=None, *_, **__):  # torch's names
+    def load(f, map_location=None, *_, **__):  # the names of torch.load
         return load_file(f, map_location, trusted)
 
     load.trusted = trusted
-    before, torch.load = torch.load, load
-    # torch.hub extracts a zip with one file to the disk, whatever its size, before it loads it.
-    zipped = torch.hub._is_legacy_zip_format
-    torch.hub._is_legacy_zip_format = zipped if trusted else lambda path: False
+    before = torch.load, torch.hub._is_legacy_zip_format
+    torch.load = load
+    if not trusted:
+        # torch.hub would extract a zip of one file to the disk, whatever its size, to load it.
+        torch.hub._is_legacy_zip_format = lambda path: False
     try:
         yield
     finally:
-        torch.load = before
-        torch.hub._is_legacy_zip_format = zipped
+        torch.load, torch.hub._is_legacy_zip_format = before
 
 
 def is_trusting() -> bool:
-    """Whether this runs within ``safe_loading(trusted=True)``."""
+    """Whether the caller runs within ``safe_loading(trusted=True)``."""
     return getattr(torch.load, 'trusted', False)
 
 
 def load_file(file: str | Path | io.IOBase, map_location=None, trusted: bool = False) -> object:
-    """The replacement of ``torch.load``.
+    """Replacement of ``torch.load``.
 
     Args:
-        file (str | Path | io.IOBase): A path or an open file. The older format is read from its
-            position, up to the end of what was saved.
+        file (str | Path | io.IOBase): A path or an open file. In the older format, one content is
+            read from the current position, as by ``torch.load``.
         map_location: As for ``torch.load``. Defaults to None.
         trusted (bool): Run the pickled code in it. Defaults to False.
     """
@@ -182,11 +185,11 @@ def load_file(file: str | Path | io.IOBase, map_location=None, trusted: bool = F
 
 
 def load_safetensors(file: str | Path, map_location=None) -> dict:
-    """Read a .safetensors file, which holds tensors and texts only.
+    """Read a .safetensors file, which contains only tensors and texts.
 
     Returns:
-        dict: ``state_dict``, and ``meta`` with the texts; those in JSON, as publish_model.py writes
-        them, are decoded.
+        dict: ``state_dict``, and ``meta`` with the texts. Texts in JSON, which publish_model.py
+        writes, are decoded.
     """
     try:
         from safetensors import safe_open
@@ -211,8 +214,8 @@ def load_zip(file: io.IOBase, budget: Budget, restore: Callable) -> object:
 
     Args:
         file (io.IOBase): The open file.
-        budget (Budget): The limit of the content.
-        restore (Callable): Moves a storage to its device, by ``map_location``.
+        budget (Budget): Limits what is built.
+        restore (Callable): Moves a storage to its device, according to ``map_location``.
     """
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
@@ -222,7 +225,7 @@ def load_zip(file: io.IOBase, budget: Budget, restore: Callable) -> object:
         raise Refused('it is in the TorchScript format')
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise TooLarge('it is compressed, which torch.save does not do')
-    # A larger sum means that records overlap.
+    # Otherwise records overlap.
     expect(sum(entry.file_size for entry in entries) <= budget.size, 'the sizes of its records')
     order = sys.byteorder
     if 'byteorder' in records:
@@ -244,7 +247,7 @@ def load_zip(file: io.IOBase, budget: Budget, restore: Callable) -> object:
 
 
 def read_record(file: io.IOBase, entry: zipfile.ZipInfo) -> torch.Tensor:
-    """The bytes of a record. Its checksum is ignored, as torch can save without one."""
+    """The bytes of a record. The checksum is ignored, because torch can save without one."""
     file.seek(entry.header_offset + 26)
     lengths = struct.unpack('<HH', file.read(4))  # of the name and of the extra field
     file.seek(sum(lengths), io.SEEK_CUR)
@@ -254,7 +257,7 @@ def read_record(file: io.IOBase, entry: zipfile.ZipInfo) -> torch.Tensor:
 
 
 def load_older(file: io.IOBase, budget: Budget, restore: Callable) -> object:
-    """Read the format before torch 1.6: pickles, followed by the storages. See :func:`load_zip`."""
+    """Read the format before torch 1.6: pickles, then the storages. See :func:`load_zip`."""
     start = file.tell()
     file.seek(start + 257)
     if file.read(5) == b'ustar':
@@ -270,7 +273,7 @@ def load_older(file: io.IOBase, budget: Budget, restore: Callable) -> object:
         if key not in storages:
             allocated += count * dtype.itemsize
             expect(allocated <= budget.size, 'the sizes of its tensors')
-            # It is filled below; the tensors refer to it until then.
+            # Tensors refer to it from now on. It is filled below.
             buffers[key] = torch.empty(count * dtype.itemsize, dtype=torch.uint8)
             storages[key] = typed(restore(buffers[key].untyped_storage(), location), dtype)
         expect_size(storages[key], dtype, count)
@@ -283,7 +286,7 @@ def load_older(file: io.IOBase, budget: Budget, restore: Callable) -> object:
         count = struct.unpack('<q', file.read(8))[0]
         expect_size(storages[key], storages[key].dtype, count)
         fill(buffers[key], file)
-        if sys.byteorder == 'big':  # the file is always little-endian
+        if sys.byteorder == 'big':  # these files are always little-endian
             buffers[key].untyped_storage().byteswap(storages[key].dtype)
         if storages[key]._untyped_storage.device.type != 'cpu':
             storages[key]._untyped_storage.copy_(buffers[key].untyped_storage())
@@ -301,6 +304,6 @@ def typed(storage: torch.UntypedStorage, dtype: torch.dtype) -> TypedStorage:
 
 
 def expect_size(storage: TypedStorage, dtype: torch.dtype, count: int) -> None:
-    """Raise an error if a storage does not have the size that a pickle says."""
+    """Raise an error if a storage does not have the dtype and size that the pickle states."""
     size = storage._untyped_storage.nbytes()
     expect(storage.dtype == dtype and size == count * dtype.itemsize, "the size of a tensor's data")

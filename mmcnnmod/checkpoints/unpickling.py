@@ -1,11 +1,11 @@
-"""An unpickler that builds only data, and no more of it than the size of the file justifies.
+"""An unpickler that builds only data, within a limit that depends on the file's size.
 
 A pickle is a program that may call any function of any module by name. This unpickler knows the
-names in checkpoints of torch and mmengine and refuses all others before anything is called. It does
-not use torch's ``weights_only``: in torch 2.1 the list of allowed names cannot be extended, and
-files in TorchScript's format are passed to a loader that runs them.
+names in checkpoints of torch and mmengine and raises an error for all others before anything is
+called. It does not use torch's ``weights_only``: in torch 2.1 the list of allowed names cannot be
+extended, and files in TorchScript's format are passed to a loader that runs them.
 
-A short program may also build something huge, so each step is charged to a :class:`Budget`.
+A short pickle may also build something huge, so each step is charged to a :class:`Budget`.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from torch.storage import TypedStorage
 
-# How many bytes a file may build: a constant, plus a multiple of its size.
+# How many bytes a file may build: a constant plus a multiple of its size.
 ALLOWANCE = 256 << 20
 FACTOR = 4
-# The charge for an instruction of a pickle, for a call, and for each item that is passed to one.
+# The bytes charged for an instruction, for a call, and for each item that is passed to a call.
 INSTRUCTION, CALL, ITEM = 128, 1024, 64
-DEPTH = 50  # the deepest nesting of keys and of arguments
+DEPTH = 50  # how deep keys and arguments may be nested
 
 
 class Refused(pickle.UnpicklingError):
-    """The reason why a file is not read, such as 'it asks for posix.system'."""
+    """A file is refused; the message is the reason, such as 'it asks for posix.system'."""
 
     danger = 'could run any code'
 
 
 class TooLarge(Refused):
-    """A file would build more than its :class:`Budget` allows."""
+    """A file is refused because it would build more than its :class:`Budget` allows."""
 
     danger = 'could fill the memory'
 
@@ -61,51 +61,51 @@ class Budget:
         if self.left < 0:
             raise TooLarge(f'it builds more than {ALLOWANCE >> 20} MiB and {FACTOR} times its size')
 
-    def spend_on(self, things: Iterable) -> None:
-        """Charge for things that are copied by a call or hashed by a dict or set, with all items.
+    def spend_on(self, values: Iterable) -> None:
+        """Charge for values that a call copies or a dict or set hashes, with all nested items.
 
-        An item that occurs twice is charged twice, as it is copied or hashed twice.
+        An item that occurs twice is charged twice, because it is copied or hashed twice.
         """
         for _ in range(DEPTH):
-            things = list(things)
-            if not things:
+            values = list(values)
+            if not values:
                 return
-            self.spend(ITEM * len(things))
-            deeper = []
-            for thing in things:
-                if isinstance(thing, (str, bytes)):
-                    self.spend(len(thing))
-                elif isinstance(thing, int):
-                    self.spend(thing.bit_length() // 8)
-                elif isinstance(thing, (tuple, list, dict, set, frozenset)):
-                    self.spend(ITEM * len(thing))
-                    deeper.extend(thing)
-            things = deeper
-        # The hash of deeply nested tuples would overflow Python's stack.
-        raise TooLarge(f'it nests things more than {DEPTH} deep')
+            self.spend(ITEM * len(values))
+            items = []
+            for value in values:
+                if isinstance(value, (str, bytes)):
+                    self.spend(len(value))
+                elif isinstance(value, int):
+                    self.spend(value.bit_length() // 8)
+                elif isinstance(value, (tuple, list, dict, set, frozenset)):
+                    self.spend(ITEM * len(value))
+                    items.extend(value)
+            values = items
+        # Hashing deeply nested tuples would overflow Python's stack.
+        raise TooLarge(f'it nests values more than {DEPTH} deep')
 
     def spend_on_keys(self, keys: Iterable, count: int) -> None:
-        """Charge for keys that are hashed by a dict or set, which then has ``count`` of them.
+        """Charge for keys that are added to a dict or set, which then has ``count`` of them.
 
-        A file can choose numbers and tuples with equal hashes; each is compared with all others.
+        A file can choose numbers and tuples with equal hashes. Each is compared with all others.
         """
         self.spend_on(keys)
         self.spend(ITEM * count * sum(not has_own_hash(key) for key in keys))
 
 
 def has_own_hash(key: object) -> bool:
-    """Whether a file cannot hold many such keys with the same hash."""
+    """Whether different keys of this type cannot be chosen to have the same hash."""
     if type(key) is int:
         return abs(key) < 1 << 60  # its hash is the number itself
     return isinstance(key, (str, bytes, bool, type(None)))
 
 
-# --- what a pickle may call: each accepts only what torch, numpy and mmengine write ---
+# --- functions that a pickle may call; they accept only what torch, numpy and mmengine write ---
 
 
-def expect(is_so: bool, what: str) -> None:
-    """Raise an error if a pickle holds something that no library writes."""
-    if not is_so:
+def expect(condition: bool, what: str) -> None:
+    """Raise an error if a file contains something that no library writes."""
+    if not condition:
         raise ValueError(f'there is something wrong with {what}')
 
 
@@ -118,23 +118,22 @@ def are_sizes(numbers: object) -> bool:
     )
 
 
-def ordered_dict(pairs: list | tuple | dict = ()) -> OrderedDict:
-    """An OrderedDict; Python 2 pickles it with pairs."""
-    if type(pairs) is not dict:
-        expect(type(pairs) in (list, tuple), 'a dict')
-        expect(all(type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs), 'a dict')
-        expect(all(has_own_hash(key) for key, _ in pairs), 'a dict')
+def ordered_dict(pairs: list | tuple = ()) -> OrderedDict:
+    """An OrderedDict. Python 2 pickles it as a list of pairs, Python 3 as an empty call."""
+    expect(type(pairs) in (list, tuple), 'a dict')
+    expect(all(type(pair) in (list, tuple) and len(pair) == 2 for pair in pairs), 'a dict')
+    expect(all(has_own_hash(key) for key, _ in pairs), 'a dict')
     return OrderedDict(pairs)
 
 
 def counter(counts: dict) -> Counter:
-    """A Counter from its counts."""
+    """A Counter, given its counts."""
     expect(type(counts) is dict, 'a Counter')
     return Counter(counts)
 
 
 def config_dict(items: dict) -> ConfigDict:
-    """A ConfigDict; its own constructor would copy everything in it again."""
+    """A ConfigDict. Its own constructor would copy all nested items."""
     expect(type(items) is dict, 'a ConfigDict')
     made = ConfigDict()
     dict.update(made, items)
@@ -142,7 +141,7 @@ def config_dict(items: dict) -> ConfigDict:
 
 
 def plain_set(items: list) -> set:
-    """A set of the members in a list."""
+    """A set, given the list of its members."""
     expect(type(items) is list and all(map(has_own_hash, items)), 'a set')
     return set(items)
 
@@ -161,7 +160,7 @@ def tensor(
     requires_grad: bool = False,
     hooks: dict | None = None,
 ) -> torch.Tensor:
-    """A tensor whose elements are all inside its storage."""
+    """A tensor with all elements inside its storage."""
     expect(type(storage) is TypedStorage and not hooks, 'a tensor')
     expect(are_sizes(sizes) and are_sizes(strides) and are_sizes([offset]), "a tensor's sizes")
     expect(len(sizes) == len(strides), "a tensor's strides")
@@ -180,14 +179,14 @@ def parameter(data: torch.Tensor, requires_grad: bool, hooks: dict | None) -> to
 
 
 def plain_dtype(code: str, *_) -> np.dtype:
-    """A numpy dtype of numbers or text; others hold objects or offsets into memory."""
+    """A numpy dtype of numbers or text. Other dtypes contain objects or offsets into memory."""
     if type(code) is str and re.fullmatch('[<>=|]?[biufcSU][1-9][0-9]{0,8}', code):
         return np.dtype(code, False, True)  # a copy, as its byte order may be set
     raise Refused(f'it asks for numpy.dtype({shown(code)})')
 
 
 def empty_array(kind: type, *_) -> np.ndarray:
-    """An array that gets its shape and content in :func:`set_state`."""
+    """An array; :func:`set_state` sets its shape and content."""
     expect(kind is np.ndarray, 'an array')
     return np.empty(0, np.int8)
 
@@ -200,7 +199,7 @@ def scalar(dtype: np.dtype, content: bytes) -> np.generic:
 
 
 def latin1_bytes(text: str, encoding: str) -> bytes:
-    """Bytes, which protocol 2 writes as an encoded text; other codecs are refused."""
+    """Bytes, which protocol 2 writes as encoded text. Other codecs raise an error."""
     if type(encoding) is not str or encoding != 'latin1':
         raise Refused(f'it asks for the codec {shown(encoding)}')
     expect(type(text) is str, 'bytes')
@@ -208,7 +207,7 @@ def latin1_bytes(text: str, encoding: str) -> bytes:
 
 
 def history() -> HistoryBuffer:
-    """A history that gets its content in :func:`set_state`."""
+    """A history; :func:`set_state` sets its content."""
     return HistoryBuffer()
 
 
@@ -227,14 +226,14 @@ def known_method(owner: object, name: str) -> object:
     raise Refused(f'it asks for the attribute {shown(name)} of {shown(owner)}')
 
 
-def shown(thing: object) -> str:
-    """A short text for an error, without the items of containers: they may be endless."""
-    if isinstance(thing, str):
-        return repr(thing[:40])
-    return getattr(thing, '__name__', None) if callable(thing) else f'a {type(thing).__name__}'
+def shown(value: object) -> str:
+    """A short text for an error, without the items of containers, which may be endless."""
+    if isinstance(value, str):
+        return repr(value[:40])
+    return getattr(value, '__name__', None) if callable(value) else f'a {type(value).__name__}'
 
 
-# What a pickle may call, by the names in pickles. RENAMED has those of numpy 2 and Python 2.
+# What a pickle may call, by its name in pickles. RENAMED has the names of numpy 2 and Python 2.
 CALLABLE = {
     'collections.OrderedDict': ordered_dict,
     'collections.Counter': counter,
@@ -252,7 +251,7 @@ CALLABLE = {
     'mmengine.config.config.ConfigDict': config_dict,
     'mmengine.logging.history_buffer.HistoryBuffer': history,
 }
-# The types of storages, of which torch uses only the name, stand for dtypes.
+# A pickle names the dtype of a storage by a class, such as FloatStorage.
 STORAGES = {
     name: kind._dtype
     for name, kind in vars(torch).items()
@@ -276,7 +275,7 @@ RENAMED = {'numpy._core.': 'numpy.core.', '__builtin__.': 'builtins.'}
 
 
 class ChargingTable(dict):
-    """A table of instructions that charges a budget for each look-up."""
+    """The table of instructions, which charges a budget for each one that is looked up."""
 
     budget = None
 
@@ -292,9 +291,9 @@ class Unpickler(pickle._Unpickler):
     the state of the types in :func:`set_state`.
 
     Args:
-        file (io.IOBase): The file; one pickle is read from its position.
-        budget (Budget): The limit of what is built.
-        storage (Callable, optional): Returns the data of a tensor, given dtype, key, location,
+        file (io.IOBase): The file. One pickle is read from its current position.
+        budget (Budget): Limits what is built.
+        storage (Callable, optional): Returns the storage of a tensor, given dtype, key, location,
             number of elements, and in the older format a view. Defaults to None: no tensors.
     """
 
@@ -306,11 +305,11 @@ class Unpickler(pickle._Unpickler):
         self.dispatch = ChargingTable(self.dispatch)
         self.dispatch.budget = budget
         self.storage = storage
-        # A pickle may contain any length, and Python would allocate as much at once.
+        # A pickle may state any length, and Python would allocate that much at once.
         self._file_read = lambda count: file.read(min(count, budget.size))
 
     def find_class(self, module: str, name: str) -> object:
-        """Look up a name."""
+        """Return the object with this name, or raise an error."""
         full_name = f'{module}.{name}'
         for new, old in RENAMED.items():
             if full_name.startswith(new):
@@ -320,7 +319,7 @@ class Unpickler(pickle._Unpickler):
         return KNOWN[full_name]
 
     def persistent_load(self, pid: tuple) -> TypedStorage:
-        """The data of a tensor. Other references are refused: torch may write files for them."""
+        """The storage of a tensor. Other references raise an error: torch may write files."""
         is_data = type(pid) is tuple and len(pid) >= 5 and pid[0] == 'storage'
         expect(is_data and self.storage is not None, 'what it refers to')
         _, dtype, key, location, count, *rest = pid
@@ -329,7 +328,7 @@ class Unpickler(pickle._Unpickler):
         return self.storage(dtype, key, location, count, *rest)
 
     def load_call(self) -> None:
-        """Call a function, or make an object of a class."""
+        """Call a function, or create an object of a class."""
         arguments = self.stack.pop()
         function = self.stack.pop()
         if not any(function is known for known in CALLABLE.values()):
@@ -338,59 +337,56 @@ class Unpickler(pickle._Unpickler):
         self.budget.spend(CALL)
         self.budget.spend_on(arguments)
         made = function(*arguments)
-        if function is tensor:  # strides may repeat elements: each repetition counts
+        if function is tensor:  # each repetition of an element by its strides counts
             self.budget.spend(math.prod(made.shape) * made.element_size())
         self.append(made)
 
     def load_build(self) -> None:
-        """Give an object on the stack its state."""
+        """Set the state of the object on the stack."""
         state = self.stack.pop()
         self.budget.spend_on([state])
         set_state(self.stack[-1], state)
 
-    def put_into(self, kinds: tuple, items: list, hashed: list) -> object:
-        """Charge for items that are put into the container on the stack; returns the container."""
-        container = self.stack[-1]
-        expect(type(container) in kinds, f'a {kinds[0].__name__}')
-        self.budget.spend(ITEM * len(items))
-        self.budget.spend_on_keys(hashed, len(container) + len(hashed))
-        return container
+    def top(self, *types: type) -> object:
+        """The container on the stack, if it is exactly of one of these types.
+
+        Arrays and tensors have items too, and ``append`` of other objects could do anything.
+        """
+        expect(type(self.stack[-1]) in types, f'a {types[0].__name__}')
+        return self.stack[-1]
 
     def extend(self, items: list) -> None:
-        """Append to a list; the ``append`` of other objects could do anything."""
-        self.put_into((list,), items, []).extend(items)
+        """Append items to a list."""
+        self.budget.spend(ITEM * len(items))
+        self.top(list).extend(items)
 
     def set_items(self, items: list) -> None:
-        """Put keys and values into a dict, and into no array or tensor, which have items too."""
-        keys, values = items[::2], items[1::2]
-        container = self.put_into((dict, OrderedDict, Counter), values, keys)
+        """Put alternating keys and values into a dict."""
+        container, keys, values = self.top(dict, OrderedDict, Counter), items[::2], items[1::2]
+        self.budget.spend(ITEM * len(values))
+        self.budget.spend_on_keys(keys, len(container) + len(keys))
         for key, value in zip(keys, values, strict=True):
             container[key] = value
 
     def load_setitem(self) -> None:
-        """Put one item into a dict."""
+        """Put one key and value into a dict."""
         value, key = self.stack.pop(), self.stack.pop()
         self.set_items([key, value])
 
     def load_additems(self) -> None:
-        """Put into a set."""
-        items = self.pop_mark()
-        self.put_into((set,), [], items).update(items)
-
-    def load_dict(self) -> None:
-        """Make a dict of the items on the stack."""
-        items = self.pop_mark()
-        self.budget.spend_on_keys(items[::2], len(items))
-        self.append(dict(zip(items[::2], items[1::2], strict=True)))
+        """Add members to a set."""
+        items, container = self.pop_mark(), self.top(set)
+        self.budget.spend_on_keys(items, len(container) + len(items))
+        container.update(items)
 
     def load_frozenset(self) -> None:
-        """Make a frozenset of the items on the stack."""
+        """Create a frozenset of the items on the stack."""
         items = self.pop_mark()
         self.budget.spend_on_keys(items, len(items))
         self.append(frozenset(items))
 
     def load_foreign(self) -> None:
-        """Refuse an instruction that torch.save does not write."""
+        """Raise an error for an instruction that torch.save does not write."""
         raise Refused('it holds an instruction that torch.save does not write')
 
     own = {
@@ -402,14 +398,14 @@ class Unpickler(pickle._Unpickler):
         pickle.SETITEM: load_setitem,
         pickle.SETITEMS: lambda self: self.set_items(self.pop_mark()),
         pickle.ADDITEMS: load_additems,
-        pickle.DICT: load_dict,
         pickle.FROZENSET: load_frozenset,
         **dict.fromkeys(
             (
                 *(pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4),
                 # Bytes that are allocated before they are read, and views of an array's memory.
                 *(pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
-                *(pickle.PUT, pickle.GET),  # their index is a text of any length
+                # Of protocol 0, in which the index of the memo is a text of any length.
+                *(pickle.PUT, pickle.GET, pickle.DICT),
             ),
             load_foreign,
         ),
@@ -417,44 +413,44 @@ class Unpickler(pickle._Unpickler):
     dispatch.update({code[0]: function for code, function in own.items()})
 
 
-def set_state(thing: object, state: object) -> None:
-    """Restore the state of a state dict, of a history of scalars, of an array or of its dtype."""
-    kind = type(thing)
+def set_state(target: object, state: object) -> None:
+    """Set the state of a state dict, a history, an array or a dtype."""
+    kind = type(target)
     if kind is OrderedDict and type(state) is dict and list(state) == ['_metadata']:
-        thing._metadata = state['_metadata']
+        target._metadata = state['_metadata']
     elif kind is HistoryBuffer:
-        set_history(thing, state)
+        set_history(target, state)
     elif kind is np.ndarray:
-        set_array(thing, state)
-    elif isinstance(thing, np.dtype) and only_byte_order(thing, state):
-        thing.__setstate__(state)
+        set_array(target, state)
+    elif isinstance(target, np.dtype) and changes_only_byte_order(target, state):
+        target.__setstate__(state)
     else:
         raise Refused(f'it sets the state of a {kind.__module__}.{kind.__qualname__}')
 
 
-def set_history(thing: HistoryBuffer, state: dict) -> None:
-    """Restore the numbers of a history, but not its table of functions."""
+def set_history(target: HistoryBuffer, state: dict) -> None:
+    """Set the numbers of a history, but not its table of functions."""
     expect(type(state) is dict, 'a history')
     state = {name: state[name] for name in HistoryBuffer().__dict__}
     values, counts = state['_log_history'], state['_count_history']
     for numbers in (values, counts):
         expect(type(numbers) is np.ndarray and numbers.ndim == 1, 'a history')
     expect(len(values) == len(counts) and type(state['max_length']) is int, 'a history')
-    thing.__dict__.update(state)
+    target.__dict__.update(state)
 
 
-def set_array(thing: np.ndarray, state: tuple) -> None:
-    """Restore the shape and content of an array."""
+def set_array(target: np.ndarray, state: tuple) -> None:
+    """Set the shape and content of an array."""
     expect(type(state) is tuple and len(state) == 5, 'an array')
     version, shape, dtype, is_fortran, content = state
     expect(are_sizes(shape) and isinstance(dtype, np.dtype), 'an array')
     expect(type(content) is bytes, 'an array')
     expect(math.prod(shape) * dtype.itemsize == len(content), "an array's shape")
-    thing.__setstate__((version, tuple(shape), dtype, bool(is_fortran), content))
+    target.__setstate__((version, tuple(shape), dtype, bool(is_fortran), content))
 
 
-def only_byte_order(dtype: np.dtype, state: tuple) -> bool:
-    """Whether a state sets only the byte order; sizes and fields could point into memory."""
+def changes_only_byte_order(dtype: np.dtype, state: tuple) -> bool:
+    """Whether a state sets only the byte order. Sizes and fields could point into memory."""
     own = dtype.__reduce__()[2]
     plain = type(state) is tuple and all(type(part) in (int, str, type(None)) for part in state)
     return plain and (state[0], *state[2:]) == (own[0], *own[2:])

@@ -1,4 +1,4 @@
-"""Replacing the backbones of a dense config by their MoD versions."""
+"""Replaces the backbones of a dense config with their MoD versions."""
 
 from .backbone_refs import iter_dicts, scope_of
 from .swap import add_custom_import, swap_backbone, swap_with

@@ -1,4 +1,4 @@
-"""Finding the backbones in a config."""
+"""Finds the backbones in a config."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class BackboneRef:
 
     Attributes:
         path (str): Its path, such as 'model.backbone'.
-        node (Node): The node itself.
+        node (Node): The node.
         parents (tuple[tuple[str, Node], ...]): The paths and nodes around it, from the innermost
             to the model.
         old (type): The class of the backbone.
-        new (type | None): The MoD version of that class; None if it is MoD already.
-        name (str): The name of the MoD class for the config.
+        new (type | None): The MoD version of that class; None if the class is an MoD version.
+        name (str): The name of the MoD class in the config.
     """
 
     path: str
@@ -34,12 +34,12 @@ class BackboneRef:
 
     @property
     def is_teacher(self) -> bool:
-        """Whether it belongs to the teacher in a distillation, judged by its path."""
+        """Whether its path shows that it belongs to the teacher of a distillation."""
         return any(part.startswith('teacher') for part in self.path.split('.'))
 
 
 def find_backbones(cfg: Node) -> Iterator[BackboneRef]:
-    """All nodes of ``cfg.model`` that build an MoD backbone or one that has an MoD version."""
+    """Yield the nodes of ``cfg.model`` that build an MoD backbone or one with an MoD version."""
     versions = mod_versions()
     mod = {new for _, new in versions.values()}
     names = {cls.__name__ for cls in (*versions, *mod)}
@@ -50,20 +50,20 @@ def find_backbones(cfg: Node) -> Iterator[BackboneRef]:
             yield BackboneRef(path, node, parents, old, None, type_str(node))
         elif old in versions:
             toolbox, new = versions[old]
-            # Names with a scope keep one; backbones of another toolbox need one.
+            # A name with a scope keeps it; a backbone of another toolbox needs one.
             bare = toolbox == scope and '.' not in type_str(node)
             name = new.__name__ if bare else f'{toolbox}.{new.__name__}'
             yield BackboneRef(path, node, parents, old, new, name)
 
 
 def scope_of(cfg: Node) -> str | None:
-    """The toolbox of a config; new-style configs may tell it by their model's class only."""
+    """The toolbox of a config; in new-style configs, it may only show in the model's class."""
     package = type_str(cfg.get('model') or {}).partition('.')[0]
     return cfg.get('default_scope') or (package if package in MINIMUM_VERSIONS else None)
 
 
 def iter_dicts(node, path: str, parents: tuple = ()) -> Iterator[tuple[str, Node, tuple]]:
-    """All nested dicts, each with its path and its parents."""
+    """Yield all nested dicts with their paths and parents."""
     if isinstance(node, MutableMapping):
         yield path, node, parents
         for key in list(node):

@@ -1,4 +1,4 @@
-"""Replacing the backbones of a config."""
+"""Replaces the backbones of a config."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ def swap_backbone(
 
     All backbones in ``cfg.model`` that have an MoD version are replaced. The dense weights that
     they start from become a warm start (``DensePretrained``), see
-    :func:`mmcnnmod.swap.weights.swap_weights`. The teacher in a distillation is kept, because its
-    weights are. ``custom_imports`` gains this package, and the classes in new-style configs become
+    :func:`mmcnnmod.swap.weights.swap_weights`. The teacher of a distillation keeps its backbone and
+    its weights. ``custom_imports`` gets this package, and the classes in new-style configs become
     names, so that a dumped config can be read. A config with MoD backbones is not changed.
 
     Args:
-        cfg (Config): Has a ``model``, and a ``default_scope`` unless the model's type is a class;
-            changed in place.
+        cfg (Config): Must have a ``model``, and a ``default_scope`` unless the model's type is a
+            class. It is changed in place.
         depth (int, optional): Another depth with the same widths, such as 75 instead of 50.
             Defaults to None: the config's own.
-        log (Callable[[str], None]): Is called with a line for each change. Defaults to ``print``.
+        log (Callable[[str], None]): Receives one line for each change. Defaults to ``print``.
         **options: The MoD options of :class:`mmcnnmod.backbones.MoDBackbone`, such as ``c=32``.
 
     Returns:
         Config: ``cfg``.
 
     Raises:
-        UserError: If there is no backbone to replace, for an unknown option, or if ``load_from``
-            cannot be read. ``cfg`` is unchanged then.
+        UserError: If there is no backbone to replace, an option is unknown, or ``load_from``
+            cannot be read. ``cfg`` is then unchanged.
     """
     return swap_with(cfg, dict(options, depth=depth), log)
 
 
 def swap_with(cfg: Node, options: dict, log: Callable[[str], None] = print) -> Node:
-    """As :func:`swap_backbone`, with the options in a dict, as a command line may give any name."""
+    """As :func:`swap_backbone`, with options that may have any name, as from a command line."""
     if options.get('depth', 0) is None:
         options = {name: value for name, value in options.items() if name != 'depth'}
     refs = list(find_backbones(cfg))
@@ -74,7 +74,7 @@ def change(ref: BackboneRef, key: str, value, log: Callable[[str], None]) -> Non
 def check_backbones(
     cfg: Node, refs: list[BackboneRef], dense: list[BackboneRef], options: dict
 ) -> None:
-    """Fail if there is nothing to replace, or for options that a backbone does not have."""
+    """Raise UserError if there is nothing to replace, or if a backbone lacks an option."""
     from ..backbones.mod_backbone import drop_removed_options  # not above: it needs mmcv
 
     drop_removed_options('MoD', options)
@@ -107,7 +107,7 @@ def mod_options() -> list[str]:
 
 
 def check_depth(ref: BackboneRef, depth: int) -> None:
-    """Fail unless a backbone is available in this depth with its present widths."""
+    """Raise UserError unless a backbone has this depth with its present widths."""
     archs = getattr(ref.new, 'arch_settings', None)
     old = ref.node.get('depth')
     if not isinstance(archs, dict) or old not in archs:
@@ -120,7 +120,7 @@ def check_depth(ref: BackboneRef, depth: int) -> None:
 
 
 def found_instead(cfg: Node) -> str:
-    """The backbones of a config that cannot be replaced, and those that could, for an error."""
+    """For an error: the backbones in a config, and those that can be replaced."""
     dense = sorted({cls.__name__ for cls in mod_versions()})
     found = [
         f'{path} is {type_str(node)}'

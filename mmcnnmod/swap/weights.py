@@ -30,22 +30,23 @@ class Weights:
 
 
 def resumes_mod(cfg: Node) -> bool:
-    """Whether a config resumes, or its ``load_from`` is of a network with MoD blocks."""
+    """Whether a config resumes, or its ``load_from`` contains MoD blocks."""
     from ..checkpoints import has_mod_blocks, read_state_dict  # not above: they need mmcv
 
-    checkpoint = cfg.get('load_from')
-    if cfg.get('resume') or not checkpoint:
-        return bool(cfg.get('resume'))
-    return Path(checkpoint).is_file() and has_mod_blocks(read_state_dict(checkpoint))
+    if cfg.get('resume'):
+        return True
+    path = cfg.get('load_from')
+    return bool(path) and Path(path).is_file() and has_mod_blocks(read_state_dict(path))
 
 
 def swap_weights(cfg: Node, ref: BackboneRef, trained: bool, log: Callable[[str], None]) -> None:
     """Turn the dense weights that a backbone starts from into a warm start.
 
-    These are the backbone's own (``pretrained``, or ``Pretrained`` in its ``init_cfg``), or those
-    of a whole dense model (in an ``init_cfg`` around it, or ``load_from``), which stay for the
-    other parts of the model. If norms are not trained, a hook is added that re-estimates their
-    statistics, as half of the dense network is gone.
+    These are the backbone's own weights (``pretrained``, or ``Pretrained`` in its ``init_cfg``), or
+    those of a whole dense model (``load_from``, or the ``init_cfg`` of a model around the
+    backbone). The latter are kept for the other parts of the model. If norms are not trained, a
+    hook is added that re-estimates their statistics, because the MoD backbone lacks half of the
+    dense one.
 
     Args:
         cfg (Config): The config.
@@ -57,7 +58,7 @@ def swap_weights(cfg: Node, ref: BackboneRef, trained: bool, log: Callable[[str]
     whole = whole_model_weights(cfg, ref, trained)
     if whole:
         log(f'{whole} is kept: it initialises the other parts, and tensors with the same names')
-        # Equal names are blocks at the same position, so the warm start maps by position too.
+        # Tensors with the same name are at the same position, so the warm start maps by it, too.
         start_warm(ref, whole, dict(checkpoint=whole.settings['checkpoint'], mapping='same'), log)
     elif own:
         start_warm(ref, own, own.settings, log)
@@ -87,7 +88,7 @@ def start_warm(
 
 
 def fit_norms(cfg: Node, ref: BackboneRef, log: Callable[[str], None]) -> None:
-    """Add the hook if the norms would keep the statistics of the dense network."""
+    """Add the hook if training would not update the norms' statistics."""
     if not ref.node.get('norm_eval', default_of(ref.old, 'norm_eval')):
         return
     hooks = cfg.get('custom_hooks') or []
@@ -97,13 +98,13 @@ def fit_norms(cfg: Node, ref: BackboneRef, log: Callable[[str], None]) -> None:
 
 
 def default_of(cls: type, argument: str):
-    """The default of a constructor's argument, also if a base class has it; None without any."""
+    """The default of an argument of a class or its bases; None if there is no such argument."""
     signatures = (inspect.signature(base.__init__).parameters for base in cls.__mro__)
     return next((names[argument].default for names in signatures if argument in names), None)
 
 
 def take_own_weights(ref: BackboneRef) -> Weights | None:
-    """Remove a backbone's own dense weights from the config and return them."""
+    """Remove a backbone's own dense weights from its config and return them."""
     own = pretrained_init(ref.node, ref.path)
     if own:
         del ref.node['init_cfg']
@@ -119,7 +120,7 @@ def take_own_weights(ref: BackboneRef) -> Weights | None:
 
 
 def whole_model_weights(cfg: Node, ref: BackboneRef, trained: bool) -> Weights | None:
-    """The dense weights of a model around a backbone; of several the outermost, loaded last."""
+    """The dense weights of the outermost model around a backbone, which are loaded last."""
     found = [pretrained_init(node, path) for path, node in ref.parents]
     path, parent = ref.parents[0]
     if parent.get('pretrained') and loads_all_from_pretrained(ref):
@@ -140,5 +141,5 @@ def pretrained_init(node: Node, path: str) -> Weights | None:
 
 
 def loads_all_from_pretrained(ref: BackboneRef) -> bool:
-    """Whether ``pretrained`` beside a backbone is for the whole model, as in mmpretrain."""
+    """Whether ``pretrained`` next to a backbone belongs to the whole model, as in mmpretrain."""
     return ref.new.__module__.endswith('mmpretrain')

@@ -7,7 +7,7 @@ import logging
 
 from ..errors import cause
 
-# The first release of each toolbox with the registries and interfaces that are used here.
+# The first release of each toolbox with the registries and interfaces that mmcnnmod uses.
 MINIMUM_VERSIONS = {
     'mmpretrain': '1.0.0',
     'mmseg': '1.0.0',
@@ -22,8 +22,8 @@ _problems: dict[str, Exception | None] = {}
 def register_all() -> None:
     """Register the backbones in each toolbox's registry.
 
-    Toolboxes that are not installed are skipped silently. Those that are installed but fail to
-    import are skipped with a warning that names the cause, as the config may not need them.
+    A toolbox that is not installed is skipped silently. One that is installed but fails to import
+    is skipped with a warning that names the cause, because the config may not need it.
     """
     for toolbox in MINIMUM_VERSIONS:
         _problems[toolbox] = _import(toolbox)
@@ -38,14 +38,14 @@ def is_absent(toolbox: str) -> bool:
 
 
 def require(toolbox: str) -> None:
-    """Make sure that a toolbox can be used.
+    """Raise an error unless a toolbox can be used.
 
     Args:
         toolbox (str): A config's ``default_scope``: 'mmpretrain', 'mmseg' or 'mmdet', or the
             package of another toolbox that uses their backbones, such as 'mmrotate'.
 
     Raises:
-        ImportError: With the real cause and the remedy, if the toolbox is absent or broken.
+        ImportError: If the toolbox is absent or broken; names the cause and the remedy.
     """
     if toolbox not in MINIMUM_VERSIONS:
         try:
@@ -62,7 +62,7 @@ def require(toolbox: str) -> None:
 
 
 def mod_versions() -> dict[type, tuple[str, type]]:
-    """The dense backbones with an MoD version: the toolbox of its registry, and its class.
+    """Map each dense backbone with an MoD version to the toolbox and the class of that version.
 
     The last base of an MoD class is the dense class; the others are mixins.
     """
@@ -79,8 +79,7 @@ def _import(toolbox: str) -> Exception | None:
     try:
         importlib.import_module(toolbox)
         importlib.import_module(f'{__name__}.{toolbox}')
-    # Toolboxes raise anything on import: version asserts, missing symbols.
-    except Exception as problem:
+    except Exception as problem:  # such as a failed version assert or a missing symbol
         return problem
     return None
 

@@ -9,7 +9,7 @@ from mmpretrain.apis import ModelHub
 from ..errors import cause
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# Without segmentors and detectors, as the hub builds all models with mmpretrain's registry.
+# Only classifiers: the hub builds all models with mmpretrain's registry.
 METAFILE = 'configs/metafile-mmpretrain.yml'
 
 
@@ -17,14 +17,14 @@ METAFILE = 'configs/metafile-mmpretrain.yml'
 def register_models() -> None:
     """Let ``mmpretrain.list_models`` list our classifiers, and ``mmpretrain.get_model`` build them.
 
-    The configs are in the package's `.mim`, or beside the package in a source tree that was not
-    installed. If they are missing or damaged, a warning says so, and the backbones still work.
+    The configs are in the package's `.mim`, or next to the package in a source tree that was not
+    installed. If they are missing or damaged, this logs a warning, and the backbones still work.
     """
     mim = PACKAGE / '.mim'
     root = next((r for r in (mim, PACKAGE.parent) if (r / METAFILE).is_file()), mim)
     try:
         ModelHub.register_model_index(root / METAFILE, config_prefix=root)
-    except Exception as problem:  # a damaged file can raise anything in the parser
+    except Exception as problem:  # the parser can raise any error for a damaged file
         logging.getLogger(__name__).warning(
             'mmcnnmod: mmpretrain.get_model lacks our names: %s does not load (%s); '
             'if it is missing or damaged, install mmcnnmod again',

@@ -1,81 +1,126 @@
-"""A ResNet-MoD starts from dense weights: which block gets which, and how the new ones start."""
+"""MoD networks of all families start from dense weights, by ``start_from_dense``."""
 
-import importlib
-import logging
+import re
 
 import pytest
 import torch
-import torchvision
-from mmengine.registry import DefaultScope
+from mmcv.cnn.bricks import LayerScale
 from torch import nn
 
-from mmcnnmod.checkpoints import MAPPINGS, DensePretrained, start_from_dense
+from mmcnnmod.backbones import MoDBackbone, switch_to_deploy
+from mmcnnmod.checkpoints import MAPPINGS, start_from_dense, start_model_from_dense
 from mmcnnmod.errors import UserError
 from mmcnnmod.layers import MoDBlock
 
 from ..utils.dense_networks import (
     SMALL,
     WholeModel,
-    assert_equal,
-    copied,
+    add_prefix,
+    assert_same_tensors,
+    copy_tensors,
     init_cfg,
     outputs,
     randomized,
     without_mod_blocks,
 )
 
-# For each standard block of each stage the dense block that it starts from.
-BLOCKS = {
-    # MoD depth, dense depth, mapping
-    (18, 18, 'first'): [[0], [0], [0], [0]],
-    (34, 34, 'first'): [[0, 1], [0, 1], [0, 1, 2], [0, 1]],
-    (50, 50, 'spread'): [[0, 2], [0, 3], [0, 2, 5], [0, 2]],
-    (50, 50, 'first'): [[0, 1], [0, 1], [0, 1, 2], [0, 1]],
-    (50, 50, 'same'): [[0, 2], [0, 2], [0, 2, 4], [0, 2]],
-    (50, 101, 'spread'): [[0, 2], [0, 3], [0, 11, 22], [0, 2]],
-    (75, 50, 'spread'): [[0, 2], [0, 3], [0, 1, 2, 2, 3, 4, 5], [0, 2]],
-    (75, 50, 'first'): [[0, 1], [0, 1], [0, 1, 2, 3, 4, 5, 5], [0, 1]],
-    (75, 50, 'same'): [[0, 2], [0, 2], [0, 2, 4, 5, 5, 5, 5], [0, 2]],
-}
+models = pytest.importorskip('mmcnnmod.toolboxes.mmpretrain')
+BN = dict(type='BN')
+GN = dict(type='GN', num_groups=2)
+V2 = dict(use_grn=True, layer_scale_init_value=0.0)
+# The class of mmpretrain, and options of the dense and the MoD network.
+NETWORKS = {
+    'ResNet-18': ('ResNet', dict(depth=18, **SMALL)),
+    'ResNet-50': ('ResNet', dict(depth=50, **SMALL)),
+    'MobileNetV2': ('MobileNetV2', dict(widen_factor=0.5, out_indices=(7,))),
+    'VGG-16': ('VGG', dict(depth=16, norm_cfg=BN)),
+    'VGG-11 without norms': ('VGG', dict(depth=11)),
+    'ConvNeXt': ('ConvNeXt', dict(arch=dict(depths=[2, 3, 5, 2], channels=[16, 16, 32, 64]))),
+    'ConvNeXt V2': ('ConvNeXt', dict(arch=dict(depths=[2, 3], channels=[16, 32]),
+                                     out_indices=(1,), **V2)),
+}  # fmt: skip
+# The parameters of a block that are scaled down if the block repeats an earlier one.
+LAST_LAYERS = re.compile(
+    r'bn2\.(weight|bias) of ResNet-18|bn3\.(weight|bias) of ResNet-50|gamma of ConvNeXt'
+    r'|pointwise_conv2\.(weight|bias) of ConvNeXt V2'
+)
+DEEP = dict(arch=dict(depths=[2, 3, 5, 7], channels=[16, 16, 32, 64]))
+DEEP_V2 = dict(arch=dict(depths=[2, 9], channels=[16, 32]))
+# The dense network, other options of the MoD network, the mapping, and for each stage the dense
+# blocks that initialise its standard blocks.
+SELECTED_BLOCKS = [
+    ('ResNet-18', {}, 'first', '0 | 0 | 0 | 0'),
+    ('ResNet-18', dict(depth=34), 'first', '0 1 | 0 1 | 0 1 1 | 0 1'),
+    ('ResNet-50', {}, 'first', '0 1 | 0 1 | 0 1 2 | 0 1'),
+    ('ResNet-50', {}, 'same', '0 2 | 0 2 | 0 2 4 | 0 2'),
+    ('ResNet-50', {}, 'spread', '0 2 | 0 3 | 0 2 5 | 0 2'),
+    ('ResNet-50', dict(depth=75), 'first', '0 1 | 0 1 | 0 1 2 3 4 5 5 | 0 1'),
+    ('ResNet-50', dict(depth=75), 'same', '0 2 | 0 2 | 0 2 4 5 5 5 5 | 0 2'),
+    ('ResNet-50', dict(depth=75), 'spread', '0 2 | 0 3 | 0 1 2 2 3 4 5 | 0 2'),
+    ('MobileNetV2', {}, 'first', '0 | 0 | 0 1 | 0 1 | 0 1 | 0 1 | 0'),
+    ('MobileNetV2', {}, 'same', '0 | 0 | 0 2 | 0 2 | 0 2 | 0 2 | 0'),
+    ('VGG-16', {}, 'first', '0 | 0 | 0 1 | 0 1 | 0 1'),
+    ('VGG-16', {}, 'spread', '0 | 0 | 0 2 | 0 2 | 0 2'),
+    ('VGG-11 without norms', {}, 'first', '0 | 0 | 0 | 0 | 0'),
+    ('ConvNeXt', {}, 'first', '0 | 0 1 | 0 1 2 | 0'),
+    ('ConvNeXt', {}, 'same', '0 | 0 2 | 0 2 4 | 0'),
+    ('ConvNeXt', DEEP, 'first', '0 | 0 1 | 0 1 2 | 0 1 1 1'),
+    ('ConvNeXt V2', {}, 'first', '0 | 0 1'),
+    ('ConvNeXt V2', DEEP_V2, 'first', '0 | 0 1 2 2 2'),
+]
 
 
-def started(cls, start, **kwargs):
+def build_pair(name, **mod_options):
+    """A dense network without equal tensors, and an MoD network."""
+    kind, options = NETWORKS[name]
+    dense = randomized(getattr(models, kind)(**options))
+    if kind == 'ConvNeXt':  # a norm over one channel would cancel biases
+        mod_options = {'c': 4, **mod_options}
     torch.manual_seed(0)
-    network = cls(**{**SMALL, **kwargs}, init_cfg=start)
-    network.init_weights()
+    return dense, getattr(models, f'{kind}MoD')(**{'r': 4, **options, **mod_options})
+
+
+def started(name, **options):
+    """An MoD network that starts from a dense one."""
+    dense, network = build_pair(name)
+    start_from_dense(network, dense.state_dict(), **options)
     return network
 
 
-@pytest.mark.parametrize(('depths', 'blocks'), BLOCKS.items())
-def test_without_its_mod_blocks_it_computes_what_those_dense_blocks_do(depths, blocks, tmp_path):
-    """A block that starts from the same dense block as an earlier one is weak."""
-    depth, dense_depth, mapping = depths
-    models = pytest.importorskip('mmcnnmod.toolboxes.mmpretrain')
-    dense = randomized(models.ResNet(depth=dense_depth, **SMALL))
-    start = init_cfg(tmp_path / 'a.pth', dense.state_dict(), mapping=mapping)
-    network = started(models.ResNetMoD, start, depth=depth)
-    norm = f'norm{2 if depth < 50 else 3}'
-    again = 0
-    for layer, chosen in zip(dense.res_layers, blocks, strict=True):
-        stage = getattr(dense, layer)
-        kept = nn.Sequential(*(stage[i] for i in chosen))
-        standard = [b for b in getattr(network, layer) if not isinstance(b, MoDBlock)]
-        for n, i in enumerate(chosen):
-            if i in chosen[:n]:
-                again += 1
-                kept[n] = standard[n]
-                weak, full = getattr(standard[n], norm), getattr(stage[i], norm)
-                torch.testing.assert_close(weak.weight, 0.01 * full.weight)
-                torch.testing.assert_close(weak.bias, 0.01 * full.bias)
-                assert torch.equal(standard[n].conv1.weight, stage[i].conv1.weight)
-        setattr(dense, layer, kept)
-    assert again == sum(len(chosen) - len(set(chosen)) for chosen in blocks)
-    # In eval mode: the statistics in the norms have to be the dense ones too.
-    torch.testing.assert_close(outputs(without_mod_blocks(network)), outputs(dense))
+@pytest.mark.parametrize(('name', 'mod_options', 'mapping', 'blocks'), SELECTED_BLOCKS)
+def test_standard_blocks_get_the_selected_dense_blocks(name, mod_options, mapping, blocks):
+    """A block that repeats the dense block of an earlier one starts near identity."""
+    dense, network = build_pair(name, **mod_options)
+    line = start_from_dense(network, dense.state_dict(), mapping=mapping)
+    assert f'{blocks} ({mapping!r})' in line
+
+    repeated, in_blocks = 0, []
+    for names, selected in zip(network.blocks_of_stages(), blocks.split(' | '), strict=True):
+        in_blocks += [f'{name}.' for name in names]
+        container, _, first = names[0].rpartition('.')
+        indices = [int(i) for i in selected.split()]
+        modules = [network.get_submodule(name) for name in names]
+        standard = [module for module in modules if not isinstance(module, MoDBlock)]
+        for n, (block, index) in enumerate(zip(standard, indices, strict=True)):
+            dense_block = dense.get_submodule(f'{container}.{int(first) + index}')
+            expected = dense_block.state_dict()
+            if index in indices[:n]:
+                repeated += 1
+                scaled = [leaf for leaf in expected if LAST_LAYERS.fullmatch(f'{leaf} of {name}')]
+                assert scaled
+                expected.update({leaf: 0.01 * expected[leaf] for leaf in scaled})
+            assert_same_tensors(block.state_dict(), expected)
+    assert (f', {repeated} of them near identity' in line) == (repeated > 0)
+    outside = {
+        key: tensor
+        for key, tensor in network.state_dict().items()
+        if not key.startswith(tuple(in_blocks))
+    }
+    assert_same_tensors(outside, {key: dense.state_dict()[key] for key in outside})
 
 
 @pytest.mark.parametrize('mapping', MAPPINGS)
-def test_mappings_begin_at_the_first_block_and_never_go_back(mapping):
+def test_mappings_are_ascending_and_start_at_the_first_block(mapping):
     for count in range(1, 20):
         for blocks in range(1, 40):
             chosen = MAPPINGS[mapping](range(0, 2 * count, 2), blocks)
@@ -89,228 +134,169 @@ def test_mappings_begin_at_the_first_block_and_never_go_back(mapping):
 
 
 @pytest.mark.parametrize('training', [True, False])
-@pytest.mark.parametrize('depth', [18, 50])
-def test_the_mod_blocks_start_near_identity(backbones, tmp_path, depth, training):
-    dense = randomized(backbones.ResNet(depth=depth, **SMALL))
+@pytest.mark.parametrize('name', NETWORKS)
+def test_mod_blocks_start_near_identity(name, training):
     change = {}
-    for strength, options in ((0.01, {}), (1.0, dict(strength=1.0))):
-        start = init_cfg(tmp_path / 'a.pth', dense.state_dict(), **options)
-        network = started(backbones.ResNetMoD, start, depth=depth, norm_eval=False)
-        out = outputs(network, training, 48)[-1]
-        skipped = outputs(without_mod_blocks(network), training, 48)[-1]
+    for strength in (0.01, 1.0):
+        network = started(name, strength=strength)
+        out = outputs(network, training)[-1]
+        skipped = outputs(without_mod_blocks(network), training)[-1]
         change[strength] = float((out - skipped).norm() / skipped.norm())
-    assert 0 < change[0.01] < 0.05
+    assert 0 < change[0.01] < (0.1 if name == 'MobileNetV2' else 0.05)
     assert change[0.01] < 0.1 * change[1.0]
 
 
-@pytest.mark.parametrize('norm_eval', [True, False])
-@pytest.mark.parametrize(('depth', 'seed'), [(18, 0), (50, 1), (75, 2)])
-def test_every_parameter_of_every_mod_block_learns(backbones, tmp_path, depth, seed, norm_eval):
-    """In the first two steps, under mmdetection's settings too."""
-    dense = randomized(backbones.ResNet(depth=min(depth, 50), **SMALL), seed)
-    network = started(
-        backbones.ResNetMoD,
-        init_cfg(tmp_path / 'a.pth', dense.state_dict()),
-        depth=depth,
-        norm_eval=norm_eval,
-        frozen_stages=1,
-        norm_cfg=dict(type='BN', requires_grad=not norm_eval),
-    )
-    blocks = {n: m for n, m in network.named_modules() if isinstance(m, MoDBlock)}
-    assert any(name.startswith('layer1') for name in blocks)
-    network.train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
-    learnt = set()
+@pytest.mark.parametrize('name', NETWORKS)
+def test_every_mod_parameter_gets_a_gradient(name):
+    network = started(name).train()
     for _ in range(2):
-        optimizer.zero_grad()
-        out = network(torch.rand(2, 3, 64, 64))
-        sum((o * torch.randn_like(o)).mean() for o in out).backward()
-        learnt |= {
-            f'{n}.{p}'
-            for n, block in blocks.items()
-            for p, parameter in block.named_parameters()
-            if parameter.grad is not None and parameter.grad.any()
-        }
-        optimizer.step()
-    assert learnt == {
-        f'{n}.{p}' for n, block in blocks.items() for p, _ in block.named_parameters()
-    }
-    # What came from the checkpoint is as frozen as ever, and so are all norms under norm_eval.
-    assert torch.equal(network.layer1[0].conv1.weight, dense.layer1[0].conv1.weight)
-    assert not any(p.requires_grad for p in network.layer1[0].parameters())
-    norms = [m for m in blocks['layer1.1'].modules() if isinstance(m, nn.BatchNorm2d)]
-    assert all(norm.training is not norm_eval for norm in norms)
+        network(torch.rand(2, 3, 64, 64))[-1].square().mean().backward()
+    blocks = [module for module in network.modules() if isinstance(module, MoDBlock)]
+    assert blocks
+    assert all(p.grad.any() for block in blocks for p in block.parameters())
 
 
-def test_replacing_blocks_keep_their_strength(backbones, tmp_path):
-    """There a weak block would erase the channels that it replaces."""
-    dense = randomized(backbones.ResNet(depth=18, **SMALL))
-    start = init_cfg(tmp_path / 'a.pth', dense.state_dict())
-    network = started(backbones.ResNetMoD, start, depth=18, fusion='replace')
+def test_layer_scale_of_mod_blocks_is_the_strength():
+    """The default of 1e-6 would hardly grow in fine-tuning."""
+    network = started('ConvNeXt', strength=0.02)
+    scales = [module.weight for module in network.modules() if isinstance(module, LayerScale)]
+    assert scales
+    assert all((scale == 0.02).all() for scale in scales)
+
+
+def test_activation_parameters_are_not_scaled():
+    options = dict(depth=11, norm_cfg=BN, act_cfg=dict(type='PReLU'))
+    network = models.VGGMoD(**options)
+    start_from_dense(network, models.VGG(**options).state_dict())
+    block = next(module for module in network.modules() if isinstance(module, MoDBlock))
+    torch.testing.assert_close(block.conv_block[0].norm.weight, torch.full((block.k,), 0.01))
+    assert (block.conv_block[0].activate.weight == 0.25).all()
+
+
+def test_blocks_that_replace_channels_keep_their_strength():
+    """A weak block would erase the channels that it replaces."""
+    dense, network = build_pair('ResNet-18', fusion='replace')
+    start_from_dense(network, dense.state_dict())
     assert (network.layer1[1].conv_block[-1].norm.weight == 1).all()
 
 
-@pytest.mark.parametrize(('depth', 'tensors'), [(18, 60), (50, 160)])
-def test_torchvision(backbones, tmp_path, depth, tensors, monkeypatch):
-    dense = getattr(torchvision.models, f'resnet{depth}')()
-    lines = logged(monkeypatch)
-    network = started(
-        backbones.ResNetMoD, init_cfg(tmp_path / 'a.pth', dense.state_dict()),
-        depth=depth, base_channels=64, stem_channels=64,
-    )  # fmt: skip
-    assert torch.equal(network.layer4[0].conv2.weight, dense.layer4[0].conv2.weight)
-    # mmdetection freezes norms by default.
-    assert ['ReestimateNormsHook' in line for line in lines] == [False] + [True] * network.norm_eval
-    assert f'{tensors} tensors of a ResNet-{depth}' in lines[0]
-    blocks = '0 | 0 | 0 | 0' if depth == 18 else '0 1 | 0 1 | 0 1 2 | 0 1'
-    assert f"{blocks} ('first')" in lines[0]
-    assert f'{4 if depth == 18 else 7} MoD blocks are fresh' in lines[0]
+@pytest.mark.parametrize('name', NETWORKS)
+def test_network_from_config_is_frozen_and_deployed_like_any_other(name, tmp_path):
+    dense, _ = build_pair(name)
+    kind, options = NETWORKS[name]
+    start = init_cfg(tmp_path / 'a.pth', dense.state_dict(), 'backbone.')
+    network = getattr(models, f'{kind}MoD')(r=4, frozen_stages=1, init_cfg=start, **options)
+    network.init_weights()
+    network.train()
+    first = network.get_submodule(network.blocks_of_stages()[0][0])
+    assert not any(p.requires_grad for p in first.parameters())
+    blocks = [module for module in network.modules() if isinstance(module, MoDBlock)]
+    assert all(p.requires_grad for block in blocks for p in block.parameters())
+    loaded = getattr(models, f'{kind}MoD')(r=4, **options)
+    loaded.load_state_dict(network.state_dict())
+    expected = outputs(network)
+    torch.testing.assert_close(outputs(loaded), expected)
+    switch_to_deploy(loaded)
+    torch.testing.assert_close(outputs(loaded), expected, rtol=1e-3, atol=1e-4)
 
 
-def logged(monkeypatch):
-    """The lines that DensePretrained logs from now on."""
-    lines = []
-    dense = importlib.import_module('mmcnnmod.checkpoints.dense')
-    monkeypatch.setattr(dense, 'print_log', lambda line, **_: lines.append(line))
-    return lines
+@pytest.mark.parametrize('name', NETWORKS)
+def test_other_parts_of_a_whole_model_are_kept(name):
+    dense, model = map(WholeModel, build_pair(name))
+    lines = start_model_from_dense(model, dense.state_dict())
+    assert re.match(r'backbone: \d+ tensors of a ', lines[0])
+    assert lines[1] == 'other parts: 2 of 2 tensors kept'
+    assert torch.equal(model.head.weight, dense.head.weight)
+    assert_same_tensors(model.backbone.state_dict(), started(name).state_dict())
 
 
-@pytest.mark.parametrize('kind', ['name', 'class', 'path', 'list'])
-def test_found_in_every_scope_and_last_of_all(toolbox, backbones, tmp_path, kind):
-    """No other initialisation, zero_init_residual say, comes after it."""
-    logging.getLogger('mmengine').setLevel(logging.WARNING)
-    dense = randomized(backbones.ResNet(depth=50, **SMALL))
-    start = init_cfg(tmp_path / 'a.pth', dense.state_dict())
-    if kind == 'class':
-        start['type'] = DensePretrained
-    if kind == 'path':  # what becomes of a class in a new-style config
-        start['type'] = 'mmcnnmod.checkpoints.dense.DensePretrained'
-    if kind == 'list':
-        start = [start, dict(type='Constant', val=3, layer='BatchNorm2d')]
-    network = backbones.ResNetMoD(depth=50, init_cfg=start, zero_init_residual=True, **SMALL)
-    given = network.init_cfg
-    with DefaultScope.overwrite_default_scope(toolbox):
-        WholeModel(network).init_weights()
-    assert network.is_init
-    assert network.init_cfg == given
-    assert torch.equal(network.layer1[0].norm3.weight, dense.layer1[0].norm3.weight)
-    expected = 0.03 if kind == 'list' else 0.01
-    torch.testing.assert_close(
-        network.layer1[1].conv_block[-1].norm.weight, torch.full((16,), expected)[:4]
-    )
+@pytest.mark.parametrize('name', NETWORKS)
+def test_skip_bound_starts_from_the_same_blocks(name):
+    dense, network = build_pair(name, skip_bound=True)
+    start_from_dense(network, dense.state_dict())
+    torch.testing.assert_close(outputs(network), outputs(without_mod_blocks(started(name))))
 
 
-def test_deformable_convolutions_are_not_drawn_again(tmp_path):
-    """They initialise themselves when the model does; their offsets are no dense network's."""
-    mmdet = pytest.importorskip('mmcnnmod.toolboxes.mmdet')
-    dense = randomized(mmdet.ResNet(depth=50, **SMALL))
-    network = started(
-        mmdet.ResNetMoD,
-        init_cfg(tmp_path / 'a.pth', dense.state_dict()),
-        depth=50,
-        dcn=dict(type='DCNv2', deform_groups=1),
-        stage_with_dcn=(False, True, True, True),
-    )
-    assert torch.equal(network.layer2[0].conv2.weight, dense.layer2[0].conv2.weight)
-    assert not network.layer2[0].conv2.conv_offset.weight.any()
+def resnet(depth=50, **options):
+    return models.ResNet(depth, **{**SMALL, **options}).state_dict()
 
 
-@pytest.mark.parametrize('toolbox', ['mmseg', 'mmdet'])
-def test_pretrained_beside_it_is_refused_by_the_toolbox(toolbox):
-    models = pytest.importorskip(f'mmcnnmod.toolboxes.{toolbox}')
-    with pytest.raises(AssertionError, match='init_cfg and pretrained'):
-        models.ResNetMoD(
-            depth=18, pretrained='a.pth', init_cfg=dict(type='DensePretrained', checkpoint='b.pth')
-        )
-
-
-def test_a_new_stem_is_no_mistake(backbones, tmp_path, monkeypatch):
-    dense = randomized(backbones.ResNet(depth=18, **SMALL))
-    lines = logged(monkeypatch)
-    start = init_cfg(tmp_path / 'a.pth', dense.state_dict())
-    network = started(backbones.ResNetMoD, start, depth=18, in_channels=4)
-    assert torch.equal(network.layer4[0].conv2.weight, dense.layer4[0].conv2.weight)
-    assert lines[0].endswith('and 1 tensors such as conv1.weight')
-
-
-def test_fewer_stages(backbones, tmp_path, monkeypatch):
-    """As mmdetection's detectors that end in C4 have."""
-    dense = randomized(backbones.ResNet(depth=50, **SMALL))
-    lines = logged(monkeypatch)
-    started(
-        backbones.ResNetMoD, init_cfg(tmp_path / 'a.pth', dense.state_dict()), depth=50,
-        num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2,),
-    )  # fmt: skip
-    assert "0 1 | 0 1 | 0 1 2 ('first'); 6 MoD blocks are fresh" in lines[0]
-
-
-def dense_weights(depth=50, **kwargs):
-    models = pytest.importorskip('mmseg.models.backbones')
-    return models.ResNet(depth=depth, **{**SMALL, **kwargs}).state_dict()
-
-
-def test_the_backbone_among_several_networks(tmp_path):
-    models = pytest.importorskip('mmcnnmod.toolboxes.mmseg')
-    one, two = dense_weights(), dense_weights()
-    both = {
-        **{f'backbone.{name}': tensor for name, tensor in one.items()},
-        **{f'teacher.{name}': tensor for name, tensor in two.items()},
+def wider_resnet():
+    """A ResNet whose first convolution in each block is twice as wide, such as a ResNeXt."""
+    return {
+        name: tensor.repeat_interleave(2, 0) if re.match(r'layer.*conv1', name) else tensor
+        for name, tensor in resnet().items()
     }
-    start = init_cfg(tmp_path / 'a.pth', both)
-    for prefix, weights in ((None, one), ('teacher.', two), ('teacher', two)):
-        network = started(models.ResNetMoD, {**start, 'prefix': prefix}, depth=50)
-        assert torch.equal(network.conv1.weight, weights['conv1.weight'])
 
 
-def resnext(weights):
-    return {k: v.repeat_interleave(2, 0) if 'conv1' in k and 'layer' in k else v
-            for k, v in weights.items()}  # fmt: skip
+class OwnFamily(MoDBackbone, models.ResNet):
+    """A family without a translation of names, as in docs/adding_a_family.md."""
+
+    blocks_of_stages = models.ResNetMoD.blocks_of_stages
+    default_c = models.ResNetMoD.default_c
+    keeps_shape = models.ResNetMoD.keeps_shape
+    conv_block = models.ResNetMoD.conv_block
 
 
-@pytest.mark.parametrize(
-    ('weights', 'options', 'words'),
-    [
-        (lambda: {'a': torch.zeros(1)}, {}, ['no ResNet, but 1 tensors of something else']),
-        (lambda: dense_weights(18), {}, ['needs a dense ResNet-50, 101 or 152', 'is a ResNet-18']),
-        (lambda: dense_weights(base_channels=32), {}, ['ResNet-50', 'of 160 tensors match']),
-        (lambda: resnext(dense_weights()), {}, ['of another shape', '16x16x1x1 here', '32x16x1x1']),
-        (lambda: dense_weights(norm_cfg=dict(type='GN', num_groups=4)), {},
-         ['40 of 160 tensors match', '120 missing', 'norms']),
-        (lambda: dense_weights(num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1),
-                               out_indices=(2,)), {}, ['ResNet-41', '125 of 160 tensors match']),
-        (lambda: dense_weights(deep_stem=True), {}, ['stem of one conv', 'three convolutions']),
-        (dense_weights, {'prefix': 'backbone.'}, ["prefix 'backbone.'", "but under ''"]),
-        (lambda: {f'{p}.{k}': v for k, v in dense_weights().items() for p in 'qk'}, {},
-         ['2 ResNets', "'q.', 'k.'"]),
-        (dense_weights, {'mapping': 'every'}, ["mapping 'every'", 'first, same, spread']),
-        (dense_weights, {'strength': 0}, ['strength must be positive']),
-    ],
-)  # fmt: skip
-def test_what_does_not_fit_is_told_in_one_line(tmp_path, weights, options, words):
-    models = pytest.importorskip('mmcnnmod.toolboxes.mmseg')
-    start = {**init_cfg(tmp_path / 'a.pth', weights()), **options}
-    network = models.ResNetMoD(depth=50, **SMALL)
-    before = copied(network)
-    del start['type']
-    with pytest.raises(UserError, match=r'^DensePretrained .*a\.pth: [^\n]*$') as error:
-        DensePretrained(**start)(network)
+def resnet_mod():
+    return models.ResNetMoD(50, **SMALL)
+
+
+THREE_STAGES = dict(num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2,))
+# A network, a state dict, options of start_from_dense, and parts of the error.
+MISMATCHES = [
+    (resnet_mod, lambda: {'a': torch.zeros(1)}, {}, ['no ResNet, but 1 tensors of a']),
+    (resnet_mod, lambda: resnet(18), {},
+     ['needs a dense ResNet-50, 101 or 152', 'is a ResNet-18']),
+    (resnet_mod, lambda: resnet(base_channels=32), {}, ['ResNet-50', 'of 160 tensors match']),
+    (resnet_mod, wider_resnet, {}, ['of another shape', '16x16x1x1 here', '32x16x1x1']),
+    (resnet_mod, lambda: resnet(norm_cfg=dict(type='GN', num_groups=4)), {},
+     ['40 of 160 tensors match', '120 missing', 'norms']),
+    (resnet_mod, lambda: resnet(**THREE_STAGES), {}, ['ResNet-41', '125 of 160 tensors match']),
+    (resnet_mod, lambda: resnet(deep_stem=True), {}, ['stem of one conv', 'three convolutions']),
+    (resnet_mod, resnet, {'prefix': 'backbone.'}, ["prefix 'backbone.'", "but under ''"]),
+    (resnet_mod, lambda: add_prefix('q.', resnet()) | add_prefix('k.', resnet()), {},
+     ['2 ResNets', "'q.', 'k.'"]),
+    (resnet_mod, resnet, {'mapping': 'every'}, ["mapping 'every'", 'first, same, spread']),
+    (resnet_mod, resnet, {'strength': 0}, ['strength must be positive']),
+    (resnet_mod, lambda: resnet_mod().state_dict(), {},
+     ['already holds a ResNet-MoD', "type='Pretrained'"]),
+    (lambda: models.ResNet(50), resnet, {}, ['ResNet has no MoD blocks', "type='Pretrained'"]),
+    (lambda: nn.Linear(1, 1), resnet, {}, ['Linear has no MoD blocks']),
+    (lambda: OwnFamily(18), lambda: resnet(18), {},
+     ['OwnFamily cannot start from dense weights: this is supported by']),
+    (lambda: models.MobileNetV2MoD(arch='large'), lambda: models.MobileNetV2().state_dict(), {},
+     ['64 of 170 tensors match', 'which is 32x96x1x1 here and 24x96x1x1 there']),
+    (lambda: models.VGGMoD(16, norm_cfg=BN), lambda: models.VGG(16).state_dict(), {},
+     ['16 of 48 tensors match', 'missing', 'same widths and norms']),
+    (lambda: models.VGGMoD(19, mod_stages=(0,)), lambda: models.VGG(16).state_dict(), {},
+     ['VGGMoD has more standard blocks in a stage than this VGG-16', 'of a deeper network']),
+    (lambda: models.ConvNeXtMoD('tiny'), lambda: models.ResNet(18).state_dict(), {},
+     ['it holds no ConvNeXt, but a dense ResNet']),
+    (lambda: models.ConvNeXtMoD('tiny', **V2), lambda: models.ConvNeXt('tiny').state_dict(), {},
+     ['missing', 'grn']),
+    # The dense blocks have layers that the MoD network lacks.
+    (lambda: models.VGGMoD(16), lambda: models.VGG(16, norm_cfg=BN).state_dict(), {},
+     ['this VGG-16', 'tensors in its blocks, such as features.0.bn.weight', 'VGGMoD does not']),
+    (lambda: models.ConvNeXtMoD('tiny'), lambda: models.ConvNeXt('tiny', **V2).state_dict(), {},
+     ['tensors in its blocks, such as stages.0.0.grn.gamma']),
+    # The tensors of another type of norm have the same shapes.
+    (lambda: models.VGGMoD(16, norm_cfg=GN), lambda: models.VGG(16, norm_cfg=BN).state_dict(), {},
+     ['missing', 'features.0.gn.weight']),
+    (lambda: models.MobileNetV2MoD(norm_cfg=GN), lambda: models.MobileNetV2().state_dict(), {},
+     ['missing', 'conv1.gn.weight']),
+    (lambda: models.MobileNetV2MoD(mod_stages=(2,)),
+     lambda: {n: t for n, t in models.MobileNetV2().state_dict().items() if 'layer4.3' not in n},
+     {}, ['MobileNetV2MoD has more standard blocks in a stage than this MobileNetV2 of 1+2+3+3+']),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(('build', 'weights', 'options', 'words'), MISMATCHES)
+def test_mismatch_raises_a_one_line_error_and_changes_nothing(build, weights, options, words):
+    network = build()
+    before = copy_tensors(network)
+    with pytest.raises(UserError) as error:
+        start_from_dense(network, weights(), **options)
+    assert len(str(error.value).splitlines()) == 1
     assert all(word in str(error.value) for word in words), str(error.value)
-    assert_equal(network.state_dict(), before)
-
-
-def test_only_for_dense_weights_and_mod_networks(backbones):
-    dense, mod = backbones.ResNet(depth=18, **SMALL), backbones.ResNetMoD(depth=18, **SMALL)
-    with pytest.raises(UserError, match=r"already holds a ResNet-MoD.*type='Pretrained'"):
-        start_from_dense(mod, mod.state_dict())
-    with pytest.raises(UserError, match=r"no MoD blocks.*type='Pretrained'"):
-        start_from_dense(dense, dense.state_dict())
-    with pytest.raises(UserError, match='Linear has no MoD blocks'):
-        start_from_dense(nn.Linear(1, 1), dense.state_dict())
-
-
-def test_a_missing_file(backbones):
-    network = backbones.ResNetMoD(
-        depth=18, init_cfg=dict(type='DensePretrained', checkpoint='nowhere.pth'), **SMALL
-    )
-    with pytest.raises(UserError, match=r'checkpoint nowhere\.pth does not exist'):
-        network.init_weights()
+    assert_same_tensors(network.state_dict(), before)

@@ -1,4 +1,4 @@
-"""Weights of the same network are loaded, and those of another are an error."""
+"""Weights of the same network are loaded; weights of another network raise an error."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from mmcnnmod.checkpoints import judge, match_state_dicts
 from mmcnnmod.errors import UserError
 
-from ..utils.dense_networks import SMALL, assert_equal, init_cfg
+from ..utils.dense_networks import SMALL, add_prefix, assert_same_tensors, init_cfg
 
 
 def test_match_counts_names_and_shapes():
@@ -23,7 +23,7 @@ def test_match_counts_names_and_shapes():
     )
 
 
-def test_a_new_classifier_is_not_foreign():
+def test_one_clash_is_not_foreign():
     model = {f'layer{i}': torch.zeros(2) for i in range(40)}
     checkpoint = {**model, 'layer0': torch.zeros(3)}
     match = match_state_dicts(model, checkpoint)
@@ -32,30 +32,33 @@ def test_a_new_classifier_is_not_foreign():
     assert match_state_dicts(model, model).complete
 
 
-def pretrained(path, state_dict, prefix='', **options):
-    return init_cfg(path / 'a.pth', state_dict, prefix, kind='Pretrained', **options)
+@pytest.fixture
+def resnet_18(backbones, tmp_path):
+    """Build a ResNetMoD 18 that loads the given weights by ``type='Pretrained'``."""
+
+    def load(state_dict, **settings):
+        start = dict(init_cfg(tmp_path / 'a.pth', state_dict, kind='Pretrained'), **settings)
+        network = backbones.ResNetMoD(depth=18, init_cfg=start, **SMALL)
+        network.init_weights()
+        return network
+
+    return load
 
 
 @pytest.mark.parametrize('prefix', ['', 'backbone.'])
-def test_pretrained_with_and_without_prefix(backbones, tmp_path, prefix):
-    source = backbones.ResNetMoD(depth=18, **SMALL)
-    start = pretrained(tmp_path, source.state_dict(), prefix)
-    if prefix:
-        start['prefix'] = prefix
-    network = backbones.ResNetMoD(depth=18, init_cfg=start, **SMALL)
-    network.init_weights()
-    assert_equal(network.state_dict(), source.state_dict())
+def test_given_prefix(backbones, resnet_18, prefix):
+    source = backbones.ResNetMoD(depth=18, **SMALL).state_dict()
+    network = resnet_18(add_prefix(prefix, source), **(dict(prefix=prefix) if prefix else {}))
+    assert_same_tensors(network.state_dict(), source)
 
 
-def test_foreign_checkpoints_are_refused_before_anything_is_changed(backbones, tmp_path):
-    other = backbones.ResNetMoD(depth=50, **SMALL).state_dict()
-    start = pretrained(tmp_path, other, 'module.encoder_q.')
-    for given in ({}, dict(prefix='backbone.'), dict(prefix='module.encoder_q')):
-        network = backbones.ResNetMoD(depth=18, init_cfg={**start, **given}, **SMALL)
+def test_checkpoint_of_another_network_raises_an_error(backbones, resnet_18):
+    other = add_prefix('module.encoder_q.', backbones.ResNetMoD(depth=50, **SMALL).state_dict())
+    for settings in ({}, dict(prefix='backbone.'), dict(prefix='module.encoder_q')):
         with pytest.raises(
             UserError, match=r"another network: \d+ of .* it holds a ResNet-MoD under 'encoder_q\.'"
         ):
-            network.init_weights()
+            resnet_18(other, **settings)
 
 
 PREFIXES = ['module.', 'module.backbone.', 'student.backbone.', 'online_encoder.', 'encoder_q.']
@@ -63,13 +66,13 @@ PREFIXES = ['module.', 'module.backbone.', 'student.backbone.', 'online_encoder.
 
 @pytest.mark.parametrize('mod', [True, False])
 @pytest.mark.parametrize('prefix', PREFIXES)
-def test_a_prefix_is_found(backbones, tmp_path, prefix, mod):
-    """Of any family."""
+def test_prefix_is_detected(backbones, tmp_path, prefix, mod):
     kinds = (backbones.ResNetMoD, backbones.MobileNetV2MoD)
     for kind, options in zip(kinds, (dict(depth=18, **SMALL), {}), strict=True):
         dense = kind.__bases__[-1]
         source = (kind if mod else dense)(**options).state_dict()
-        network = kind(init_cfg=pretrained(tmp_path, source, prefix), **options)
+        start = init_cfg(tmp_path / 'a.pth', source, prefix, kind='Pretrained')
+        network = kind(init_cfg=start, **options)
         network.init_weights()
         own = network.state_dict()
         same = [name for name in own if name in source and torch.equal(own[name], source[name])]
@@ -78,40 +81,31 @@ def test_a_prefix_is_found(backbones, tmp_path, prefix, mod):
 
 @pytest.mark.parametrize('wrapped', [True, False])
 @pytest.mark.parametrize('prefix', [None, 'encoder_q', 'module.encoder_q', 'module.encoder_q.'])
-def test_a_prefix_is_the_same_with_and_without_wrapper(backbones, tmp_path, prefix, wrapped):
-    """And without one it is that of the network which is no copy of the other."""
-    both = {}
-    for name in ('encoder_q', 'encoder_k'):
-        source = backbones.ResNetMoD(depth=18, **SMALL).state_dict()
-        both.update({f'{name}.{key}': tensor for key, tensor in source.items()})
-    start = dict(pretrained(tmp_path, both, 'module.' if wrapped else ''), prefix=prefix)
-    network = backbones.ResNetMoD(depth=18, init_cfg=start, **SMALL)
-    network.init_weights()
-    assert torch.equal(network.conv1.weight, both['encoder_q.conv1.weight'])
+def test_wrapper_is_ignored_and_momentum_encoder_not_loaded(backbones, resnet_18, prefix, wrapped):
+    query, key = (backbones.ResNetMoD(depth=18, **SMALL).state_dict() for _ in range(2))
+    both = add_prefix('encoder_q.', query) | add_prefix('encoder_k.', key)
+    network = resnet_18(add_prefix('module.' if wrapped else '', both), prefix=prefix)
+    assert torch.equal(network.conv1.weight, query['conv1.weight'])
 
 
-def test_the_network_itself_is_taken_rather_than_its_moving_average(backbones, tmp_path):
+def test_network_is_preferred_to_its_moving_average(backbones, resnet_18):
     own, average = (backbones.ResNetMoD(depth=18, **SMALL).state_dict() for _ in range(2))
     for prefix in ('', 'backbone.', 'student.'):
-        both = {f'{prefix}{n}': t for n, t in own.items()}
-        both.update({f'ema_{prefix or "model."}{n}': t for n, t in average.items()})
-        network = backbones.ResNetMoD(depth=18, init_cfg=pretrained(tmp_path, both), **SMALL)
-        network.init_weights()
-        assert torch.equal(network.conv1.weight, own['conv1.weight'])
+        both = add_prefix(prefix, own) | add_prefix(f'ema_{prefix or "model."}', average)
+        assert torch.equal(resnet_18(both).conv1.weight, own['conv1.weight'])
 
 
 @pytest.mark.parametrize(('depth', 'given'), [(152, 50), (101, 50), (75, 50)])
-def test_a_trained_mod_network_of_another_depth_is_refused(backbones, depth, given):
+def test_mod_network_of_another_depth_is_foreign(backbones, depth, given):
     network = backbones.ResNetMoD(depth=depth, **SMALL)
     assert judge(network, backbones.ResNetMoD(depth=given, **SMALL).state_dict()).foreign
-    # Of the dense network every block that there is comes along.
+    # A dense network of another depth is not: the blocks that it has are loaded.
     assert not judge(network, backbones.ResNet(depth=given, **SMALL).state_dict()).foreign
 
 
-def test_the_dense_network_of_equal_depth_is_accepted(backbones, tmp_path):
-    """What it does not fill learns, in frozen stages too."""
+def test_mod_blocks_that_a_dense_checkpoint_lacks_learn_in_frozen_stages(backbones, tmp_path):
     dense = backbones.ResNet(depth=50, **SMALL).state_dict()
-    start = pretrained(tmp_path, dense)
+    start = init_cfg(tmp_path / 'a.pth', dense, kind='Pretrained')
     network = backbones.ResNetMoD(depth=50, frozen_stages=1, init_cfg=start, **SMALL)
     network.init_weights()
     assert torch.equal(network.layer1[0].conv1.weight, dense['layer1.0.conv1.weight'])

@@ -1,4 +1,4 @@
-"""A published checkpoint has the weights, their origin, and a hash in its name."""
+"""A published checkpoint has the weights, a record of their origin, and a hash in its name."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ CONTENT = dict(
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """The checkpoints of a training with an average of the weights."""
+    """The checkpoints of a training that averages the weights."""
     folder = tmp_path_factory.mktemp('training')
     runner(folder).train()
     return {path.stem: read_checkpoint(path) for path in folder.glob('*.pth')}
@@ -47,15 +47,15 @@ def test_weights_and_record_are_kept():
     )
 
 
-def test_the_scores_of_these_weights(trained):
-    """Best checkpoints are saved after they were scored, the others before."""
+def test_only_best_checkpoints_contain_scores_of_their_weights(trained):
+    """They are saved after validation, the others before."""
     assert published(trained['best_mIoU_epoch_1'], VERSIONS)['meta']['metrics'] == {'mIoU': 0.5}
-    assert 'val/mIoU' in trained['epoch_2']['message_hub']['log_scalars']  # that of epoch 1
+    assert 'val/mIoU' in trained['epoch_2']['message_hub']['log_scalars']  # the score of epoch 1
     assert published(trained['epoch_2'], VERSIONS)['meta']['metrics'] == {}
 
 
-def test_the_average_or_the_weights(trained, tmp_path):
-    """Compared with a training without the hook, whose weights are the same."""
+def test_average_or_weights_are_published(trained, tmp_path):
+    """A training without EMAHook has the same weights."""
     content = trained['epoch_2']
     average = published(content, VERSIONS)
     weights = published(content, VERSIONS, average=False)
@@ -74,7 +74,7 @@ def test_the_average_or_the_weights(trained, tmp_path):
 
 
 @pytest.mark.parametrize('suffix', publishing.SUFFIXES)
-def test_files(tmp_path, suffix):
+def test_file_has_its_hash_in_the_name(tmp_path, suffix):
     if suffix == '.safetensors':
         pytest.importorskip('safetensors')
     content = published(CONTENT, VERSIONS, {'mIoU': 0.5})
@@ -87,18 +87,18 @@ def test_files(tmp_path, suffix):
     assert read_checkpoint(path)['meta'] == content['meta']
 
 
-def test_any_reader_of_weights_reads_it(tmp_path):
+def test_torch_reads_it_with_weights_only(tmp_path):
     path = write_with_hash(published(CONTENT, VERSIONS), tmp_path / 'a.pth')
     assert torch.load(path, weights_only=True)['meta']['epoch'] == 3
 
 
-def test_a_view_is_saved_without_the_rest_of_its_storage(tmp_path):
+def test_view_is_saved_without_the_rest_of_its_storage(tmp_path):
     content = dict(state_dict={'weight': torch.zeros(1 << 20)[:2]})
     path = write_with_hash(published(content, VERSIONS), tmp_path / 'a.pth')
     assert path.stat().st_size < 1 << 14
 
 
-def test_nothing_is_overwritten_or_left_behind(tmp_path, monkeypatch):
+def test_files_are_neither_overwritten_nor_left_incomplete(tmp_path, monkeypatch):
     content = published(CONTENT, VERSIONS)
     path = write_with_hash(content, tmp_path / 'a.pth')
     before = path.stat().st_mtime_ns
@@ -116,7 +116,7 @@ def test_nothing_is_overwritten_or_left_behind(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_bad_names(tmp_path, monkeypatch):
+def test_errors_in_writing(tmp_path, monkeypatch):
     content = published(CONTENT, VERSIONS)
     with pytest.raises(UserError, match=r'a.zip: published checkpoints end in .pth or .safeten'):
         write_with_hash(content, tmp_path / 'a.zip')
@@ -129,7 +129,7 @@ def test_bad_names(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ['file']
 
 
-def test_metrics_of_a_test(tmp_path):
+def test_metrics_are_read_from_json(tmp_path):
     path = tmp_path / 'scores.json'
     path.write_text(json.dumps({'mIoU': 50, 'data_time': 0.1, 'time': 0.2}))
     assert read_metrics(path) == {'mIoU': 50.0}
@@ -141,15 +141,15 @@ def test_metrics_of_a_test(tmp_path):
         read_metrics(tmp_path / 'none.json')
 
 
-@pytest.mark.parametrize('kind', ['twice in one another', 'in itself'])
-def test_a_record_without_end(kind):
-    """A few bytes of a checkpoint; a copy of it would fill the memory."""
-    thing = []
+@pytest.mark.parametrize('kind', ['in itself', 'twice in another'])
+def test_endless_meta_raises_an_error(kind):
+    """A copy of lists that contain themselves or share lists would fill the memory."""
+    value = []
     if kind == 'in itself':
-        thing.append(thing)
+        value.append(value)
     else:
         for _ in range(60):
-            thing = [thing, thing]
-    content = dict(CONTENT, meta=dict(dataset_meta=thing))
+            value = [value, value]
+    content = dict(CONTENT, meta=dict(dataset_meta=value))
     with pytest.raises(UserError, match=r'meta .* more than 1,000,000 values, or nests them'):
         published(content, VERSIONS)

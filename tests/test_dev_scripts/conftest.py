@@ -1,4 +1,4 @@
-"""The maintainers' programs and their modules lie in a folder that is no package."""
+"""Makes the modules in .dev_scripts importable, which is not a package."""
 
 import sys
 

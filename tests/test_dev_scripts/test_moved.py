@@ -1,4 +1,4 @@
-"""The old names in tools/misc say where the programs are now, and run them."""
+"""The programs under their old names in tools/misc print their new path and run."""
 
 import os
 import runpy
@@ -10,7 +10,7 @@ from ..conftest import ROOT
 
 
 @pytest.mark.parametrize('name', ['sweep_upstream_configs.py', 'write_metafile.py'])
-def test_the_old_name_runs_the_program(name, monkeypatch, capsys):
+def test_old_name_runs_the_program(name, monkeypatch, capsys):
     started = []
     monkeypatch.setattr(os, 'execv', lambda program, words: started.append((program, words)))
     old, new = str(ROOT / 'tools/misc' / name), str(ROOT / '.dev_scripts' / name)

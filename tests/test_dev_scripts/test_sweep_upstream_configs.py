@@ -1,4 +1,4 @@
-"""The program itself, on one config."""
+"""The program .dev_scripts/sweep_upstream_configs.py, on one config."""
 
 import json
 
@@ -8,7 +8,7 @@ from ..conftest import ROOT
 from ..utils.tasks import tail
 
 
-def test_a_sample_of_one(run_python, tmp_path):
+def test_sample_of_one_config_works(run_python, tmp_path):
     pytest.importorskip('mmpretrain')
     result = run_python(
         ROOT / '.dev_scripts/sweep_upstream_configs.py', '--toolbox', 'mmpretrain',

@@ -1,4 +1,4 @@
-"""The model index: entries are what the tool writes today, and it knows which are not."""
+"""The committed model index is up to date, and the tool finds and updates stale entries."""
 
 import importlib.util
 import shutil
@@ -23,7 +23,7 @@ def tool():
 
 @pytest.fixture
 def run(tool, monkeypatch, tmp_path, capsys):
-    """Run the tool on copies of the files; gives its exit code and what it printed."""
+    """Run the tool on copies of the files; returns its exit code and its output."""
     copies = {box: Path(shutil.copy2(path, tmp_path)) for box, path in tool.METAFILES.items()}
     monkeypatch.setattr(tool, 'METAFILES', copies)
 
@@ -48,7 +48,7 @@ def run(tool, monkeypatch, tmp_path, capsys):
         ('mmdet', 'faster-rcnn_r18-mod_fpn_bccd', 'CNN-MoD', 'BCCD', 'Faster R-CNN'),
     ],
 )
-def test_the_committed_entries_are_todays(tool, toolbox, name, collection, data, architecture):
+def test_committed_entries_are_up_to_date(tool, toolbox, name, collection, data, architecture):
     pytest.importorskip(toolbox)
     entry = tool.make_entry(ROOT / f'configs/{name}.py')
     assert entry == tool.read_entries()[name]
@@ -62,7 +62,7 @@ def read(files):
     return {name: yaml.safe_load(path.read_text()) for name, path in files.items()}
 
 
-def test_stale_entries_are_named_and_written(run):
+def test_stale_entries_are_listed_and_updated(run):
     pytest.importorskip('mmpretrain')
     name = 'vgg16-bn-mod_cifar10'
     config = ROOT / f'configs/{name}.py'
@@ -86,7 +86,7 @@ def test_stale_entries_are_named_and_written(run):
     assert read(run.copies) == before
 
 
-def test_a_config_of_elsewhere_is_refused(run):
+def test_config_outside_the_project_is_an_error(run):
     before = read(run.copies)
     code, _ = run('elsewhere/x_in1k.py')
     assert code == 1

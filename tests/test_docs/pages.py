@@ -1,4 +1,4 @@
-"""The pages for people, taken apart."""
+"""Reads the pages of the documentation."""
 
 import re
 from itertools import product
@@ -16,7 +16,7 @@ PAGES = sorted(
 )
 FENCED = re.compile(r'^```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 SHELL = ('shell', 'sh', 'bash', 'console')
-# Words in backticks that are a command and not only the name of a thing.
+# Text in backticks that is a command with arguments.
 INLINE = re.compile(r'`((?:python|make|pip|docker|torchrun|tools/\w+\.sh) [^`]+)`')
 BRACES = re.compile(r'\{([^{}]*,[^{}]*)\}')
 
@@ -26,17 +26,17 @@ def text_of(page):
 
 
 def blocks(page, *languages):
-    """The fenced blocks in one of the languages, in order."""
+    """The fenced blocks of a page in one of the languages."""
     return [code for language, code in FENCED.findall(text_of(page)) if language in languages]
 
 
 def prose(page):
-    """The page without its fenced blocks."""
+    """The text of a page without fenced blocks."""
     return FENCED.sub('', text_of(page))
 
 
 def commands(page):
-    """Every shell command, one line each: of the blocks, and those in the text."""
+    """The shell commands in the blocks and in the text of a page, one line each."""
     lines = '\n'.join(blocks(page, *SHELL)).replace('\\\n', ' ').splitlines()
     lines += [' '.join(inline.split()) for inline in INLINE.findall(prose(page))]
     lines = [line.split(' #')[0].strip() for line in lines]
@@ -44,7 +44,7 @@ def commands(page):
 
 
 def alternatives(line):
-    """A line with {a,b} stands for several."""
+    """The commands for which a line with {a,b} stands."""
     parts = BRACES.split(line)
     choices = [part.split(',') if i % 2 else [part] for i, part in enumerate(parts)]
     return [''.join(choice) for choice in product(*choices)]

@@ -1,7 +1,7 @@
-"""Every command on the pages is one that its program takes.
+"""The commands in the docs are valid.
 
-A program of ours parses it with its own options, and where it names a config, that is read with
-the options applied. Quick ones also run. What takes a training is run by the tests in ELSEWHERE.
+The own parser of each program of ours parses the options, and if a command names a config, that is
+read with the options applied. Fast programs also run. The tests in ELSEWHERE run the others.
 """
 
 import argparse
@@ -11,7 +11,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,10 +22,9 @@ from mmcnnmod.cli.config import load_config
 from ..utils.tasks import tail
 from .pages import PAGES, ROOT, alternatives, commands
 
-# The programs that really run here, on their commands from the pages, with options that make it
-# quick.
+# The programs that run here, with options that make them fast.
 RUN = {'tools/dataset_tools/generate_data.py': ['--size', '64x32', '--train', '10', '--val', '10']}
-# The programs that other tests run; the file must name them.
+# The programs that other tests run; the file of the test must contain the program's name.
 ELSEWHERE = {
     'examples/segment_folder.py': 'test_examples.py',
     'examples/swap_train_look.py': 'test_examples.py',
@@ -45,10 +46,10 @@ ELSEWHERE = {
     'tools/train.py': 'test_tools/test_train_and_test.py',
     'tools/visualize.py': 'test_tools/test_visualize.py',
 }
-# Packages in no stack, see requirements/runtimes.txt.
+# Packages that no stack contains, see requirements/runtimes.txt.
 NEEDED = {'examples/segment_folder.py': 'onnxruntime'}
 PLACEHOLDER = re.compile(r'[A-Z][A-Z_]*')
-# What CONFIG may stand for: a dense one, as --mod wants it.
+# The config that replaces CONFIG; dense, because --mod needs a dense one.
 DENSE = ROOT / 'tests/test_docs/resnet50.py'
 COMMANDS = sorted({(line, page) for page in PAGES for line in commands(page)})
 
@@ -57,56 +58,59 @@ class Parsed(BaseException):
     """The program has parsed its command line."""
 
 
+@dataclass
+class Context:
+    """The fixtures that the rules use."""
+
+    monkeypatch: Any
+    run_python: Any
+    folder: Path
+
+
 @pytest.mark.parametrize(('line', 'page'), COMMANDS)
 def test_command(line, page, monkeypatch, run_python, tmp_path):
     monkeypatch.chdir(ROOT)
-    for i, single in enumerate(alternatives(line)):
-        check(shlex.split(single, comments=True), monkeypatch, run_python, tmp_path / str(i))
+    for i, command in enumerate(alternatives(line)):
+        context = Context(monkeypatch, run_python, tmp_path / str(i))
+        check_command(shlex.split(command, comments=True), context)
 
 
-def check(words, monkeypatch, run_python, tmp_path):
-    """Find the rule for a command and apply it; a command without a rule fails."""
+def check_command(words, context):
+    """Apply the rule for a command; a command without a rule fails."""
     if '&&' in words:
-        first, second = words[: words.index('&&')], words[words.index('&&') + 1 :]
-        check(first, monkeypatch, run_python, tmp_path)
-        check(second, monkeypatch, run_python, tmp_path)
+        check_command(words[: words.index('&&')], context)
+        check_command(words[words.index('&&') + 1 :], context)
         return
     while re.match(r'\w+=', words[0]):
         words = words[1:]
     program, arguments = words[0], words[1:]
-    if program.startswith('--'):  # options alone
-        check_ours('tools/train.py', ['CONFIG', *words], monkeypatch, run_python, tmp_path)
-    elif Path(program).name in ('python', 'python3'):
-        check_python(arguments, monkeypatch, run_python, tmp_path)
+    if program.startswith('--'):  # only options
+        check_own_program('tools/train.py', ['CONFIG', *words], context)
     elif match := re.fullmatch(r'tools/(dist|slurm)_(train|test)\.sh', program):
         assert (ROOT / program).is_file()
-        check_launcher(*match.groups(), arguments, monkeypatch, run_python, tmp_path)
-    elif program == 'torchrun':
-        check_torchrun(arguments, monkeypatch, run_python, tmp_path)
-    elif program == 'docker':
-        check_docker(arguments, monkeypatch, run_python, tmp_path)
-    elif program in OTHERS:
-        OTHERS[program](arguments)
+        check_launcher(*match.groups(), arguments, context)
+    elif rule := RULES.get(Path(program).name):
+        rule(arguments, context)
     else:
         pytest.fail(f'no rule for {program!r}; add one to {Path(__file__).name}')
 
 
-def check_python(arguments, monkeypatch, run_python, tmp_path):
+def check_python(arguments, context):
     if arguments[0] == '-c':
         exec(arguments[1])
     else:
-        check_ours(arguments[0], arguments[1:], monkeypatch, run_python, tmp_path)
+        check_own_program(arguments[0], arguments[1:], context)
 
 
-def check_ours(program, arguments, monkeypatch, run_python, tmp_path):
-    """A program of this project: its options, its files, and that it is run somewhere."""
+def check_own_program(program, arguments, context):
+    """Check the options and the files of a program of ours, and that a test runs it."""
     assert (ROOT / program).is_file(), f'{program} does not exist'
     for argument in arguments:
         if argument.startswith(('configs/', 'tools/', 'docs/')):
             assert (ROOT / argument).is_file(), f'{argument} does not exist'
     if program in NEEDED:
         pytest.importorskip(NEEDED[program])
-    args = parse(program, arguments, monkeypatch)
+    args = parse(program, arguments, context)
     if str(getattr(args, 'plan', '')).endswith('.py'):
         args.config = str(args.plan)
     if hasattr(args, 'config') and hasattr(args, 'launcher'):
@@ -114,65 +118,60 @@ def check_ours(program, arguments, monkeypatch, run_python, tmp_path):
             args.config = str(DENSE)
         load_config(args)
     if program in RUN:
-        run(program, arguments, run_python, tmp_path)
+        paths = [
+            str(context.folder / argument.strip('/')) if is_path(argument) else argument
+            for argument in arguments
+        ]
+        result = context.run_python(ROOT / program, *paths, *RUN[program])
+        assert result.returncode == 0, tail(result)
     else:
         assert program in ELSEWHERE, f'{program}: add it to RUN, or to ELSEWHERE with its test'
         test = ROOT / 'tests' / ELSEWHERE[program]
         assert Path(program).name in test.read_text(), f'{test} does not run {program}'
 
 
-def parse(program, arguments, monkeypatch):
-    """What the program's own parser makes of the arguments; it gets no further."""
+def parse(program, arguments, context):
+    """The options that the program's own parser returns; the program then stops."""
     original = argparse.ArgumentParser.parse_args
 
     def parse_and_stop(self, args=None, namespace=None):
         raise Parsed(original(self, args, namespace))
 
-    with monkeypatch.context() as patch:
+    with context.monkeypatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, 'parse_args', parse_and_stop)
         patch.setattr(sys, 'argv', [program, *arguments])
         patch.setenv('OMP_WAIT_POLICY', 'PASSIVE')  # which the programs set
         patch.syspath_prepend(str((ROOT / program).parent))
         with pytest.raises((Parsed, SystemExit)) as caught:
             runpy.run_path(str(ROOT / program), run_name='__main__')
-    assert caught.type is Parsed, f'{program} refuses {shlex.join(arguments)}'
+    assert caught.type is Parsed, f'{program} does not accept {shlex.join(arguments)}'
     return caught.value.args[0]
-
-
-def run(program, arguments, run_python, tmp_path):
-    """Run it with paths in a temporary folder, small."""
-    paths = [
-        str(tmp_path / argument.strip('/')) if is_path(argument) else argument
-        for argument in arguments
-    ]
-    result = run_python(ROOT / program, *paths, *RUN[program])
-    assert result.returncode == 0, tail(result)
 
 
 def is_path(argument):
     return '/' in argument or bool(PLACEHOLDER.fullmatch(argument))
 
 
-def check_launcher(kind, task, arguments, monkeypatch, run_python, tmp_path):
-    """dist_*.sh takes the number of GPUs after the files, slurm_*.sh two words before them."""
+def check_launcher(kind, task, arguments, context):
+    """dist_*.sh needs the number of GPUs after the files, slurm_*.sh two words before them."""
     if kind == 'slurm':
         arguments = arguments[2:]
     else:
         position = 1 if task == 'train' else 2
         assert arguments[position].isdigit()
         arguments = arguments[:position] + arguments[position + 1 :]
-    check_ours(f'tools/{task}.py', arguments, monkeypatch, run_python, tmp_path)
+    check_own_program(f'tools/{task}.py', arguments, context)
 
 
-def check_torchrun(arguments, monkeypatch, run_python, tmp_path):
+def check_torchrun(arguments, context):
     from torch.distributed.run import get_args_parser
 
     args = get_args_parser().parse_args(arguments)
-    check_ours(args.training_script, args.training_script_args, monkeypatch, run_python, tmp_path)
+    check_own_program(args.training_script, args.training_script_args, context)
 
 
-def check_docker(arguments, monkeypatch, run_python, tmp_path):
-    """An image is built with arguments that it has, and runs a command that has a rule."""
+def check_docker(arguments, context):
+    """The Dockerfile has the build arguments, and there is a rule for the command in the image."""
     parser = argparse.ArgumentParser()
     parser.add_argument('task', choices=['build', 'run'])
     parser.add_argument('-f', default='docker/Dockerfile')
@@ -191,11 +190,11 @@ def check_docker(arguments, monkeypatch, run_python, tmp_path):
     else:
         assert args.image.startswith('mmcnnmod')
         if args.command and args.command != ['bash']:
-            check(args.command, monkeypatch, run_python, tmp_path)
+            check_command(args.command, context)
 
 
-def check_make(arguments):
-    """There are such targets, and such variables."""
+def check_make(arguments, context):
+    """The Makefile has the targets and the variables."""
     if shutil.which('make') is None:
         pytest.skip('make is not installed')
     makefile = (ROOT / 'Makefile').read_text()
@@ -205,8 +204,8 @@ def check_make(arguments):
     subprocess.run(['make', '-n', *arguments], check=True, cwd=ROOT, capture_output=True)
 
 
-def check_pip(arguments):
-    """It installs this project, what stands in a file, or a package that we have a version of."""
+def check_pip(arguments, context):
+    """It installs this project, a requirements file, or a package that the project pins."""
     parser = argparse.ArgumentParser()
     parser.add_argument('task', choices=['install'])
     parser.add_argument('-e', action='store_true')
@@ -220,22 +219,25 @@ def check_pip(arguments):
         assert re.search(rf'^{args.what}==', pins, re.MULTILINE), f'no version of {args.what}'
 
 
-def check_pre_commit(arguments):
-    """The hooks are installed, or run."""
+def check_pre_commit(arguments, context):
     assert arguments in (['install'], ['run', '--all-files'])
     assert (ROOT / '.pre-commit-config.yaml').is_file()
 
 
-def check_source(arguments):
-    """The environment that `make setup` makes."""
+def check_source(arguments, context):
+    """It activates the environment that `make setup` creates."""
     (script,) = arguments
     assert Path(script).parts[1:] == ('bin', 'activate')
     assert script.split('/')[0] in (ROOT / 'Makefile').read_text()
 
 
-OTHERS = {
+RULES = {
+    'docker': check_docker,
     'make': check_make,
     'pip': check_pip,
     'pre-commit': check_pre_commit,
+    'python': check_python,
+    'python3': check_python,
     'source': check_source,
+    'torchrun': check_torchrun,
 }

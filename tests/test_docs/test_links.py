@@ -1,4 +1,4 @@
-"""Links lead somewhere: files, headings, and addresses at least of the right form."""
+"""The targets of links exist if they are files or headings; URLs are well-formed."""
 
 import re
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ CODE = re.compile(r'`[^`]*`')
 
 
 def anchors(page):
-    """The anchors of a page's headings, as they are made where Markdown is shown."""
+    """The anchors of a page's headings, as hosts of repositories generate them."""
     headings = HEADING.findall(prose(page))
     return [re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings]
 
@@ -21,11 +21,11 @@ def anchors(page):
 @pytest.mark.parametrize('page', PAGES)
 def test_links(page):
     targets = LINK.findall(CODE.sub('code', prose(page)))
-    wrong = [target for target in targets if not leads_somewhere(page, target)]
-    assert not wrong
+    broken = [target for target in targets if not is_valid(page, target)]
+    assert not broken
 
 
-def leads_somewhere(page, target):
+def is_valid(page, target):
     address = urlsplit(target)
     if address.scheme:
         return address.scheme == 'https' and '.' in address.netloc
@@ -37,7 +37,7 @@ def leads_somewhere(page, target):
     return not address.fragment or address.fragment in anchors(path.resolve().relative_to(ROOT))
 
 
-def test_the_index_has_every_page():
+def test_index_links_every_page():
     index = {
         (ROOT / 'docs' / target).resolve()
         for target in LINK.findall(prose('docs/README.md'))
@@ -47,7 +47,7 @@ def test_the_index_has_every_page():
     assert pages - index == {ROOT / 'docs/README.md'}
 
 
-def test_the_layout_names_every_package():
+def test_layout_page_describes_every_package():
     packages = {path.parent.name for path in ROOT.glob('mmcnnmod/*/__init__.py')}
     named = set(re.findall(r'^\*\*(\w+)\*\*', prose('docs/layout.md'), re.MULTILINE))
     assert named == packages

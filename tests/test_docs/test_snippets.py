@@ -1,4 +1,4 @@
-"""The Python on the pages runs as it stands there."""
+"""The Python code in the docs runs unchanged."""
 
 import importlib
 import importlib.util
@@ -26,12 +26,12 @@ SCOPE = re.compile(r"^default_scope = '(\w+)'", re.MULTILINE)
 
 
 def is_config(code):
-    """Whether a snippet is a whole config and not any other Python."""
+    """Whether a snippet is a config."""
     return any(pattern.search(code) for pattern in (PACKAGED_BASE, LOCAL_BASE, SCOPE))
 
 
 def upstream(name):
-    """A config by its file name, among those in the toolboxes' packages."""
+    """The path of a toolbox's config with this file name."""
     packages = filter(None, map(importlib.util.find_spec, MINIMUM_VERSIONS))
     folders = [Path(package.origin).parent / '.mim/configs' for package in packages]
     found = [path for folder in folders for path in folder.rglob(name)]
@@ -48,7 +48,7 @@ PROGRAMS = [page for page in PAGES if blocks(page, 'python') and page not in OWN
 
 @pytest.mark.parametrize('code', CONFIGS)
 def test_configs(code, tmp_path):
-    """They build, over the toolbox's own base, and have MoD blocks."""
+    """The models of configs are built with the toolbox's own base and have MoD blocks."""
     toolbox = PACKAGED_BASE.search(code) or SCOPE.search(code)
     if toolbox:
         pytest.importorskip(toolbox[1])
@@ -62,7 +62,7 @@ def test_configs(code, tmp_path):
 
 @pytest.mark.parametrize('page', PROGRAMS)
 def test_programs(page, tmp_path, monkeypatch):
-    """The other snippets of a page run one after the other, as if in one session."""
+    """The other snippets of a page run one after the other in the same session."""
     pytest.importorskip('mmdet')
     monkeypatch.chdir(tmp_path)
     torch.save(dict(state_dict=dict(weight=torch.zeros(1))), 'CHECKPOINT')
@@ -72,8 +72,8 @@ def test_programs(page, tmp_path, monkeypatch):
             exec(compile(code, page, 'exec'), names)
 
 
-def test_exported_networks_run(tmp_path, monkeypatch):
-    """As the page says, and all runtimes give the same scores."""
+def test_snippets_run_exported_networks(tmp_path, monkeypatch):
+    """All runtimes return the same scores."""
     for package in ('onnx', 'onnxruntime', 'openvino', 'mmpretrain'):
         pytest.importorskip(package)
     if not hasattr(torch.export, 'Dim'):
@@ -96,7 +96,7 @@ def test_exported_networks_run(tmp_path, monkeypatch):
         torch.testing.assert_close(each, part(torch.zeros(1, 3, 64, 64))[0])
 
 
-def test_the_worked_example_of_a_new_family():
+def test_example_of_a_new_family_trains():
     mmpretrain = pytest.importorskip('mmpretrain.registry')
     definition, config = blocks(FAMILY_PAGE, 'python')
     names = {}
@@ -116,7 +116,7 @@ def test_the_worked_example_of_a_new_family():
     torch.manual_seed(0)
     network.init_weights()
     network.train()
-    # Of different colours, as in a data set: no hidden unit of a selector is off in all of them.
+    # With images of different colours, every hidden unit of a selector is active for some image.
     (out,) = network(torch.rand(4, 3, 64, 64) + torch.randn(4, 3, 1, 1))
     assert out.shape == (4, network.stage_widths[-1], 2, 2)
     (out * torch.randn_like(out)).mean().backward()
@@ -133,7 +133,7 @@ def test_regnets_narrow_blocks_need_no_groups():
 
 @pytest.mark.parametrize('code', [code for page in PAGES for code in blocks(page, 'yaml')])
 def test_plans(code, tmp_path, monkeypatch):
-    """They can be read, beside the project's own configs, and their arms are networks."""
+    """Plans can be read next to the project's own configs, and their arms can be built."""
     pytest.importorskip('mmpretrain')
     monkeypatch.syspath_prepend(str(ROOT / 'tools/experiments'))
     read_plan = importlib.import_module('plan').read_plan

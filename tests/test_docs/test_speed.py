@@ -1,4 +1,4 @@
-"""The measured times in the docs are those of the benchmark's files."""
+"""The times in the docs are those in the files of the benchmark."""
 
 import re
 
@@ -11,7 +11,7 @@ from .pages import ROOT
 RESULTS = ROOT / 'docs/results'
 
 
-def test_the_page_is_what_the_benchmark_shows():
+def test_speed_page_shows_the_files():
     files = sorted((RESULTS / 'speed').glob('*.json'))
     parts = [
         '\n'.join([f'## {path.stem}', '', *speed_report(read_json(path, SPEED_FIELDS)), ''])
@@ -22,7 +22,7 @@ def test_the_page_is_what_the_benchmark_shows():
     assert page.endswith('\n\n' + '\n'.join(parts))
 
 
-def test_the_readme_has_the_speed_ups_of_the_file():
+def test_readme_shows_the_speedups_of_the_file():
     content = read_json(RESULTS / 'speed/cpu_inference.json', SPEED_FIELDS)
     measured = {
         (result['config'], result['batch_size']): f'{result["speedup"]:.2f}'

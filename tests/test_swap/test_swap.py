@@ -1,6 +1,5 @@
 """swap_backbone on configs of the toolboxes."""
 
-import importlib
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from mmcnnmod.layers import MoDBlock
 
 FCN = 'mmseg/fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py'
 FASTER_RCNN = 'mmdet/faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+MOBILENET_V2 = 'mmseg/mobilenet_v2/mobilenet-v2-d8_fcn_4xb2-80k_cityscapes-512x1024.py'
 RESNET18 = 'mmpretrain/resnet/resnet18_8xb32_in1k.py'
 
 
@@ -21,7 +21,6 @@ def upstream(path):
     """A config of an installed toolbox."""
     toolbox, _, name = path.partition('/')
     package = pytest.importorskip(toolbox)
-    importlib.import_module('mmcnnmod')
     return Config.fromfile(Path(package.__file__).parent / '.mim' / 'configs' / name)
 
 
@@ -37,10 +36,10 @@ def leaves(node, path=''):
 
 
 def changes(cfg, **options):
-    """The values that swapping sets or removes (None), by path, and the lines of its log."""
-    said = []
+    """The values by path that swapping sets or removes (None), and the lines that it logs."""
+    log = []
     before = leaves(cfg.to_dict())
-    assert swap_backbone(cfg, log=said.append, **options) is cfg
+    assert swap_backbone(cfg, log=log.append, **options) is cfg
     after = leaves(cfg.to_dict())
     changed = {
         key: after.get(key)
@@ -49,66 +48,50 @@ def changes(cfg, **options):
     }
     assert changed.pop('custom_imports.imports.0', 'mmcnnmod') == 'mmcnnmod'
     assert changed.pop('custom_imports.allow_failed_imports', False) is False
-    return changed, said
+    return changed, log
 
 
 @pytest.mark.parametrize(
-    ('config', 'path', 'expected'),
+    ('config', 'path', 'kind', 'checkpoint'),
     [
-        (
-            FCN,
-            'model.backbone',
-            dict(type='ResNetV1cMoD', checkpoint='open-mmlab://resnet50_v1c'),
-        ),
+        (FCN, 'model.backbone', 'ResNetV1cMoD', 'open-mmlab://resnet50_v1c'),
         (
             'mmseg/icnet/icnet_r50-d8-in1k-pre_4xb2-80k_cityscapes-832x832.py',
             'model.backbone.backbone_cfg',
-            dict(type='ResNetV1cMoD', checkpoint='open-mmlab://resnet50_v1c'),
+            'ResNetV1cMoD',
+            'open-mmlab://resnet50_v1c',
         ),
-        (
-            FASTER_RCNN,
-            'model.backbone',
-            dict(type='ResNetMoD', checkpoint='torchvision://resnet50'),
-        ),
+        (FASTER_RCNN, 'model.backbone', 'ResNetMoD', 'torchvision://resnet50'),
         (
             'mmdet/soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py',
             'model.detector.backbone',
-            dict(type='ResNetMoD', checkpoint='open-mmlab://detectron2/resnet50_caffe'),
+            'ResNetMoD',
+            'open-mmlab://detectron2/resnet50_caffe',
         ),
-        (RESNET18, 'model.backbone', dict(type='ResNetMoD')),
-        (
-            'mmpretrain/resnet/resnet18_8xb16_cifar10.py',
-            'model.backbone',
-            dict(type='ResNetMoD_CIFAR'),
-        ),
+        (RESNET18, 'model.backbone', 'ResNetMoD', None),
+        ('mmpretrain/resnet/resnet18_8xb16_cifar10.py', 'model.backbone', 'ResNetMoD_CIFAR', None),
     ],
 )
-def test_only_the_backbone_and_its_start_change(config, path, expected):
-    changed, said = changes(upstream(config))
-    wanted = {f'{path}.type': expected['type']}
-    if 'checkpoint' in expected:
-        wanted[f'{path}.init_cfg.type'] = 'DensePretrained'
-        wanted[f'{path}.init_cfg.checkpoint'] = expected['checkpoint']
-        wanted['model.pretrained'] = None
-    hook = [line for line in said if line.startswith('custom_hooks: ReestimateNormsHook added')]
+def test_only_the_backbone_and_its_initial_weights_change(config, path, kind, checkpoint):
+    changed, log = changes(upstream(config))
+    expected = {f'{path}.type': kind}
+    if checkpoint:
+        expected[f'{path}.init_cfg.type'] = 'DensePretrained'
+        expected[f'{path}.init_cfg.checkpoint'] = checkpoint
+        expected['model.pretrained'] = None
+    hook = [line for line in log if line.startswith('custom_hooks: ReestimateNormsHook added')]
     assert bool(hook) == config.startswith('mmdet')  # norm_eval=True
     hooks = [changed.pop(f'custom_hooks.{i}.type', None) for i in range(2)]
     assert hooks.count('ReestimateNormsHook') == len(hook)
-    # Less changes if the dense weights were in init_cfg already.
-    assert {**wanted, **changed} == wanted
-    assert changed[f'{path}.type'] == expected['type']
-    assert changed.get(f'{path}.init_cfg.type') == wanted.get(f'{path}.init_cfg.type')
-    assert len(said) == (2 if 'checkpoint' in expected else 1) + len(hook)
-    assert said[0].startswith(f'{path}.type: ')
+    # If the dense weights were in init_cfg, fewer values change.
+    assert {**expected, **changed} == expected
+    assert changed[f'{path}.type'] == kind
+    assert changed.get(f'{path}.init_cfg.type') == ('DensePretrained' if checkpoint else None)
+    assert len(log) == (2 if checkpoint else 1) + len(hook)
+    assert log[0].startswith(f'{path}.type: ')
 
 
-def test_a_backbone_of_another_toolbox_keeps_its_scope():
-    cfg = upstream('mmdet/reid/reid_r50_8xb32-6e_mot15train80_test-mot15val20.py')
-    swap_backbone(cfg, log=str)
-    assert cfg.model.backbone.type == 'mmpretrain.ResNetMoD'
-
-
-def test_a_backbone_in_a_list():
+def test_backbone_in_a_list():
     cfg = upstream('mmpretrain/arcface/resnet50-arcface_8xb32_inshop.py')
     old = cfg.model.image_encoder[0].init_cfg.to_dict()
     swap_backbone(cfg, log=str)
@@ -119,11 +102,11 @@ def test_a_backbone_in_a_list():
 
 def test_depth_and_options():
     cfg = upstream(FASTER_RCNN)
-    changed, said = changes(cfg, depth=75, c=32, mod_stages=[1, 2])
+    changed, log = changes(cfg, depth=75, c=32, mod_stages=[1, 2])
     assert cfg.model.backbone.depth == 75
     assert cfg.model.backbone.c == 32
     assert cfg.model.backbone.mod_stages == [1, 2]
-    assert 'model.backbone.depth: 50 -> 75' in said
+    assert 'model.backbone.depth: 50 -> 75' in log
     changed.pop('custom_hooks.0.type')
     assert not [key for key in changed if not key.startswith('model.backbone.')]
     init_default_scope('mmdet')
@@ -140,41 +123,57 @@ def stages(network):
 
 
 @pytest.mark.parametrize(
-    ('options', 'word'),
+    ('config', 'options', 'message'),
     [
-        (dict(depth=18), 'model.backbone: depth 18 cannot replace 50; choose from 50, 75'),
-        (dict(depth=76), 'depth 76 cannot replace 50'),
+        (FCN, dict(depth=18), 'model.backbone: depth 18 cannot replace 50; choose from 50, 75'),
+        (FCN, dict(depth=76), 'depth 76 cannot replace 50'),
         (
+            FCN,
             dict(backend='native'),
             "backend='native' was removed in 0.2.0; remove it; for speed call mmcnnmod.switch_to",
         ),
-        (dict(width=2), "'width' is not an MoD option; choose from depth, c, r, position"),
+        (FCN, dict(width=2), "'width' is not an MoD option; choose from depth, c, r, position"),
+        (MOBILENET_V2, dict(depth=75), 'model.backbone: MobileNetV2MoD has no depth option'),
+        (
+            'mmdet/retinanet/retinanet_x101-32x4d_fpn_1x_coco.py',
+            {},
+            'model.backbone is ResNeXt; there are MoD versions of .*Re',
+        ),
     ],
 )
-def test_a_wrong_option_changes_nothing(options, word):
-    cfg = upstream(FCN)
+def test_error_leaves_the_config_unchanged(config, options, message):
+    cfg = upstream(config)
     before = cfg.to_dict()
-    with pytest.raises(UserError, match=word):
+    with pytest.raises(UserError, match=message):
         swap_backbone(cfg, log=str, **options)
     assert cfg.to_dict() == before
 
 
-def test_a_depth_for_a_backbone_without():
-    cfg = upstream('mmseg/mobilenet_v2/mobilenet-v2-d8_fcn_4xb2-80k_cityscapes-512x1024.py')
-    with pytest.raises(UserError, match=r'model.backbone: MobileNetV2MoD has no depth option'):
-        swap_backbone(cfg, depth=75, log=str)
+@pytest.mark.parametrize(
+    ('changed', 'message'),
+    [
+        (dict(default_scope=None), 'no default_scope; set mmpretrain, mmseg or mmdet'),
+        (dict(model=dict(type='YOLO')), 'no backbone to swap: the model has none'),
+    ],
+)
+def test_config_without_toolbox_or_backbone_is_an_error(changed, message):
+    cfg = upstream(FCN)
+    for key, value in changed.items():
+        cfg[key] = value
+    with pytest.raises(UserError, match=message):
+        swap_backbone(cfg)
 
 
-def test_a_teacher_stays():
+def test_teacher_is_kept():
     cfg = upstream('mmdet/lad/lad_r101-paa-r50_fpn_2xb8_coco_1x.py')
     teacher = cfg.model.teacher_backbone.to_dict()
-    changed, said = changes(cfg)
+    changed, log = changes(cfg)
     assert cfg.model.teacher_backbone.to_dict() == teacher
     assert changed['model.backbone.type'] == 'ResNetMoD'
-    assert 'model.teacher_backbone stays ResNet: a teacher keeps its weights' in said
+    assert 'model.teacher_backbone stays ResNet: a teacher keeps its weights' in log
 
 
-def test_weights_of_a_whole_dense_model_stay_for_its_other_parts():
+def test_weights_of_a_whole_model_are_kept_for_its_other_parts():
     config = 'deepsort/deepsort_faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval.py'
     cfg = upstream(f'mmdet/{config}')
     detector, reid = (cfg.model[part].init_cfg.to_dict() for part in ('detector', 'reid'))
@@ -188,38 +187,27 @@ def test_weights_of_a_whole_dense_model_stay_for_its_other_parts():
         )
 
 
-@pytest.mark.parametrize('resume', [False, True])
-def test_load_from_is_of_a_dense_model_unless_a_run_goes_on(resume):
+@pytest.mark.parametrize(
+    ('source', 'resume', 'warm'),
+    [('url', False, True), ('url', True, False), ('dense', False, True), ('mod', False, False)],
+)
+def test_load_from_of_a_dense_network_becomes_a_warm_start(source, resume, warm, tmp_path):
     cfg = upstream('mmdet/cityscapes/faster-rcnn_r50_fpn_1x_cityscapes.py')
     cfg.resume = resume
+    if source != 'url':
+        block = 'layer1.1.conv_block.0.conv' if source == 'mod' else 'layer1.0.conv1'
+        weights = {'backbone.layer1.0.conv1.weight': torch.ones(1)}
+        weights[f'backbone.{block}.weight'] = torch.ones(1)
+        cfg.load_from = str(tmp_path / 'a.pth')
+        torch.save({'state_dict': weights}, cfg.load_from)
     swap_backbone(cfg, log=str)
-    start = None if resume else dict(checkpoint=cfg.load_from, mapping='same')
-    init_cfg = cfg.model.backbone.get('init_cfg')
-    assert init_cfg == (start and dict(type='DensePretrained', **start))
+    start = dict(type='DensePretrained', checkpoint=cfg.load_from, mapping='same')
+    assert cfg.model.backbone.get('init_cfg') == (start if warm else None)
+    # Norms of a trained MoD network keep their statistics.
+    assert bool(cfg.get('custom_hooks')) == warm
 
 
-@pytest.mark.parametrize('trained', [False, True])
-def test_load_from_may_be_a_trained_mod_network(trained, tmp_path):
-    names = ['backbone.layer1.0.conv1.weight', 'backbone.layer1.1.conv_block.0.conv.weight']
-    path = str(tmp_path / 'a.pth')
-    torch.save({'state_dict': dict.fromkeys(names[: 1 + trained], torch.ones(1))}, path)
-    cfg = upstream('mmdet/cityscapes/faster-rcnn_r50_fpn_1x_cityscapes.py')
-    cfg.load_from = path
-    swap_backbone(cfg, log=str)
-    start = None if trained else dict(type='DensePretrained', checkpoint=path, mapping='same')
-    assert cfg.model.backbone.get('init_cfg') == start
-    # Trained norms keep their statistics.
-    assert bool(cfg.get('custom_hooks')) == (not trained)
-
-
-def test_without_a_toolbox():
-    cfg = upstream(FCN)
-    cfg.pop('default_scope')
-    with pytest.raises(UserError, match='no default_scope; set mmpretrain, mmseg or mmdet'):
-        swap_backbone(cfg)
-
-
-def test_mmpretrains_pretrained_is_of_the_whole_model():
+def test_pretrained_of_mmpretrain_belongs_to_the_whole_model():
     cfg = upstream(RESNET18)
     cfg.model.pretrained = 'dense.pth'
     swap_backbone(cfg, log=str)
@@ -228,7 +216,7 @@ def test_mmpretrains_pretrained_is_of_the_whole_model():
 
 
 def test_every_family_gets_a_warm_start():
-    cfg = upstream('mmseg/mobilenet_v2/mobilenet-v2-d8_fcn_4xb2-80k_cityscapes-512x1024.py')
+    cfg = upstream(MOBILENET_V2)
     checkpoint = cfg.model.pretrained
     cfg.model.backbone.update(norm_eval=True)
     changed, _ = changes(cfg)
@@ -242,17 +230,17 @@ def test_every_family_gets_a_warm_start():
     }
     cfg = upstream('mmseg/convnext/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py')
     checkpoint = cfg.model.backbone.init_cfg.checkpoint
-    said = []
-    swap_backbone(cfg, log=said.append)
+    log = []
+    swap_backbone(cfg, log=log.append)
     backbone = cfg.model.backbone
     assert backbone.type == 'mmpretrain.ConvNeXtMoD'
     assert backbone.init_cfg == dict(
         type='DensePretrained', checkpoint=checkpoint, prefix='backbone.'
     )
-    assert not any('custom_hooks' in line for line in said)  # it has no batch norms
+    assert not any('custom_hooks' in line for line in log)  # it has no batch norms
 
 
-def test_the_hook_for_norms_joins_others_once():
+def test_norm_hook_is_added_to_other_hooks_once():
     cfg = upstream(FASTER_RCNN)
     cfg.custom_hooks = [dict(type='NumClassCheckHook')]
     swap_backbone(cfg, log=str)
@@ -264,41 +252,30 @@ def test_the_hook_for_norms_joins_others_once():
     assert [hook['type'] for hook in cfg.custom_hooks] == names
 
 
-def test_a_random_start_stays_one():
+def test_random_initialisation_is_kept():
     cfg = upstream(FASTER_RCNN)
     cfg.model.backbone.init_cfg = [dict(type='Kaiming', layer='Conv2d')]
     changed, _ = changes(cfg)
     assert changed == {'model.backbone.type': 'ResNetMoD'}
 
 
-def test_mod_already():
+def test_mod_config_is_unchanged():
     cfg = swap_backbone(upstream(FCN), log=str)
     before = cfg.to_dict()
-    said = []
-    swap_backbone(cfg, log=said.append)
-    assert said == ['model.backbone stays ResNetV1cMoD: nothing to change']
+    log = []
+    swap_backbone(cfg, log=log.append)
+    assert log == ['model.backbone stays ResNetV1cMoD: nothing to change']
     assert cfg.to_dict() == before
     with pytest.raises(UserError, match=r'--cfg-options model.backbone.depth=\.\.\.'):
         swap_backbone(cfg, depth=75, log=str)
 
 
-def test_nothing_to_swap_names_what_there_is():
-    cfg = upstream('mmdet/retinanet/retinanet_x101-32x4d_fpn_1x_coco.py')
-    with pytest.raises(
-        UserError, match=r'model.backbone is ResNeXt; there are MoD versions of .*Re'
-    ):
-        swap_backbone(cfg, log=str)
-    cfg.model = dict(type='YOLO')
-    with pytest.raises(UserError, match='no backbone to swap: the model has none'):
-        swap_backbone(cfg, log=str)
-
-
-def test_lines_are_printed_by_default(capsys):
+def test_changes_are_printed_by_default(capsys):
     swap_backbone(upstream(RESNET18))
     assert capsys.readouterr().out == 'model.backbone.type: ResNet -> ResNetMoD\n'
 
 
-def test_a_new_style_config_with_classes(tmp_path):
+def test_pretrained_class_of_a_new_style_config_becomes_a_warm_start(tmp_path):
     pytest.importorskip('mmdet')
     path = tmp_path / 'new_style.py'
     path.write_text(
@@ -309,17 +286,12 @@ def test_a_new_style_config_with_classes(tmp_path):
         "    init_cfg=dict(type=PretrainedInit, checkpoint='torchvision://resnet18')))\n"
     )
     cfg = swap_backbone(Config.fromfile(path), log=str)
-    cfg.dump(tmp_path / 'dumped.py')
-    for backbone in (cfg.model.backbone, Config.fromfile(tmp_path / 'dumped.py').model.backbone):
-        assert backbone.init_cfg == dict(
-            type='DensePretrained', checkpoint='torchvision://resnet18'
-        )
-        init_default_scope('mmdet')
-        network = MODELS.build({**backbone, 'init_cfg': None})
-        assert type(network).__name__ == 'ResNetMoD'
+    assert cfg.model.backbone.init_cfg == dict(
+        type='DensePretrained', checkpoint='torchvision://resnet18'
+    )
 
 
-def test_a_copy_imports_the_package(tmp_path):
+def test_dumped_config_imports_the_package(tmp_path):
     cfg = swap_backbone(upstream(FCN), log=str)
     cfg.dump(tmp_path / 'dumped.py')
     copy = Config.fromfile(tmp_path / 'dumped.py')

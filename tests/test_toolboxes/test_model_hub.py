@@ -1,4 +1,4 @@
-"""Our classifiers by name: in mmpretrain's hub, for its inferencers, and for MIM."""
+"""Classifiers are found by name in mmpretrain's hub, by its inferencers and by MIM."""
 
 import logging
 import shutil
@@ -25,7 +25,7 @@ register = model_hub.register_models.__wrapped__  # without the cache
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """mmpretrain's hub, empty, and a package in a folder of its own that has no configs yet."""
+    """mmpretrain's hub without models, and a package folder without configs."""
     monkeypatch.setattr(mmpretrain.ModelHub, '_models_dict', {})
     monkeypatch.setattr(mmpretrain.ModelHub, '_ModelHub__mmpretrain_registered', True)
     monkeypatch.setattr(model_hub, 'PACKAGE', tmp_path / 'mmcnnmod')
@@ -33,7 +33,7 @@ def hub(monkeypatch, tmp_path):
 
 
 @pytest.mark.smoke
-def test_the_paper_models_are_listed():
+def test_paper_models_are_listed():
     listed = mmpretrain.list_models('*mod*')
     assert listed == sorted(name for name in ENTRIES if '-mod' in name)
     assert {'resnet75-mod_in1k', 'mobilenet-v2-mod_in1k', 'convnext-tiny-mod_in1k'} <= set(listed)
@@ -41,9 +41,9 @@ def test_the_paper_models_are_listed():
     assert set(listed) <= set(mmpretrain.ImageClassificationInferencer.list_models())
 
 
-def test_the_hub_has_mmpretrains_names_and_ours():
+def test_hub_has_the_names_of_mmpretrain_and_ours():
     assert mmpretrain.list_models('resnet50_8xb32_in1k')
-    # The hub silently drops an entry whose name differs from another only in case.
+    # The hub silently drops an entry whose name differs from another one only in case.
     root = Path(mmpretrain.__file__).parent / '.mim'
     index = yaml.safe_load((root / 'model-index.yml').read_text())['Import']
     theirs = [m for path in index for m in yaml.safe_load((root / path).read_text())['Models']]
@@ -55,7 +55,7 @@ def test_the_hub_has_mmpretrains_names_and_ours():
 @pytest.mark.parametrize('name', ['resnet75-mod_in1k', SMALL])
 def test_models_are_built_by_name(name):
     with warnings.catch_warnings():
-        warnings.filterwarnings('error', 'Unable to find')  # nobody asked for weights
+        warnings.filterwarnings('error', 'Unable to find')  # pretrained=False asks for no weights
         model = mmpretrain.get_model(name, pretrained=False)
     assert any(isinstance(module, MoDBlock) for module in model.modules())
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -71,20 +71,20 @@ def test_missing_weights_are_reported():
         mmpretrain.get_model(SMALL, pretrained=True)
 
 
-def test_inferencers_take_the_names():
+def test_inferencers_accept_the_names():
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    with DefaultScope.overwrite_default_scope('mmpretrain'):  # other tests leave other scopes
+    with DefaultScope.overwrite_default_scope('mmpretrain'):  # other tests may have changed it
         inferencer = mmpretrain.ImageClassificationInferencer(SMALL, pretrained=False)
         (result,) = inferencer(image)
         assert result['pred_class'] in inferencer.classes
         assert len(inferencer.classes) == 10
-        # It selects the inferencer by the task in the model index.
+        # inference_model selects the inferencer by the task in the model index.
         result = mmpretrain.inference_model(SMALL, image, pretrained=False)
         assert result['pred_scores'].shape == (10,)
 
 
 @pytest.mark.parametrize('folder', ['mmcnnmod/.mim', '.'])
-def test_configs_are_found_in_mim_and_beside_the_package(hub, tmp_path, folder):
+def test_configs_are_found_in_mim_and_next_to_the_package(hub, tmp_path, folder):
     shutil.copytree(ROOT / 'configs', tmp_path / folder / 'configs')
     register()
     assert set(hub._models_dict) == set(ENTRIES)
@@ -103,7 +103,7 @@ def test_registering_twice_changes_nothing(caplog):
 @pytest.mark.parametrize(
     'text', [None, '', 'no index', 'Models: [', 'Models: [{Config: x.py}]', '[1]', '\0']
 )
-def test_a_missing_or_damaged_file_is_one_warning(hub, caplog, text):
+def test_missing_or_damaged_file_gives_one_warning(hub, caplog, text):
     path = model_hub.PACKAGE / '.mim' / model_hub.METAFILE
     if text is not None:
         path.parent.mkdir(parents=True)
@@ -116,8 +116,8 @@ def test_a_missing_or_damaged_file_is_one_warning(hub, caplog, text):
     assert '\n' not in record.getMessage()
 
 
-def test_an_installed_package_knows_the_names(run_python, tmp_path):
-    """Laid out as by `pip install .`, away from the source tree; reloading changes nothing."""
+def test_installed_package_has_the_names(run_python, tmp_path):
+    """With the layout of `pip install .`, outside the source tree; reloading changes nothing."""
     package = tmp_path / 'mmcnnmod'
     shutil.copytree(
         ROOT / 'mmcnnmod', package, ignore=shutil.ignore_patterns('.mim', '__pycache__')
@@ -140,7 +140,7 @@ def test_an_installed_package_knows_the_names(run_python, tmp_path):
 
 def test_mim_finds_all_models(monkeypatch):
     search = pytest.importorskip('mim.commands.search')
-    # Instead of an installed package: the source tree, with model-index.yml and configs/.
+    # Use the source tree, which has model-index.yml and configs/, as the installed package.
     monkeypatch.setattr(search, 'is_installed', lambda package: package == 'mmcnnmod')
     monkeypatch.setattr(search, 'get_installed_path', lambda package: str(ROOT))
     found = search.get_model_info('mmcnnmod', to_dict=True)

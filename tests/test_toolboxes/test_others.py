@@ -1,4 +1,4 @@
-"""Swap, train, test and draw in other toolboxes, which only `make toolboxes` installs."""
+"""Swapping, training, testing and drawing in toolboxes that only `make toolboxes` installs."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ SIDE = 128
 
 
 def upstream(package, name, folder):
-    """A config of an installed toolbox with few small images and random dense weights."""
+    """A config of an installed toolbox, for a few small images and random dense weights."""
     module = pytest.importorskip(package)
     pytest.importorskip(f'{package}.models')
     cfg = Config.fromfile(Path(module.__file__).parent / '.mim/configs' / name)
@@ -35,7 +35,7 @@ def upstream(package, name, folder):
 
 
 def train_test_and_draw(cfg, folder, monkeypatch):
-    """With the programs of tools/; returns the scores."""
+    """Run the programs in tools/; return the scores."""
     monkeypatch.chdir(folder)
     cfg.dump(folder / 'dense.py')
     training.main(['dense.py', '--mod', '--work-dir', 'out', '--no-validate'])
@@ -50,7 +50,7 @@ def train_test_and_draw(cfg, folder, monkeypatch):
     return json.loads(scores.read_text())
 
 
-def test_mmrotate_finds_its_mmdet_resnet(tmp_path, monkeypatch):
+def test_mmrotate_uses_the_resnet_of_mmdet(tmp_path, monkeypatch):
     cfg = upstream(
         'mmrotate', 'rotated_retinanet/rotated-retinanet-rbox-le90_r50_fpn_1x_dota.py', tmp_path
     )
@@ -72,7 +72,7 @@ def test_mmrotate_finds_its_mmdet_resnet(tmp_path, monkeypatch):
     assert 'dota/mAP' in train_test_and_draw(cfg, tmp_path, monkeypatch)
 
 
-def test_mmpose_has_a_resnet_of_its_own(tmp_path, monkeypatch):
+def test_mmpose_uses_its_own_resnet(tmp_path, monkeypatch):
     name = 'body_2d_keypoint/topdown_heatmap/coco/td-hm_res50_8xb64-210e_coco-256x192.py'
     cfg = upstream('mmpose', name, tmp_path)
     (tmp_path / 'images').mkdir()

@@ -1,4 +1,4 @@
-"""Registration with each toolbox alone, with none, and with a broken one, in subprocesses."""
+"""Registration with one toolbox, with none, and with a broken one, in subprocesses."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def run(code, hidden=(), python=None):
 
 
 @pytest.mark.smoke
-def test_each_toolbox_alone(toolbox):
+def test_registration_with_one_toolbox(toolbox):
     hidden = set(MINIMUM_VERSIONS) - {toolbox}
     result = run(
         f"""
@@ -45,10 +45,10 @@ def test_each_toolbox_alone(toolbox):
         hidden,
     )
     assert result.returncode == 0, result.stderr
-    assert 'skipped' not in result.stderr  # absent toolboxes are skipped silently
+    assert 'skipped' not in result.stderr  # there is no warning for absent toolboxes
 
 
-def test_the_layers_work_without_toolboxes(run_python):
+def test_layers_work_without_toolboxes(run_python):
     result = run(
         """
         import mmcnnmod, torch
@@ -77,7 +77,7 @@ def test_the_layers_work_without_toolboxes(run_python):
         ("ImportError('cannot import name MODELS')", 'mmcnnmod needs mmdet >= 3.0.0'),
     ],
 )
-def test_a_broken_toolbox_is_logged_and_skipped(run_python, tmp_path, cause, remedy):
+def test_broken_toolbox_is_logged_and_skipped(run_python, tmp_path, cause, remedy):
     (tmp_path / 'mmdet').mkdir()
     (tmp_path / 'mmdet' / '__init__.py').write_text(f'raise {cause}\n')
     result = run(
@@ -99,6 +99,6 @@ def test_a_broken_toolbox_is_logged_and_skipped(run_python, tmp_path, cause, rem
     assert len(result.stdout.strip().splitlines()) == 1
 
 
-def test_unknown_scope():
+def test_unknown_scope_is_an_error():
     with pytest.raises(ImportError, match="default_scope is 'mmnothing', which cannot be imported"):
         require('mmnothing')

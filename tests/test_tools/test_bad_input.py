@@ -60,7 +60,7 @@ def test_checkpoint_of_another_network(fails, options):
     line = fails(training.main, SCENES, *options, 'load_from=other.pth')
     assert 'checkpoint other.pth does not fit this model: 0 of' in line
     line = fails(training.main, SCENES, '--pretrained', 'other.pth', *options)
-    assert 'other.pth: it holds no ResNet, but 2 tensors of something else' in line
+    assert 'other.pth: it holds no ResNet, but 2 tensors of ' in line
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Networks with weights that tell where each of them went."""
+"""Helpers for tests that load the weights of dense networks into MoD networks."""
 
 import torch
 from mmengine.model import BaseModel
@@ -6,7 +6,7 @@ from torch import nn
 
 from mmcnnmod.layers import MoDBlock
 
-# Of a ResNet.
+# Options of a small ResNet.
 SMALL = dict(base_channels=16, stem_channels=16, out_indices=(0, 1, 2, 3))
 
 
@@ -23,7 +23,7 @@ class WholeModel(BaseModel):
 
 
 def randomized(network, seed=0):
-    """Draw all tensors of a network at random, so that no two are equal."""
+    """Set all tensors of a network to random values, so that no two are equal."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in network.state_dict().items():
         if tensor.dim() > 1:  # keeps the scale of activations
@@ -35,42 +35,42 @@ def randomized(network, seed=0):
     return network
 
 
+def add_prefix(prefix, state_dict):
+    """Put a prefix before all names of a state dict."""
+    return {prefix + name: tensor for name, tensor in state_dict.items()}
+
+
 def init_cfg(path, state_dict, prefix='', kind='DensePretrained', **options):
     """Save a checkpoint; returns the init_cfg that loads it."""
-    torch.save({'state_dict': {prefix + name: v for name, v in state_dict.items()}}, path)
+    torch.save({'state_dict': add_prefix(prefix, state_dict)}, path)
     return dict(type=kind, checkpoint=str(path), **options)
 
 
-def outputs(network, training=False, side=64):
+def outputs(network, training=False):
     """The outputs for a fixed input."""
     network.train(training)
     torch.manual_seed(1)
     with torch.no_grad():
-        out = network(torch.rand(2, 3, side, side))
+        out = network(torch.rand(2, 3, 64, 64))
     return out if isinstance(out, (tuple, list)) else (out,)
 
 
 def without_mod_blocks(network):
     """Replace the MoD blocks of a network by the identity."""
-    names = [n for n, module in network.named_modules() if isinstance(module, MoDBlock)]
+    names = [name for name, module in network.named_modules() if isinstance(module, MoDBlock)]
     for name in names:
-        replace(network, name, nn.Identity())
+        container, _, key = name.rpartition('.')
+        setattr(network.get_submodule(container), key, nn.Identity())
     return network
 
 
-def replace(network, name, module):
-    """Put another module in the place of the one with this name."""
-    container, _, key = name.rpartition('.')
-    setattr(network.get_submodule(container), key, module)
-
-
-def copied(network):
-    """The tensors of a network as they are now."""
+def copy_tensors(network):
+    """A copy of the tensors of a network."""
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
-def assert_equal(tensors, others):
-    """Both have the same names and values."""
-    assert set(tensors) == set(others)
+def assert_same_tensors(tensors, expected):
+    """Assert that two state dicts have the same names and values."""
+    assert set(tensors) == set(expected)
     for name, tensor in tensors.items():
-        assert torch.equal(tensor, others[name]), name
+        assert torch.equal(tensor, expected[name]), name

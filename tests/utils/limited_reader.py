@@ -1,4 +1,4 @@
-"""A process that reads files with limited memory and time, and reports the outcome of each."""
+"""A process that reads files with limited memory and time and reports what happened."""
 
 import ctypes
 import gc
@@ -17,7 +17,7 @@ from mmcnnmod.checkpoints import read_checkpoint
 from mmcnnmod.errors import UserError
 
 SECONDS = 60  # of CPU time for a file
-# The audit events (see sys.addaudithook) of running, writing and sending something.
+# Audit events (see sys.addaudithook) of running code, changing files and using the network.
 FORBIDDEN = {
     'compile', 'ctypes.dlopen', 'exec', 'os.exec', 'os.fork', 'os.mkdir', 'os.posix_spawn',
     'os.remove', 'os.rename', 'os.rmdir', 'os.spawn', 'os.system', 'shutil.rmtree',
@@ -30,7 +30,7 @@ class LimitedReader:
     """Reads files in a forked process, so that a crash does not end the tests.
 
     Args:
-        folder (Path): Where files are written.
+        folder (Path): Where the files are written.
     """
 
     def __init__(self, folder):
@@ -47,8 +47,8 @@ class LimitedReader:
             trusted (bool): As for ``read_checkpoint``. Defaults to False.
 
         Returns:
-            tuple: 'read', 'refused' or the name of another error; its text; the forbidden events;
-            the peak of memory in bytes, beyond what was in use before.
+            tuple: 'read', 'refused' or the class of another error; its message; the forbidden
+            events; and the peak of memory in bytes, beyond what was in use before.
         """
         path = self.path.with_suffix(suffix)
         path.write_bytes(file)
@@ -67,22 +67,22 @@ class LimitedReader:
             kept = path.with_name(f'killed_a_reader{suffix}')
             kept.write_bytes(file)
             name = signal.Signals(-code).name if code < 0 else code
-            pytest.fail(f'the reader has died of {name}, of a file now in {kept}')
+            pytest.fail(f'{name} ended the reader; the file is kept as {kept}')
 
-    def end(self):
-        """End the process, if it was started."""
+    def stop(self):
+        """Stop the process if it was started."""
         if self.child is not None:
             self.child.kill()
             self.child.join()
 
 
 def serve(pipe):
-    """Read the files named in the pipe, one after the other."""
+    """Read the files that are named in the pipe, one after another."""
     torch.set_num_threads(1)
-    gc.freeze()  # objects from before need no collection after each file
+    gc.freeze()  # so that collecting garbage after each file skips older objects
     sys.dont_write_bytecode = True
     libc = ctypes.CDLL(None)
-    done = []
+    events = []
     watching = False
 
     def watch(event, arguments):
@@ -91,7 +91,7 @@ def serve(pipe):
             or arguments[2] & (os.O_WRONLY | os.O_RDWR)
         )
         if watching and (writes or event in FORBIDDEN) and not is_import(event, arguments):
-            done.append(f'{event} {arguments!r:.200}')
+            events.append(f'{event} {arguments!r:.200}')
 
     sys.addaudithook(watch)
     while True:
@@ -100,7 +100,7 @@ def serve(pipe):
         resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + SECONDS, -1))
         reserved = number_in('/proc/self/status', 'VmSize:') * 1024
         resource.setrlimit(resource.RLIMIT_AS, (reserved + memory, -1))
-        libc.malloc_trim(0)  # freed memory that is used again would not count
+        libc.malloc_trim(0)  # otherwise freed memory that is used again would not count
         reset_peak()
         before = number_in('/proc/self/status', 'VmRSS:')
         watching = True
@@ -117,44 +117,45 @@ def serve(pipe):
         content = None
         resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
         gc.collect()
-        pipe.send((outcome, text, list(done), peak * 1024))
-        done.clear()
+        pipe.send((outcome, text, list(events), peak * 1024))
+        events.clear()
 
 
 def is_import(event, arguments):
-    """Whether an installed module is compiled or run, as on its first import."""
+    """Whether the event is the first import of an installed module."""
     if event == 'exec':
         return arguments[0].co_filename.startswith(INSTALLED)
     return event == 'compile' and str(arguments[1]).startswith(INSTALLED)
 
 
 def reset_peak():
-    """Reset the peak of memory that the kernel records."""
+    """Reset the kernel's record of the peak of memory."""
     with open('/proc/self/clear_refs', 'w') as file:
         file.write('5')
 
 
 def number_in(path, name):
+    """The number after a name in a file of /proc."""
     with open(path) as file:
         return next(int(line.split()[1]) for line in file if line.startswith(name))
 
 
 def use(content):
-    """Read all memory of the content: an access out of bounds ends the process."""
+    """Read all memory of the content. An access out of bounds ends the process."""
     rest, seen = [content], set()
     while rest:
-        thing = rest.pop()
-        if id(thing) in seen:
+        value = rest.pop()
+        if id(value) in seen:
             continue
-        seen.add(id(thing))
-        if isinstance(thing, torch.Tensor):
-            if not thing.is_quantized and thing.device.type == 'cpu':
-                thing.detach().clone()
-        elif isinstance(thing, np.ndarray):
-            thing.tobytes()
-        elif isinstance(thing, HistoryBuffer):
-            rest.extend(thing.data)
-        elif isinstance(thing, dict):
-            rest.extend(dict.values(thing))
-        elif isinstance(thing, (list, tuple, set, frozenset)):
-            rest.extend(thing)
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            if not value.is_quantized and value.device.type == 'cpu':
+                value.detach().clone()
+        elif isinstance(value, np.ndarray):
+            value.tobytes()
+        elif isinstance(value, HistoryBuffer):
+            rest.extend(value.data)
+        elif isinstance(value, dict):
+            rest.extend(dict.values(value))
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            rest.extend(value)

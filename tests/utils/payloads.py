@@ -1,4 +1,4 @@
-"""Checkpoints that create a file if their code is run."""
+"""Checkpoints with code that creates a file when it runs."""
 
 import pickle
 from collections import OrderedDict
@@ -19,7 +19,7 @@ class Payload:
 
 
 class History:
-    """Pickled as a HistoryBuffer whose state holds something else."""
+    """Pickled as a HistoryBuffer with other content."""
 
     def __init__(self, content):
         self.content = content
@@ -31,12 +31,12 @@ class History:
 
 
 def write_payload(path, mark, kind='direct', content=None):
-    """Write a checkpoint that creates ``mark`` when its pickle runs.
+    """Write a checkpoint that creates ``mark`` when its code runs.
 
     Args:
         path (Path): The file.
-        mark (Path): The file that is created if the code runs.
-        kind (str): One of KINDS.
+        mark (Path): The file that the code creates.
+        kind (str): One of KINDS. Defaults to 'direct'.
         content (dict, optional): Other content. Defaults to None: a state dict.
     """
     content = content or {'state_dict': OrderedDict(weight=torch.zeros(2))}

@@ -1,4 +1,4 @@
-"""What workers are told to do in the tests; they import it in their own processes."""
+"""Functions that tests call in worker processes, which import this module."""
 
 import os
 import signal
@@ -9,18 +9,18 @@ from unittest.mock import patch
 
 
 def job(what):
-    """Behave well or in one of the ways in which a config can misbehave."""
+    """Return, or fail in one of the ways in which a config can fail."""
     if what == 'crash':
         os.kill(os.getpid(), signal.SIGSEGV)
-    if what == 'leave':
+    if what == 'exit':
         os._exit(3)
     if what == 'hang':
         time.sleep(60)
     if what == 'grow':
-        hoard = bytearray(2 * 10**9)
+        memory = bytearray(2 * 10**9)
         time.sleep(60)
-        return {'held': len(hoard)}
-    print('noise that must not reach the terminal')
+        return {'bytes': len(memory)}
+    print('must not be shown in the terminal')
     return {'pid': os.getpid()}
 
 
@@ -31,9 +31,9 @@ def count_calls(calls=[]):  # noqa: B006
 
 
 def examine_in(folder, name, fault):
-    """Examine a config that mmseg would ship if this were its folder."""
+    """Examine a config in a folder as one of mmseg's own."""
     from sweep import case, smoke_run
-    from sweep.schedule import examine, look_at
+    from sweep.schedule import examine, read_entry
 
     from mmcnnmod.layers import MoDBlock
     from mmcnnmod.swap import weights
@@ -48,16 +48,11 @@ def examine_in(folder, name, fault):
             patches.enter_context(patch.object(MoDBlock, 'forward', fail))
         if fault == 'start':
             patches.enter_context(patch.object(weights, 'start_warm'))
-        return examine(look_at('mmseg', name), smoke_run.smoke_run)
+        return examine(read_entry('mmseg', name), smoke_run.smoke_run)
 
 
-def do(function, *args):
-    """Call one of the functions here."""
-    return globals()[function](*args)
-
-
-def download(name):
-    """Load a checkpoint as a config would."""
+def load_checkpoint(name):
+    """Load a checkpoint as a config does; return the error."""
     from mmengine.runner import CheckpointLoader
     from sweep.smoke_run import seed_and_silence
 

@@ -2,10 +2,10 @@
 
     python tools/misc/crash_test.py --kills 30 CONFIG [options of tools/train.py]
 
-It trains once without interruption. Then, for each kill, it starts again, sends SIGKILL at a random
-time or, every second time, while a checkpoint is written, continues with --resume, and compares the
-last checkpoints bit by bit: weights, their average, optimizer, schedulers and random states. Use a
-config that trains for seconds.
+It trains once without interruption. Then, for each kill, it starts the training again and sends
+SIGKILL at a random time or, every second time, while a checkpoint is written. It continues the
+training with --resume and compares the last checkpoints bit by bit: weights, their average,
+optimizer, schedulers and random states. Use a config that trains for seconds.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ WRITING = 0.3  # the longest time, in seconds, from the start of a write to the 
 
 
 class Training:
-    """tools/train.py in forked processes, which have everything imported.
+    """tools/train.py in forked processes, which need no imports.
 
     Args:
         arguments (Sequence[str]): The arguments of tools/train.py.
-        work_dir (Path): Its work dir; the output of process R goes to 'log-R.txt' there.
+        work_dir (Path): The work dir; process R writes its output to 'log-R.txt' in it.
         processes (int): The number of processes, connected by gloo.
     """
 
@@ -69,9 +69,8 @@ class Training:
 
     def ended(self) -> bool:
         """Whether the first process has ended."""
-        return (
-            os.waitid(os.P_PID, self.children[0], os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        )
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.children[0], options) is not None
 
     def wait(self) -> bool:
         """Wait for the end; returns whether all processes succeeded."""
@@ -104,21 +103,21 @@ def become_training(arguments: list[str], log: Path, rank: int, processes: int, 
         os._exit(code)
 
 
-def kill_at_random(training: Training, whole: Training, writing: bool) -> str:
-    """Kill a training; returns when.
+def kill_at_random(training: Training, reference: Training, writing: bool) -> str:
+    """Kill a training; returns a description of the time.
 
     Args:
         training (Training): A training that has just started.
-        whole (Training): The same training without interruption.
-        writing (bool): Whether to kill it while it writes a checkpoint.
+        reference (Training): The same training without interruption.
+        writing (bool): Whether to kill it during or just after the writing of a checkpoint.
     """
-    moment = random.uniform(0, whole.seconds)
+    moment = random.uniform(0, reference.seconds)
     if not writing:
         while not training.ended() and time.monotonic() - training.began < moment:
             time.sleep(WAIT)
         training.kill()
         return f'after {moment:.2f} s'
-    count = random.randint(1, whole.writes)
+    count = random.randint(1, reference.writes)
     for _ in range(count):
         wait_for_partial(training, there=False)
         wait_for_partial(training, there=True)
@@ -134,19 +133,19 @@ def wait_for_partial(training: Training, there: bool) -> None:
         time.sleep(WAIT)
 
 
-def differences(one: object, other: object, where: str = '') -> list[str]:
-    """The names of the contents of two checkpoints that differ in any bit."""
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        return [name for key in one for name in differences(one[key], other[key], f'{where}.{key}')]
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        if len(one) != len(other):
-            return [where]
-        pairs = enumerate(zip(one, other, strict=True))
-        return [name for i, pair in pairs for name in differences(*pair, f'{where}.{i}')]
-    if hasattr(one, 'tobytes') or isinstance(one, torch.Tensor):
-        same = type(one) is type(other) and one.dtype == other.dtype and one.shape == other.shape
-        return [] if same and bytes_of(one) == bytes_of(other) else [where]
-    return [] if one == other or one is other or (one != one and other != other) else [where]
+def differences(left: object, right: object, name: str = '') -> list[str]:
+    """The names of the values in two checkpoints that differ in any bit."""
+    if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
+        left, right = dict(enumerate(left)), dict(enumerate(right))
+    if isinstance(left, dict) and isinstance(right, dict):
+        if left.keys() != right.keys():
+            return [name]
+        pairs = {f'{name}.{key}': (left[key], right[key]) for key in left}
+        return [diff for name, pair in pairs.items() for diff in differences(*pair, name)]
+    if hasattr(left, 'tobytes') or isinstance(left, torch.Tensor):
+        alike = type(left) is type(right) and (left.dtype, left.shape) == (right.dtype, right.shape)
+        return [] if alike and bytes_of(left) == bytes_of(right) else [name]
+    return [] if left == right or left is right or (left != left and right != right) else [name]
 
 
 def bytes_of(array: object) -> bytes:
@@ -156,8 +155,8 @@ def bytes_of(array: object) -> bytes:
     return array.tobytes()
 
 
-def compared(path: Path) -> dict:
-    """The contents of a checkpoint that are compared."""
+def compared_content(path: Path) -> dict:
+    """The content of a checkpoint that is compared."""
     content = read_checkpoint(path)
     return {key: content[key] for key in COMPARED if key in content}
 
@@ -194,22 +193,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     console = Console()
     table = Table('kill', 'when', 'resumed from', 'result')
     with tempfile.TemporaryDirectory(prefix='crash-test-') as folder:
-        whole = Training(arguments, Path(folder, 'whole'), args.processes)
-        if not whole.wait():
-            sys.exit(f'error: training failed: {"".join(whole.logs[0].read_text()[-2000:])}')
-        whole.writes = len(lines_with(whole.logs[0], 'Saving checkpoint'))
-        expected = compared(checkpoints(whole.logs[0].parent)[0])
-        console.print(f'without a kill: {whole.seconds:.1f} s, {whole.writes} checkpoints')
+        reference = Training(arguments, Path(folder, 'reference'), args.processes)
+        if not reference.wait():
+            sys.exit(f'error: training failed: {reference.logs[0].read_text()[-2000:]}')
+        reference.writes = len(lines_with(reference.logs[0], 'Saving checkpoint'))
+        expected = compared_content(checkpoints(reference.logs[0].parent)[0])
+        console.print(f'without a kill: {reference.seconds:.1f} s, {reference.writes} checkpoints')
         same = 0
         for kill in range(1, args.kills + 1):
             work_dir = Path(folder, f'killed-{kill}')
             training = Training(arguments, work_dir, args.processes)
-            moment = kill_at_random(training, whole, writing=kill % 2 == 0)
+            moment = kill_at_random(training, reference, writing=kill % 2 == 0)
             training = Training([*arguments, '--resume'], work_dir, args.processes)
-            verdict, found = 'not resumed', []
             if training.wait():
-                found = differences(expected, compared(checkpoints(work_dir)[0]))
-                verdict = 'other: ' + ', '.join(found[:2]) if found else 'the same'
+                found = differences(expected, compared_content(checkpoints(work_dir)[0]))
+                verdict = f'different: {", ".join(found[:2])}' if found else 'the same'
             else:
                 verdict = f'failed: {training.logs[0].read_text().strip().splitlines()[-1]}'
             same += verdict == 'the same'

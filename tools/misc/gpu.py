@@ -2,9 +2,9 @@
 
     python tools/misc/gpu.py --budget 600 --data /data/cifar10
 
-It needs the packages of the README's version table, pytest and a GPU. It downloads nothing and only
-writes into OUT. The most informative steps come first. Every step has a time limit and writes its
-results to OUT immediately, so that an interruption loses one step at most:
+It needs the packages of the README's version table, pytest and a GPU. It downloads nothing. Results
+are written only to OUT. The most informative steps come first. Every step has a time limit and
+writes its results immediately, so that an interruption loses at most one step:
 
 1. environment.json; tests.txt: the tests marked `gpu`; trainings.txt: two iterations of each task.
 2. speed.json, training.json, models.json, batches.json (8 and 256), compile.json: the benchmark,
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The options."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description='Test and measure MoD networks on a GPU, the most informative first.'
     )
@@ -138,7 +138,7 @@ def steps(args: argparse.Namespace) -> list[Step]:
 
 
 def pytest(args: argparse.Namespace, *files: str, processes: int) -> list:
-    """The tests, in several processes if pytest-xdist is installed."""
+    """The command of tests, in several processes if pytest-xdist is installed."""
     tests = [ROOT / 'tests' / 'test_gpu' / name for name in files]
     command = [sys.executable, '-m', 'pytest', '-v', '--rootdir', ROOT, *tests,
                '-p', 'no:cacheprovider', '-p', 'no:warnings']  # fmt: skip
@@ -148,7 +148,7 @@ def pytest(args: argparse.Namespace, *files: str, processes: int) -> list:
 
 
 def benchmark(args: argparse.Namespace, name: str, configs: list[str], *options) -> list:
-    """A call of the benchmark."""
+    """The command of a benchmark."""
     command = [sys.executable, TOOLS / 'analysis_tools' / 'benchmark.py']
     if args.dry_run:
         what = ['--what', 'training'] if name == 'training' else ['--runtimes', 'deploy']
@@ -160,7 +160,7 @@ def benchmark(args: argparse.Namespace, name: str, configs: list[str], *options)
 
 
 def training(args: argparse.Namespace) -> list[Step]:
-    """The plan, several runs at a time."""
+    """The step that trains the plan, with several runs at the same time."""
     plan, data, more = EXPERIMENTS / 'gpu_short.yml', args.data, []
     if args.dry_run:
         plan, data = EXPERIMENTS / 'smoke.yml', args.work / 'drawn'
@@ -196,7 +196,7 @@ def run(step: Step, seconds: float, args: argparse.Namespace) -> bool:
     """Run a step's programs in parallel and stop them when the time is over.
 
     Returns:
-        bool: Whether none failed; programs that were stopped have not failed.
+        bool: Whether no program failed; stopped programs have not failed.
     """
     began = time.monotonic()
     print(f'{step.name}: at most {seconds:.0f} s', flush=True)
@@ -209,14 +209,14 @@ def run(step: Step, seconds: float, args: argparse.Namespace) -> bool:
             folder = ROOT if own else args.work
             options = dict(cwd=folder, stdout=log, stderr=subprocess.STDOUT)
             running.append(subprocess.Popen(words, start_new_session=True, **options))
-    codes = [ended(process, seconds - (time.monotonic() - began)) for process in running]
+    codes = [wait_or_stop(process, seconds - (time.monotonic() - began)) for process in running]
     took = time.monotonic() - began
     print(f'{step.name}: {took:.0f} s{"" if None not in codes else ", cut"}', flush=True)
     return all(code in (0, None) for code in codes)
 
 
-def ended(process: subprocess.Popen, seconds: float) -> int | None:
-    """Its exit code; None if it had to be stopped, with all processes that it started."""
+def wait_or_stop(process: subprocess.Popen, seconds: float) -> int | None:
+    """Wait for a process; returns its exit code, or None if it and its children were stopped."""
     try:
         return process.wait(max(seconds, 0))
     except subprocess.TimeoutExpired:
@@ -243,7 +243,7 @@ def write_environment(args: argparse.Namespace) -> None:
 
 
 def write_report(args: argparse.Namespace) -> None:
-    """tables.md in OUT: what the tests ended with and the tables of speed."""
+    """Write tables.md: the results of the tests and the tables of speed."""
     from mmcnnmod.analysis.speed import speed_report
 
     content = json.loads((args.out / 'environment.json').read_text())

@@ -1,4 +1,4 @@
-"""What a sweep remembers, and what it says at its end."""
+"""The file and the tables of a sweep."""
 
 import json
 
@@ -32,19 +32,15 @@ def digests(results):
     return [entry.digest for entry in results.todo()]
 
 
-def test_equal_configs_are_tried_once():
-    results = Results(ENTRIES)
-    assert [entry.name for entry in results.todo()] == ['a.py', 'c.py', 'd.py']
-    results.add(ENTRIES[1], WORKED)
-    assert digests(results) == ['two', 'three']
-
-
-def test_a_later_run_goes_on(tmp_path):
+def test_later_run_continues_with_the_configs_without_a_result(tmp_path):
     path = tmp_path / 'sweep.json'
     results = Results(ENTRIES, path)
+    # Of configs with the same digest only one is tried.
+    assert [entry.name for entry in results.todo()] == ['a.py', 'c.py', 'd.py']
     assert not path.exists()
     results.add(ENTRIES[0], WORKED)
     results.add(ENTRIES[2], FAILED)
+    assert digests(results) == ['three']
     content = json.loads(path.read_text())
     assert content['results']['one'] == {'tried': 'mmseg/a.py', **WORKED}
     assert content['configs']['mmseg/b.py'] == 'one'
@@ -53,7 +49,7 @@ def test_a_later_run_goes_on(tmp_path):
     assert digests(Results(ENTRIES, path, retry=True)) == ['two', 'three']
 
 
-def test_another_version_begins_anew(tmp_path, versions):
+def test_other_versions_ignore_the_file(tmp_path, versions):
     path = tmp_path / 'sweep.json'
     Results(ENTRIES, path).add(ENTRIES[0], WORKED)
     versions['torch'] = '3'
@@ -61,15 +57,15 @@ def test_another_version_begins_anew(tmp_path, versions):
 
 
 @pytest.mark.parametrize('text', ['', '[]', '{"versions": {}}'])
-def test_a_file_with_something_else_stays(text, tmp_path):
+def test_file_with_other_content_is_kept(text, tmp_path):
     path = tmp_path / 'sweep.json'
     path.write_text(text)
-    with pytest.raises(UserError, match=r'sweep\.json holds no results of a sweep'):
+    with pytest.raises(UserError, match=r'sweep\.json does not contain results of a sweep'):
         Results(ENTRIES, path)
     assert path.read_text() == text
 
 
-def test_results_of_other_configs_are_kept(tmp_path):
+def test_results_of_configs_that_are_not_selected_are_kept(tmp_path):
     path = tmp_path / 'sweep.json'
     Results(ENTRIES[:2], path).add(ENTRIES[0], WORKED)
     Results(ENTRIES[2:], path).add(ENTRIES[2], WORKED)
@@ -93,8 +89,8 @@ def test_table_and_failures():
     ]
     text = '\n'.join(failures(results))
     headings = ('Our fault:', 'The dense original', 'Cannot be read')
-    ours, upstreams, unreadable = (text.index(heading) for heading in headings)
-    assert ours < upstreams < unreadable
-    assert 'dense: works' in text[ours:upstreams]
-    assert f'dense: loss: `{FAILED["error"]}`' in text[upstreams:unreadable]
+    ours, upstream, unreadable = (text.index(heading) for heading in headings)
+    assert ours < upstream < unreadable
+    assert 'dense: works' in text[ours:upstream]
+    assert f'dense: loss: `{FAILED["error"]}`' in text[upstream:unreadable]
     assert 'mmdet/e.py: KeyError' in text[unreadable:]

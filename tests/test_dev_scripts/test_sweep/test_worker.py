@@ -1,4 +1,4 @@
-"""A worker outlives what its processes do not."""
+"""Workers survive the end of their processes."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -15,7 +15,7 @@ def worker():
     return Worker(job, seconds=300, gigabytes=1)
 
 
-def test_jobs_are_silent(worker, capfd):
+def test_calls_have_processes_of_their_own_and_no_output(worker, capfd):
     assert worker('work')['pid'] != worker('work')['pid']
     assert capfd.readouterr().out == ''
 
@@ -24,12 +24,12 @@ def test_jobs_are_silent(worker, capfd):
     ('what', 'seconds', 'error'),
     [
         ('crash', 300, 'the process died of SIGSEGV'),
-        ('leave', 300, 'the process ended with exit code 3'),
+        ('exit', 300, 'the process ended with exit code 3'),
         ('grow', 300, 'ended with more than 1 GB of memory'),
         ('hang', 1, 'ended after 1 s'),
     ],
 )
-def test_a_process_is_replaced(worker, what, seconds, error):
+def test_reason_for_the_end_of_a_process_is_reported(worker, what, seconds, error):
     worker.seconds = seconds
     result = worker(what)
     assert (result['step'], result['error']) == ('process', error)
@@ -37,13 +37,7 @@ def test_a_process_is_replaced(worker, what, seconds, error):
     assert 'pid' in worker('work')
 
 
-def test_an_ended_worker_stays_so(worker):
-    worker('work')
-    worker.end()
-    assert worker('work')['error'] == 'ended with the sweep'
-
-
-def test_a_job_that_runs_ends_with_the_worker(worker, monkeypatch):
+def test_end_of_the_worker_ends_running_and_later_calls(worker, monkeypatch):
     running = Event()
     monkeypatch.setattr(module, 'resident_bytes', lambda pid: running.set() or 0)
     with ThreadPoolExecutor(1) as pool:
@@ -51,8 +45,9 @@ def test_a_job_that_runs_ends_with_the_worker(worker, monkeypatch):
         assert running.wait(60)
         worker.end()
         assert result.result(30)['error'] == 'ended with the sweep'
+    assert worker('work')['error'] == 'ended with the sweep'
 
 
-def test_no_job_sees_what_an_earlier_one_left():
+def test_calls_do_not_share_state():
     worker = Worker(count_calls, seconds=300, gigabytes=1)
     assert worker() == worker() == {'calls': 1}
