@@ -1,4 +1,4 @@
-"""The ``type`` of nodes in a config: a name or, in new-style configs, a class or function."""
+"""The ``type`` of a node in a config: a name or, in new-style configs, a class or function."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def type_str(node: Mapping) -> str:
 def name_types(node: object) -> None:
     """Replace the classes and functions under ``type`` in a config by names.
 
-    Names can be compared, changed, written to a file and read again. Some names that mmengine
-    writes cannot be read: the module of 'mmdet.models.losses.smooth_l1_loss.L1Loss' is hidden by a
-    function of the same name, and mmcv's operators are known by their last name only.
+    Names can be compared and dumped to a file. mmengine can do the same, but cannot read all the
+    names that it writes: a function of the same name hides the module of
+    'mmdet.models.losses.smooth_l1_loss.L1Loss', and mmcv's operators are registered by their last
+    name only.
 
     Args:
         node (object): A config or a part of one; changed in place.
@@ -34,7 +35,7 @@ def name_types(node: object) -> None:
     if isinstance(node, (list, tuple)):
         for value in node:
             name_types(value)
-    elif hasattr(node, 'items'):  # a dict, or mmengine's Config, which is no mapping
+    elif hasattr(node, 'items'):  # a dict or mmengine's Config, which is not a Mapping
         for key, value in list(node.items()):
             if key == 'type' and is_object(value):
                 node[key] = readable_name(value) or value
@@ -42,30 +43,30 @@ def name_types(node: object) -> None:
                 name_types(value)
 
 
-def readable_name(thing: object) -> str | None:
-    """A name by which a registry or mmcv finds a class or function; None if there is none."""
+def readable_name(obj: object) -> str | None:
+    """A name by which a registry finds a class or function; None if there is none."""
     import mmcv.ops
     from mmengine.utils import get_object_from_string
 
-    if getattr(mmcv.ops, thing.__name__, None) is thing and not registered_name(thing):
-        return thing.__name__
-    modules = thing.__module__.split('.')
+    if getattr(mmcv.ops, obj.__name__, None) is obj and not registered_name(obj):
+        return obj.__name__
+    modules = obj.__module__.split('.')
     for depth in range(len(modules), 0, -1):
-        name = '.'.join([*modules[:depth], thing.__qualname__])
-        if get_object_from_string(name) is thing:
+        name = '.'.join([*modules[:depth], obj.__qualname__])
+        if get_object_from_string(name) is obj:
             return name
-    return registered_name(thing)
+    return registered_name(obj)
 
 
-def registered_name(thing: object) -> str | None:
+def registered_name(obj: object) -> str | None:
     """The name of a class or function in one of mmengine's registries or their children."""
     from mmengine import registry as registries
 
     for root in vars(registries).values():
         if isinstance(root, registries.Registry):
             for registry in (root, *root.children.values()):
-                for name, known in registry.module_dict.items():
-                    if known is thing:
+                for name, registered in registry.module_dict.items():
+                    if registered is obj:
                         return f'{registry.scope}.{name}'
     return None
 

@@ -1,4 +1,4 @@
-"""Registered names that have changed: the old ones still work for one release."""
+"""Old registered names, which still work for one release."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mmengine.registry import Registry
 
 
 def renamed_from(registry: Registry, old: str) -> Callable[[type], type]:
-    """A class decorator that also registers the class's old name, which warns when it is used.
+    """A class decorator that also registers the old name of a class; its use causes a warning.
 
     Args:
-        registry (Registry): The registry of the old name.
+        registry (Registry): The registry of the class.
         old (str): The old name, which configs may still use.
     """
 

@@ -1,8 +1,8 @@
-"""The error that is meant for users, and helpers for its message."""
+"""The error that users see in one line, and helpers for its message."""
 
 
 class UserError(ValueError):
-    """An error that the user can fix: one line that names the cause and the remedy."""
+    """An error that the user can fix. Its message is one line that names cause and remedy."""
 
 
 def one_line(text: object) -> str:
@@ -16,6 +16,6 @@ def cause(problem: Exception) -> str:
 
 
 def shown(value: object, most: int = 80) -> str:
-    """A value as an error message shows it: in one line, shortened if it is long."""
+    """A value for an error message: in one line, and shortened if it is long."""
     text = one_line(repr(value))
     return text if len(text) <= most else f'{text[: most - 3]}...'

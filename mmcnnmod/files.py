@@ -1,4 +1,4 @@
-"""Writing files that are either complete or absent, whenever the program or the machine stops."""
+"""Writing files atomically: if the program or the machine stops, no incomplete file is left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 
 from .errors import UserError
 
-# How the names of folders with incomplete files begin. They end with the suffix of the file.
+# The start of the names of the temporary folders. They end with the suffix of the file.
 PARTIAL = '.partial-'
 
 
@@ -22,9 +22,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
     The yielded path has the same name, in a hidden temporary folder beside ``path``. On success all
     files in that folder (some formats write several) are synchronised to disk and moved beside
-    ``path``, replacing existing ones; ``path`` itself is moved last. On any error the temporary
-    folder is removed and an existing file stays as it was. Several processes may write the same
-    file at once.
+    ``path``, where they replace existing ones; ``path`` itself comes last. On any error the
+    temporary folder is removed, and an existing file does not change. Several processes can write
+    the same file at once.
 
     Args:
         path (str | Path): The file. Missing parent folders are created.
@@ -33,7 +33,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         Path: Where to write.
 
     Raises:
-        UserError: If it cannot be written, with the system's reason.
+        UserError: If the file cannot be written, with the system's reason.
     """
     path = Path(path)
     folder, created = None, []
@@ -54,13 +54,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     finally:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # not empty: the file was written
+        with suppress(OSError):  # the folder is not empty if the file was written
             for parent in created:
                 parent.rmdir()
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the list of files in a folder, is on the disk."""
+    """Synchronise a file, or the list of files in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -73,14 +73,14 @@ def sync(path: Path) -> None:
 
 
 def remove_partials(folder: str | Path, suffix: str = '') -> None:
-    """Remove incomplete files that killed processes have left in a folder.
+    """Remove the temporary folders that killed processes have left.
 
     Args:
-        folder (str | Path): A folder in which no other process writes such files now.
-        suffix (str): Only files with this suffix. Defaults to all.
+        folder (str | Path): The folder to clean. No other process may be writing a file in it.
+        suffix (str): Only remove incomplete files with this suffix. Defaults to all.
     """
     for partial in Path(folder).glob(f'{PARTIAL}*{suffix}'):
         if partial.is_dir():
             shutil.rmtree(partial)
-        else:  # version 0.1 wrote files
+        else:  # written by version 0.1
             partial.unlink()

@@ -19,7 +19,8 @@ TOOLS = Path(__file__).resolve().parent
 CONFIG = TOOLS.parent / 'configs' / 'fcn_r18-mod_street-scenes.py'
 GOAL = 0.40  # mIoU over the 19 classes
 GOAL_FACTOR = 5  # times the score of the best constant prediction
-IGNORED = 255
+IGNORED = 255  # the label of pixels without a class
+DRAWN_SCENES = 4
 
 
 def main() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
 
     checkpoint = Path((work_dir / 'last_checkpoint').read_text().strip())
     step('3/4 Testing', str(checkpoint))
-    config = work_dir / CONFIG.name  # with all options of the training
+    config = work_dir / CONFIG.name  # it contains all options of the training
     run('test.py', config, checkpoint, *common)
 
     picture = work_dir / 'predictions.png'
@@ -72,7 +73,7 @@ def step(title: str, what: str) -> None:
 
 
 def run(tool: str, *arguments: object) -> None:
-    """Run a tool like a user; exit with its exit code if it fails."""
+    """Run a program of tools/; exit with its exit code if it fails."""
     command = [sys.executable, str(TOOLS / tool), *map(str, arguments)]
     result = subprocess.run(command, check=False)
     if result.returncode != 0:
@@ -86,7 +87,7 @@ def newest_score(work_dir: Path) -> float:
 
 
 def constant_score(data: Path) -> float:
-    """The mIoU of predicting the most frequent class everywhere, from 0 to 1."""
+    """The mIoU, from 0 to 1, of predicting the most frequent class everywhere."""
     counts = np.zeros(IGNORED + 1, dtype=np.int64)
     for path in truth_files(data):
         counts += np.bincount(cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ravel(), minlength=256)
@@ -99,9 +100,7 @@ def truth_files(data: Path) -> list[Path]:
     return sorted(data.glob('gtFine/val/*/*_labelTrainIds.png'))
 
 
-def draw_predictions(
-    config: Path, checkpoint: Path, data: Path, target: Path, rows: int = 4
-) -> None:
+def draw_predictions(config: Path, checkpoint: Path, data: Path, target: Path) -> None:
     """Draw picture, ground truth and prediction side by side, for some validation scenes."""
     from mmseg.apis import inference_model, init_model
 
@@ -112,14 +111,14 @@ def draw_predictions(
     palette = np.zeros((IGNORED + 1, 3), np.uint8)
     colours = np.array(model.dataset_meta['palette'], np.uint8)
     palette[: len(colours)] = colours[:, ::-1]  # RGB to OpenCV's BGR
-    lines = []
-    for path in truth_files(data)[:rows]:
+    rows = []
+    for path in truth_files(data)[:DRAWN_SCENES]:
         name = path.name.replace('_gtFine_labelTrainIds', '_leftImg8bit')
         image_path = data / 'leftImg8bit' / 'val' / path.parent.name / name
         truth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         predicted = inference_model(model, str(image_path)).pred_sem_seg.data[0].numpy()
-        lines.append(np.hstack([cv2.imread(str(image_path)), palette[truth], palette[predicted]]))
-    cv2.imwrite(str(target), np.vstack(lines))
+        rows.append(np.hstack([cv2.imread(str(image_path)), palette[truth], palette[predicted]]))
+    cv2.imwrite(str(target), np.vstack(rows))
 
 
 if __name__ == '__main__':

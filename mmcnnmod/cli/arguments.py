@@ -1,4 +1,4 @@
-"""The options of the programs in tools/: those of the toolboxes' own tools, and a few more."""
+"""Command-line options: those of the toolboxes' own tools, and a few more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmengine.config import DictAction
 
 from ..errors import cause
 
-# Options of several programs.
+# Options that several programs have.
 SHARED = {
     '--data-root': dict(
         metavar='DIR', help="the folder of the data set, instead of the config's data_root"
@@ -33,7 +33,7 @@ SHARED = {
 
 
 def train_parser() -> argparse.ArgumentParser:
-    """Options of tools/train.py."""
+    """The parser of tools/train.py."""
     parser = config_parser(
         'Train the classifier, segmentor or detector of a config.', checkpoint=False
     )
@@ -42,7 +42,7 @@ def train_parser() -> argparse.ArgumentParser:
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
-    """The options of tools/train.py."""
+    """Add the options of tools/train.py, which tools/experiments/run.py has as well."""
     add_common(parser)
     parser.add_argument(
         '--resume',
@@ -72,7 +72,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
 
 
 def test_parser() -> argparse.ArgumentParser:
-    """Options of tools/test.py."""
+    """The parser of tools/test.py."""
     parser = config_parser('Evaluate a trained classifier, segmentor or detector.')
     add_common(parser)
     parser.add_argument(
@@ -93,7 +93,7 @@ def test_parser() -> argparse.ArgumentParser:
 
 
 def visualize_parser() -> argparse.ArgumentParser:
-    """Options of tools/visualize.py."""
+    """The parser of tools/visualize.py."""
     parser = config_parser('Predict and draw the classes, label maps or boxes of pictures.')
     parser.add_argument('pictures', nargs='+', metavar='PICTURE', help='image files or folders')
     parser.add_argument(
@@ -113,24 +113,24 @@ def visualize_parser() -> argparse.ArgumentParser:
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse, and pass the local rank on to mmengine as the toolboxes' tools do."""
+    """Parse the command line; set LOCAL_RANK, which mmengine reads."""
     args = parser.parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
 
-class Pairs(DictAction):
+class KeyValueAction(DictAction):
     """KEY=VALUE pairs, with a clear error for other values, such as a CONFIG that follows."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        """Parse the values of the option."""
+        """Parse the pairs."""
         for value in values:
             if '=' not in value:
                 text = ' '.join(value.split())[:80]
                 parser.error(f'{option_string} takes KEY=VALUE only, got {text}; put it before')
         try:
             super().__call__(parser, namespace, values, option_string)
-        except (AssertionError, RecursionError) as problem:  # of brackets
+        except (AssertionError, RecursionError) as problem:  # unbalanced or too deep brackets
             parser.error(f'{option_string}: {cause(problem)}')
 
 
@@ -140,12 +140,13 @@ def config_parser(description: str, checkpoint: bool = True) -> argparse.Argumen
     parser.add_argument('config', help='config file of this project or of a toolbox')
     if checkpoint:
         parser.add_argument('checkpoint', help='checkpoint file')
-    parser.set_defaults(launcher='none', no_pin_memory=False, data_root=None, work_dir=None)
+    parser.set_defaults(launcher='none', data_root=None, work_dir=None)
+    parser.set_defaults(no_pin_memory=False, no_persistent_workers=False)
     return parser
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """The options of every program that runs a network on a data set."""
+    """Add the options of the programs that build a runner."""
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and scores')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     add_shared(parser, '--data-root', '--device')
@@ -154,29 +155,29 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     )
     add_cfg_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    # torchrun passes the first spelling or the second, depending on its version.
+    # Some versions of torchrun pass the first spelling, some the second.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Add some of the options in ``SHARED``."""
+    """Add options of ``SHARED``."""
     for name in names:
         parser.add_argument(name, **SHARED[name])
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
-    """The options of every tool that reads a config and a checkpoint."""
+    """Add the options of every program that reads a config."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=Pairs,
+        action=KeyValueAction,
         metavar='KEY=VALUE',
         help='override settings: optim_wrapper.optimizer.lr=0.1, key="[a,b]", key=a,b',
     )
     parser.add_argument(
         '--mod',
         nargs='*',
-        action=Pairs,
+        action=KeyValueAction,
         metavar='KEY=VALUE',
         help='replace the backbones of a dense config by MoD backbones that start from its dense '
         'weights; optionally with another depth or MoD options: --mod depth=75 c=32',

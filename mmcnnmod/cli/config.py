@@ -1,4 +1,4 @@
-"""Reading a config, and changes to it that several programs need."""
+"""Reading a config, and the changes to it that several programs make."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from ..toolboxes import require
 from .errors import building_from
 
 SYNC_BN = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
-# Settings of configs before mmengine.
+# Settings of the configs before mmengine.
 OLD_KEYS = ('data', 'optimizer', 'optimizer_config', 'lr_config', 'runner', 'total_epochs')
 MIGRATION = 'https://mmdetection.readthedocs.io/en/latest/migration/config_migration.html'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-# The types of the settings that the tools read before anything is built.
+# The types of the settings that are read before anything is built.
 # fmt: off
-KINDS = {
-    dict: (
+SETTING_TYPES = {
+    (dict,): (
         *LOADERS, 'model', 'data_preprocessor', 'custom_imports', 'env_cfg', 'train_cfg',
         'test_cfg', 'optim_wrapper', 'default_hooks', 'strategy', 'auto_scale_lr',
     ),
     (list, tuple): ('custom_hooks',),
-    str: ('default_scope', 'data_root', 'load_from', 'work_dir'),
+    (str,): ('default_scope', 'data_root', 'load_from', 'work_dir'),
 }
 # fmt: on
 
 
 def config_folder() -> Path:
-    """The project's configs: beside the package in a checkout, inside it when installed."""
+    """The folder of the project's configs, in a checkout or in the installed package."""
     package = Path(__file__).parents[1]
-    inside = package / '.mim' / 'configs'
-    return inside if inside.is_dir() else package.parent / 'configs'
+    installed = package / '.mim' / 'configs'
+    return installed if installed.is_dir() else package.parent / 'configs'
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -51,7 +51,7 @@ def load_config(args: argparse.Namespace) -> Config:
         Config: With ``work_dir``, ``launcher`` and ``default_scope`` set.
 
     Raises:
-        UserError: If it cannot be read or names a toolbox that is not installed.
+        UserError: If the config cannot be read or its toolbox is not installed.
     """
     cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
@@ -59,24 +59,24 @@ def load_config(args: argparse.Namespace) -> Config:
     add_custom_import(cfg)
     if args.mod is not None:
         with building_from(f'config {args.config}'):
-            swap_with(cfg, args.mod, log=say_once)
+            swap_with(cfg, args.mod, log=print_once)
     if args.data_root:
         set_data_root(cfg, args.data_root)
     set_loader_defaults(cfg, args)
     return cfg
 
 
-def say_once(line: str) -> None:
-    """Print a line, if this is the first of the processes that a launcher started."""
+def print_once(line: str) -> None:
+    """Print a line, but only in the first of the processes that a launcher started."""
     if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0':
         print(line)
 
 
 def read_config(path: str, options: dict | None = None) -> Config:
-    """Read a config and apply ``--cfg-options``.
+    """Read a config of an installed toolbox and apply ``--cfg-options``.
 
     Raises:
-        UserError: If it cannot be read or names a toolbox that is not installed.
+        UserError: If the config cannot be read or its toolbox is not installed.
     """
     if not Path(path).is_file():
         raise UserError(f'config {path} does not exist')
@@ -95,21 +95,21 @@ def read_config(path: str, options: dict | None = None) -> Config:
 
 
 def parse_config(path: str | Path, options: dict | None = None) -> Config:
-    """Read any config; in a new-style one, replace classes by names and set ``default_scope``.
+    """Read a config, apply ``--cfg-options`` and check the types of the settings.
 
-    It can then be changed and written like any other.
+    In a new-style config, names replace the classes, and ``default_scope`` is set. It can then be
+    changed and dumped like any other config.
     """
     cfg = Config.fromfile(path)
     try:
         cfg.merge_from_dict(options or {})
-    except Exception as problem:  # mmengine does not name the key whose parent is a value
+    except Exception as problem:  # mmengine's message does not name the key
         keys = ', '.join(options)
         raise UserError(f'--cfg-options {shown(keys)}: {cause(problem)}') from problem
-    for kind, keys in KINDS.items():
+    for types, keys in SETTING_TYPES.items():
         for key in keys:
-            if cfg.get(key) is not None and not isinstance(cfg[key], kind):
-                name = kind.__name__ if isinstance(kind, type) else kind[0].__name__
-                raise UserError(f'{key} must be a {name}, got {shown(cfg[key])}')
+            if cfg.get(key) is not None and not isinstance(cfg[key], types):
+                raise UserError(f'{key} must be a {types[0].__name__}, got {shown(cfg[key])}')
     name_types(cfg)
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     if scope := scope_of(cfg):
@@ -118,14 +118,14 @@ def parse_config(path: str | Path, options: dict | None = None) -> Config:
 
 
 def require_keys(cfg: Config, path: str, purpose: str, *keys: str) -> None:
-    """Raise a :class:`UserError` for a config that lacks a setting which a program reads."""
+    """Raise a :class:`UserError` if a config lacks a setting."""
     for key in keys:
         if cfg.get(key) is None:
             raise UserError(f'config {path} has no {key}, which {purpose} needs')
 
 
 def innermost_datasets(node) -> Iterator[dict]:
-    """The data sets in a loader's config, inside any wrappers (RepeatDataset, ConcatDataset)."""
+    """The data sets in a loader's config, without wrappers (RepeatDataset, ConcatDataset)."""
     if isinstance(node, (list, tuple)):
         for item in node:
             yield from innermost_datasets(item)
@@ -138,14 +138,14 @@ def innermost_datasets(node) -> Iterator[dict]:
 
 
 def set_data_root(cfg: Config, root: str) -> None:
-    """Replace the config's ``data_root`` by ``root`` in loaders and evaluators.
+    """Replace the config's ``data_root`` by ``root``, in data loaders and evaluators as well.
 
     Args:
         cfg (Config): Changed in place.
         root (str): The folder of the data set.
 
     Raises:
-        UserError: If the config has no root, or several.
+        UserError: If the config has no ``data_root``, or several.
     """
     loaders = {name: cfg.get(name) for name in LOADERS}
     values = [node.get('data_root') for _, node, _ in iter_dicts(loaders, '')]
@@ -170,7 +170,7 @@ def set_data_root(cfg: Config, root: str) -> None:
 
 
 def set_loader_defaults(cfg: Config, args: argparse.Namespace) -> None:
-    """Apply the options for loaders; mmpretrain's get the defaults of its own tools."""
+    """Apply the options for data loaders; add the defaults that mmpretrain's own tools add."""
     for name in LOADERS:
         if cfg.get(name) is None:
             continue
@@ -184,54 +184,28 @@ def set_loader_defaults(cfg: Config, args: argparse.Namespace) -> None:
         if args.no_pin_memory:
             cfg[name].pin_memory = False
         # torch refuses persistent workers if there are no workers.
-        if getattr(args, 'no_persistent_workers', False) or not cfg[name].get('num_workers', 0):
+        if args.no_persistent_workers or not cfg[name].get('num_workers', 0):
             cfg[name].persistent_workers = False
 
 
-def fit_to_devices(cfg: Config, log: Callable[[str], None]) -> None:
-    """Make the last changes to a config: SyncBN, and the wrapper of models on CPUs.
-
-    Args:
-        cfg (Config): Changed in place.
-        log (Callable[[str], None]): Called with a line if SyncBN is replaced.
-    """
-    if reverted := revert_sync_bn(cfg):
-        log(reverted)
-    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
-        wrapper = cfg.get('model_wrapper_cfg') or dict(
-            type='MMDistributedDataParallel',
-            broadcast_buffers=False,
-            find_unused_parameters=cfg.get('find_unused_parameters', False),
-        )
-        cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}  # mmengine would choose GPUs
-        if type_name(cfg.get('strategy') or {}) == 'DDPStrategy':  # FlexibleRunner's
-            cfg.strategy.setdefault('model_wrapper', cfg.model_wrapper_cfg)
-
-
 def revert_sync_bn(cfg: Config) -> str | None:
-    """Replace SyncBN by BN where it does not work: on one device, and on CPU.
+    """Replace SyncBN by BN on one device and on CPUs, where it does not work.
 
     Args:
         cfg (Config): Changed in place.
 
     Returns:
-        str | None: A line for the log; None if nothing was replaced.
+        str | None: A line for the log; None if nothing is replaced.
     """
     if cfg.launcher != 'none' and torch.cuda.is_available():
         return None
-    found = []
-
-    def replace(node):
-        if isinstance(node, dict) and type_name(node) in SYNC_BN:
-            found.append(node)
-            return {**node, 'type': 'BN'}
-        return node
-
-    cfg.model = map_tree(cfg.model, replace)
+    found = [node for _, node, _ in iter_dicts(cfg.model, 'model') if type_name(node) in SYNC_BN]
+    if not found:
+        return None
+    for node in found:
+        node['type'] = 'BN'
     why = 'there is only one device' if cfg.launcher == 'none' else 'it does not work on CPU'
-    return (
-        f'SyncBN is replaced by BN in {len(found)} places of the config: {why}' if found else None
-    )
+    return f'SyncBN is replaced by BN in {len(found)} places of the config: {why}'
 
 
 def map_tree(node, change: Callable):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import os
 from itertools import islice
 from pathlib import Path
 
@@ -29,33 +28,34 @@ from ..config_types import PRETRAINED, type_name
 from ..engine.reestimate_norms_hook import BATCHES, reestimate_norms
 from ..errors import UserError
 from ..files import atomic_write
+from ..swap import iter_dicts
 from . import preflight
 from .arguments import add_cfg_options, add_shared, config_parser
-from .config import load_config, map_tree, require_keys
+from .config import load_config, require_keys
 from .errors import building_from, one_line_errors
 from .model import build_model
 
-LOADING = (*PRETRAINED, 'DensePretrained')
+INITIALIZERS = (*PRETRAINED, 'DensePretrained')  # those that load a checkpoint
 
 
 def main(argv: list[str] | None = None) -> None:
     """Convert a checkpoint; ``argv`` defaults to the command line."""
     args = dense_to_mod_parser().parse_args(argv)
     with one_line_errors(args.debug, args.config):
-        check_out(args.out)
+        preflight.check_out(args.out)
         content = read_checkpoint(args.checkpoint, trusted=args.trust_checkpoint)
         weights = weights_of(content, args.checkpoint)
         cfg = load_config(args)
         saved = copy.deepcopy(cfg)
-        for name in ('work_dir', 'launcher'):  # set by load_config, but not by the config's author
+        for name in ('work_dir', 'launcher'):  # load_config has set them
             saved.pop(name)
         meta = dict(cfg=saved.pretty_text, started_from=Path(args.checkpoint).name)
-        # The names of the classes, which mmseg and mmdet show.
-        if 'dataset_meta' in (old := content.get('meta') or {}):
-            meta['dataset_meta'] = old['dataset_meta']
-        cfg.model = map_tree(cfg.model, without_weights)
+        # It contains the names of the classes, which mmseg and mmdet show.
+        if 'dataset_meta' in (dense_meta := content.get('meta') or {}):
+            meta['dataset_meta'] = dense_meta['dataset_meta']
+        remove_initializers(cfg)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            model = build_initialised(cfg, args)
+            model = build_initialized(cfg, args)
             try:
                 lines = start_model_from_dense(
                     model, weights, args.prefix, mapping=args.mapping, strength=args.strength
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def dense_to_mod_parser() -> argparse.ArgumentParser:
-    """Options of tools/model_converters/dense_to_mod.py."""
+    """The parser of tools/model_converters/dense_to_mod.py."""
     parser = config_parser(
         'Turn dense weights into a checkpoint of an MoD model. The standard blocks of the backbone '
         'and all other parts of the model get the weights; the MoD blocks start near the identity. '
@@ -109,18 +109,10 @@ def dense_to_mod_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def check_out(out: str) -> None:
-    """Raise an error if the file cannot be written."""
-    if not os.access(Path(out).absolute().parent, os.W_OK):
-        raise UserError(f'{out} cannot be written: its folder does not exist or is not writable')
-    if Path(out).is_dir():
-        raise UserError(f'{out} is a folder; name a file, such as {out.rstrip("/")}/mod.pth')
-
-
-def build_initialised(cfg: Config, args: argparse.Namespace) -> nn.Module:
+def build_initialized(cfg: Config, args: argparse.Namespace) -> nn.Module:
     """Build and initialise a config's model."""
     torch.manual_seed(args.seed)
-    # At its default level it logs the initialisation of every parameter.
+    # By default mmengine logs the initialisation of every parameter.
     MMLogger.get_instance('mmengine', log_level='WARNING')
     model = build_model(cfg, args.config)
     with building_from(f'config {args.config}', cfg):
@@ -129,7 +121,11 @@ def build_initialised(cfg: Config, args: argparse.Namespace) -> nn.Module:
 
 
 def calibrate(model: nn.Module, cfg: Config, args: argparse.Namespace) -> str:
-    """Estimate the statistics of the backbones' norms from training data; returns a summary."""
+    """Estimate the statistics of the backbone's batch norms from training data.
+
+    Returns:
+        str: A summary.
+    """
     backbones = mod_backbones(model).values()
     if not any(isinstance(part, _BatchNorm) for network in backbones for part in network.modules()):
         return 'the backbone has no batch norms, so there are no statistics to estimate'
@@ -147,15 +143,13 @@ def calibrate(model: nn.Module, cfg: Config, args: argparse.Namespace) -> str:
     return f'statistics estimated from {args.calibrate} batches: {done}'
 
 
-def without_weights(node):
-    """A node of a config without the settings that load checkpoints."""
-    if not isinstance(node, dict):
-        return node
-    if node.get('pretrained'):
-        node['pretrained'] = None
-    init_cfg = node.get('init_cfg')
-    if isinstance(init_cfg, dict) and type_name(init_cfg) in LOADING:
-        del node['init_cfg']
-    elif isinstance(init_cfg, (list, tuple)):
-        node['init_cfg'] = [cfg for cfg in init_cfg if type_name(cfg) not in LOADING]
-    return node
+def remove_initializers(cfg: Config) -> None:
+    """Remove the settings of the model that load checkpoints."""
+    for _, node, _ in iter_dicts(cfg.get('model'), 'model'):
+        if node.get('pretrained'):
+            node['pretrained'] = None
+        init_cfg = node.get('init_cfg')
+        if isinstance(init_cfg, dict) and type_name(init_cfg) in INITIALIZERS:
+            del node['init_cfg']
+        elif isinstance(init_cfg, (list, tuple)):
+            node['init_cfg'] = [cfg for cfg in init_cfg if type_name(cfg) not in INITIALIZERS]

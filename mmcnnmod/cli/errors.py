@@ -1,4 +1,4 @@
-"""Errors as one line that names the cause and the remedy."""
+"""Reporting errors in one line that names the cause and the remedy."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from torch.utils.data import Dataset
 from ..errors import UserError, one_line
 from ..swap import iter_dicts
 
-CHANNELS = re.compile(r'to have (\d+) channels, but got (\d+) channels')
-# numpy's error for a data set without images.
+# torch's errors for a wrong number of channels, and numpy's for a data set without images.
+CHANNELS = re.compile(r'to have (?P<expected>\d+) channels, but got (?P<got>\d+) channels')
+FEATURES = re.compile(
+    r'mat1 and mat2 shapes cannot be multiplied \(\d+x(?P<got>\d+) and (?P<expected>\d+)x\d+\)'
+)
 EMPTY = 'need at least one array to concatenate'
 NO_IMAGES = (
     'the data set finds no images; check its ann_file, data_prefix, suffixes, classes and '
     'filter_cfg'
 )
-FEATURES = re.compile(r'mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)')
 # How gloo and NCCL report that another process has ended.
 LOST_PROCESS = re.compile(
     r'Connection (closed|reset) by peer|Broken pipe|ncclRemoteError|ncclSystemError|'
@@ -35,11 +37,11 @@ LOST_PROCESS = re.compile(
 
 @contextmanager
 def one_line_errors(debug: bool | None = None, config: str = '') -> Iterator[None]:
-    """End the program with one line on stderr and exit code 1.
+    """If an error is raised, print it in one line on stderr and exit with code 1.
 
     Args:
-        debug (bool, optional): Show the traceback before that line. Defaults to None, for programs
-            without such an option: unexpected errors keep their traceback.
+        debug (bool, optional): Print the traceback before that line. Defaults to None, for programs
+            without such an option: then an unexpected error is not caught.
         config (str): The config's file, named in unexpected errors. Defaults to ''.
     """
     try:
@@ -51,39 +53,38 @@ def one_line_errors(debug: bool | None = None, config: str = '') -> Iterator[Non
         if debug:
             traceback.print_exc()
         if line is None:
-            text, place = message_of(problem), place_of(problem)
-            line = f'{config and f"config {config}: "}{text.removesuffix(place)}{place}'
-            line += '; --debug shows the traceback'
+            prefix = f'config {config}: ' if config else ''
+            line = f'{prefix}{message_of(problem, locate=True)}; --debug shows the traceback'
         print(f'error: {one_line(line)}', file=sys.stderr, flush=True)
         sys.exit(1)
 
 
 @contextmanager
 def building_from(what: str, cfg: Config | None = None) -> Iterator[None]:
-    """Turn any error while ``what`` is built into a :class:`UserError`.
+    """Turn any error into a :class:`UserError`.
 
     Args:
-        what (str): Such as 'config fcn.py'.
+        what (str): The start of its message, such as 'config fcn.py'.
         cfg (Config, optional): Searched for the wrong key. Defaults to None.
     """
     try:
         yield
-    except (Exception, SystemExit) as problem:  # a config is a program, which may call exit()
+    except (Exception, SystemExit) as problem:  # a config can call exit()
         key = find_key(problem, cfg) if cfg else ''
         text, file = message_of(problem), find_data_file(problem)
         if EMPTY in text:
-            text = f'{file and f"{file}: "}{NO_IMAGES}'
+            text = f'{file}: {NO_IMAGES}' if file else NO_IMAGES
         elif file and file not in text:
             text = f'{file} cannot be read ({text}); correct or replace it'
         raise UserError(f'{what}: {key}{text}') from problem
 
 
 def find_key(problem: BaseException, cfg: Config) -> str:
-    """The key of what could not be built, such as 'model.backbone: '; '' if it is not unique."""
+    """The key whose value could not be built, such as 'model.backbone: '; '' if it is ambiguous."""
     frames = [frame for frame, _ in traceback.walk_tb(problem.__traceback__)]
     nodes = [f.f_locals.get('cfg') for f in frames if f.f_code is build_from_cfg.__code__]
-    with suppress(Exception):  # values that cannot be compared, such as arrays
-        for built in reversed(nodes):  # innermost first; class defaults are not in the config
+    with suppress(Exception):  # some values cannot be compared, such as arrays
+        for built in reversed(nodes):  # innermost first; it may not come from the config
             paths = [
                 path for key in cfg for path, node, _ in iter_dicts(cfg[key], key) if node == built
             ]
@@ -94,41 +95,40 @@ def find_key(problem: BaseException, cfg: Config) -> str:
 
 def find_data_file(problem: Exception) -> str:
     """The annotation file that a data set was reading when an exception was raised, or ''."""
-    places = [frame.f_locals for frame, _ in traceback.walk_tb(problem.__traceback__)]
-    while places and not isinstance(places[0].get('self'), Dataset):
-        del places[0]
-    # The innermost function's variables first; images are not the cause.
-    named = [
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(problem.__traceback__)]
+    while frames and not isinstance(frames[0].get('self'), Dataset):
+        del frames[0]
+    # The variables of the innermost function first; images are not the cause.
+    values = [
         value
-        for variables in reversed(places)
+        for variables in reversed(frames)
         for name, value in variables.items()
         if not name.startswith('img')
     ]
-    named += [getattr(variables.get('self'), 'ann_file', None) for variables in places]
-    for value in named:
+    values += [getattr(variables.get('self'), 'ann_file', None) for variables in frames]
+    for value in values:
         if isinstance(value, str) and os.path.isfile(value):
             return value
     return ''
 
 
 def explain(problem: Exception) -> str | None:
-    """One line for an expected error, None for any other."""
+    """One line for an expected error; None for an unexpected one."""
     text = str(problem)
     if isinstance(problem, UserError):
-        # From a data loading process it is a text that ends with the original line.
+        # From a data loading process, the message is a traceback that ends with the line.
         return text.rsplit('UserError: ', 1)[-1].strip().splitlines()[0]
-    for pattern, got, expected in ((CHANNELS, 2, 1), (FEATURES, 1, 2)):
-        if match := pattern.search(text):
-            layer = innermost_module(problem)
-            remedy = (
-                "set the backbone's in_channels to the channels of the images"
-                if layer.startswith('backbone.')
-                else 'set in_channels of this head or neck to the channels of the backbone '
-                '(64 * 2**stage for depths below 50, 256 * 2**stage from 50)'
-            )
-            return (
-                f'{layer} expects {match[expected]} input channels but gets {match[got]}: {remedy}'
-            )
+    if match := CHANNELS.search(text) or FEATURES.search(text):
+        layer = innermost_module(problem)
+        remedy = (
+            "set the backbone's in_channels to the channels of the images"
+            if layer.startswith('backbone.')
+            else 'set in_channels of this head or neck to the channels of the backbone '
+            '(64 * 2**stage for depths below 50, 256 * 2**stage from 50)'
+        )
+        return (
+            f'{layer} expects {match["expected"]} input channels but gets {match["got"]}: {remedy}'
+        )
     if LOST_PROCESS.search(text):
         return (
             'another process of this run has ended or cannot be reached; see its output for the '
@@ -139,20 +139,24 @@ def explain(problem: Exception) -> str | None:
     return None
 
 
-def message_of(problem: BaseException) -> str:
-    """The message in one line; with the type and place of the error if it is a single word."""
-    # str(KeyError) has quotes around the message.
+def message_of(problem: BaseException, locate: bool = False) -> str:
+    """The message of an exception in one line.
+
+    Args:
+        problem (BaseException): The exception. If its message is a single word, its type and
+            location are added.
+        locate (bool): Add its location, such as ' in resnet.py, line 30, forward', in any case.
+            Defaults to False.
+    """
+    # str() puts quotes around the message of a KeyError.
     raw = problem.args[0] if isinstance(problem, KeyError) and problem.args else problem
     text = one_line(raw)
-    if ' ' in text:
-        return text
-    return f'{type(problem).__name__}{text and ": "}{text}{place_of(problem)}'
-
-
-def place_of(problem: BaseException) -> str:
-    """Where an exception was raised, such as ' in resnet.py, line 30, forward'."""
-    frame = traceback.extract_tb(problem.__traceback__)[-1:]
-    return ''.join(f' in {Path(f.filename).name}, line {f.lineno}, {f.name}' for f in frame)
+    if ' ' not in text:
+        text = f'{type(problem).__name__}: {text}' if text else type(problem).__name__
+        locate = True
+    if locate and (frames := traceback.extract_tb(problem.__traceback__)):
+        text += f' in {Path(frames[-1].filename).name}, line {frames[-1].lineno}, {frames[-1].name}'
+    return text
 
 
 def innermost_module(problem: Exception) -> str:
@@ -165,5 +169,5 @@ def innermost_module(problem: Exception) -> str:
     if not modules:
         return 'a layer'
     names = {id(module): name for name, module in modules[0].named_modules()}
-    known = [names[id(module)] for module in modules if names.get(id(module))]
-    return known[-1] if known else type(modules[-1]).__name__
+    found = [names[id(module)] for module in modules if names.get(id(module))]
+    return found[-1] if found else type(modules[-1]).__name__

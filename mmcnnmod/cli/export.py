@@ -25,32 +25,25 @@ from ..deploy.parts import Part, folded, part_of, selectors, statistics, stride_
 from ..errors import UserError
 from ..files import atomic_write
 from ..version import __version__
-from . import preflight
 from .arguments import add_cfg_options, config_parser
-from .config import innermost_datasets, load_config, require_keys
+from .config import innermost_datasets, load_config
 from .errors import building_from, one_line_errors
 from .model import load_trained_model
 from .visualize import dataset_meta, find_pictures
 
-EXAMPLE_BATCH = 2  # for a dynamic batch: a batch of 1 could become a constant
-TESTED_BATCHES = (1, 3)  # of files with a dynamic batch
-MOST_PICTURES = 12
+EXAMPLE_BATCH = 2  # for a dynamic batch size; the exporters may treat a size of 1 as a constant
+TESTED_BATCHES = (1, 3)  # for a dynamic batch size
+MAX_PICTURES = 12
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Export a network.
-
-    Args:
-        argv (list[str], optional): Command-line options. Defaults to None, those of the process.
-    """
+    """Export a network; ``argv`` defaults to the command line."""
     args = export_parser().parse_args(argv)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         kind = FORMATS[args.format] if args.format else format_of(args.out)
         check_options(args, kind)
-        pictures = find_pictures(args.images)[:MOST_PICTURES]
+        pictures = find_pictures(args.images)[:MAX_PICTURES]
         cfg = load_config(args)
-        require_keys(cfg, args.config, 'exporting', 'model')
-        preflight.check_file(args.checkpoint)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             model = load_trained_model(cfg, args)
             export, reference = prepare(model, cfg, args, kind)
@@ -65,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def export_parser() -> argparse.ArgumentParser:
-    """Options of tools/deployment/export.py."""
+    """The parser of tools/deployment/export.py."""
     parser = config_parser(
         'Export a trained network to another runtime. The file is kept only if its outputs are '
         'those of PyTorch.'
@@ -106,7 +99,7 @@ def export_parser() -> argparse.ArgumentParser:
         nargs='+',
         default=[],
         metavar='PICTURE',
-        help=f'image files or folders for the comparison, at most {MOST_PICTURES} images',
+        help=f'image files or folders for the comparison, at most {MAX_PICTURES} images',
     )
     add_cfg_options(parser)
     parser.set_defaults(device='cpu')
@@ -114,7 +107,7 @@ def export_parser() -> argparse.ArgumentParser:
 
 
 def check_options(args: argparse.Namespace, kind: type[ExportedFile]) -> None:
-    """Check the options before anything is built."""
+    """Raise the errors of the options that need no model."""
     if args.out.suffix != kind.suffix:
         raise UserError(f'--format {args.format}: OUT must end with {kind.suffix}, got {args.out}')
     if args.out.is_dir():
@@ -126,8 +119,6 @@ def check_options(args: argparse.Namespace, kind: type[ExportedFile]) -> None:
         )
     if args.batch not in (None, 'dynamic') and not (args.batch.isdecimal() and int(args.batch)):
         raise UserError(f'--batch {args.batch}: use a number above 0, or dynamic')
-    if args.shape and min(args.shape) < 1:
-        raise UserError(f'--shape {args.shape[0]} {args.shape[1]}: use numbers of pixels above 0')
     require_packages(kind.packages)
 
 
@@ -147,53 +138,48 @@ def prepare(
             f'--batch {batch}: the file of a whole detector accepts one image, because the number '
             'of boxes differs between images; remove --batch, or use --what backbone'
         )
-    stride = stride_of(model)
-    size = tuple(args.shape) if args.shape else default_size(cfg, model)
-    smallest = min(stride, 32)  # coarser maps of a pyramid are computed from those of stride 32
-    if min(size) < smallest:
-        raise UserError(
-            f'--shape {size[0]} {size[1]} is too small: use at least the stride of the network, '
-            f'{smallest}'
-        )
-    divisor = divisor_of(model)
-    if any(side % divisor for side in size):
-        raise UserError(
-            f'--shape {size[0]} {size[1]}: the data preprocessor pads images to multiples of '
-            f'{divisor}; use such a size'
-        )
     dynamic = (BATCH,) * (batch == 'dynamic') + (HEIGHT, WIDTH) * args.dynamic_shape
     count = EXAMPLE_BATCH if batch == 'dynamic' else int(batch)
     dtype = torch.uint8 if args.with_preprocessing else torch.float32
-    images = torch.zeros(count, 3, *size, dtype=dtype)
+    stride = stride_of(model)
+    images = torch.zeros(count, 3, *choose_size(args.shape, stride, model, cfg), dtype=dtype)
     notes = describe(model, cfg, args)
     return Export(folded(reference), images, dynamic, stride, notes, args.fp16), reference
 
 
-def default_size(cfg: Config, model: nn.Module) -> tuple[int, int]:
-    """Height and width of the config's test images, with the data preprocessor's padding."""
-    try:
-        size = input_size(cfg)
-    except UserError as problem:
-        raise UserError(f'{problem}; use --shape H W') from problem
-    divisor = divisor_of(model)
-    return tuple(-(-side // divisor) * divisor for side in size)
-
-
-def divisor_of(model: nn.Module) -> int:
-    """The number that the data preprocessor pads heights and widths to multiples of."""
+def choose_size(
+    shape: list[int] | None, stride: int, model: nn.Module, cfg: Config
+) -> tuple[int, int]:
+    """Height and width: ``--shape``, or the padded size of the config's test images."""
     preprocessor = model.data_preprocessor
     test_cfg = getattr(preprocessor, 'test_cfg', None) or {}  # mmsegmentation's
-    return test_cfg.get('size_divisor') or getattr(preprocessor, 'pad_size_divisor', 1)
+    divisor = test_cfg.get('size_divisor') or getattr(preprocessor, 'pad_size_divisor', 1)
+    try:
+        height, width = shape or [-(-side // divisor) * divisor for side in input_size(cfg)]
+    except UserError as problem:
+        raise UserError(f'{problem}; use --shape H W') from problem
+    smallest = min(stride, 32)  # coarser maps of a pyramid are computed from those of stride 32
+    if min(height, width) < smallest:
+        raise UserError(
+            f'--shape {height} {width} is too small: use at least the stride of the network, '
+            f'{smallest}'
+        )
+    if height % divisor or width % divisor:
+        raise UserError(
+            f'--shape {height} {width}: the data preprocessor pads images to multiples of '
+            f'{divisor}; use such a size'
+        )
+    return height, width
 
 
 def describe(model: nn.Module, cfg: Config, args: argparse.Namespace) -> dict[str, str]:
     """The metadata of the file."""
-    meta = dataset_meta(cfg, args.checkpoint)
-    order = order_of_files(cfg)
+    meta = dataset_meta(cfg, model)
+    order = image_order(cfg)
     if swaps_channels(model) and not args.with_preprocessing:
         order = order[::-1]
     mean, std = (
-        # The precision of float32.
+        # 7 digits, as float32 has.
         [] if each is None else [float(f'{value:.7g}') for value in each.flatten().tolist()]
         for each in statistics(model)
     )
@@ -211,15 +197,19 @@ def describe(model: nn.Module, cfg: Config, args: argparse.Namespace) -> dict[st
     }
 
 
-def order_of_files(cfg: Config) -> str:
-    """The channel order before the data preprocessor: BGR for image files, as OpenCV reads them."""
+def image_order(cfg: Config) -> str:
+    """The channel order before the data preprocessor; OpenCV reads image files as BGR."""
     dataset = next(innermost_datasets(cfg.get('test_dataloader')), {})
     steps = [type_name(step) or '' for step in dataset.get('pipeline', [])]
     return 'BGR' if not steps or any('LoadImage' in step for step in steps) else 'RGB'
 
 
 def check_parity(reference: Part, export: Export, file: ExportedFile, pictures: list[Path]) -> None:
-    """Compare a file with PyTorch and print the differences; fails if they are too large."""
+    """Compare a file with PyTorch and print the differences.
+
+    Raises:
+        UserError: If they are too large, or a detector finds no boxes to compare.
+    """
     out, tolerance = file.path, HALF_TOLERANCE if export.fp16 else TOLERANCE
     results: dict[str, Comparison] = {}
     print(f'{out}: {file.metadata["exporter"]}; differences from PyTorch, of the largest value:')
@@ -244,7 +234,7 @@ def check_parity(reference: Part, export: Export, file: ExportedFile, pictures: 
 
 
 def samples(export: Export, pictures: list[Path], multiple: int) -> Iterator[tuple[str, Tensor]]:
-    """Images for the comparison, uint8, and their source, for all tested batches and sizes."""
+    """Sources ('random' or 'real') and uint8 images for the comparison, in all tested shapes."""
     batch, _, *size = export.images.shape
     sizes = [tuple(size)]
     if HEIGHT in export.dynamic:
@@ -259,14 +249,14 @@ def samples(export: Export, pictures: list[Path], multiple: int) -> Iterator[tup
             yield 'random', noise.to(torch.uint8)
         loaded = [load_picture(file, height, width) for file in pictures]
         for count in counts if loaded else ():
-            # The first pictures fill the last batch.
+            # The first pictures fill up the last batch.
             full = list(islice(cycle(loaded), -(-len(loaded) // count) * count))
             for images in torch.stack(full).split(count):
                 yield 'real', images
 
 
 def load_picture(path: Path, height: int, width: int) -> Tensor:
-    """A resized picture, uint8, shape (3, H, W), BGR."""
+    """A resized picture: uint8, shape (3, H, W), BGR."""
     image = mmcv.imread(str(path))
     if image is None:
         raise UserError(f'{path} cannot be read as a picture; replace or remove it')

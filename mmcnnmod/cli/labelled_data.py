@@ -1,4 +1,4 @@
-"""The data of a split, the classes in its images, and which of them an analysis shows."""
+"""The images of a split, the classes in them, and the choice of classes to show."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from ..errors import UserError
 from .config import innermost_datasets
 from .errors import building_from
 
-DEFAULT_CLASSES = 5
+DEFAULT_CLASSES = 5  # how many are shown
 
 
 def choose_split(cfg: Config, split: str) -> None:
-    """Make a split the test data; training images get the test pipeline.
+    """Use the data of a split as the test data; training images get the test pipeline.
 
     Args:
         cfg (Config): Changed in place.
         split (str): 'train', 'val' or 'test'.
     """
-    chosen = cfg.get(f'{split}_dataloader')
-    testing = cfg.get('test_dataloader') or cfg.get('val_dataloader')
-    if chosen is None or testing is None:
+    loader = cfg.get(f'{split}_dataloader')
+    test_loader = cfg.get('test_dataloader') or cfg.get('val_dataloader')
+    if loader is None or test_loader is None:
         raise UserError(f'--split {split}: the config has no such data; choose another one')
     if split == 'train':
-        pipeline = next(innermost_datasets(testing))['pipeline']
-        for dataset in innermost_datasets(chosen):
+        pipeline = next(innermost_datasets(test_loader))['pipeline']
+        for dataset in innermost_datasets(loader):
             dataset['pipeline'] = pipeline
-        chosen = ConfigDict({**testing, 'dataset': chosen.dataset})
-    cfg.test_dataloader = chosen
+        loader = ConfigDict({**test_loader, 'dataset': loader.dataset})
+    cfg.test_dataloader = loader
 
 
 class LabelledData:
@@ -62,15 +62,15 @@ class LabelledData:
 
     def occurrences(self) -> list[set[int]]:
         """The classes that occur in each image."""
-        labels = [
-            (read, position)
-            for read, length in [(class_reader(each), len(each)) for each in self.datasets]
-            for position in range(length)
+        images = [
+            (read_classes, i)
+            for dataset, read_classes in [(each, class_reader(each)) for each in self.datasets]
+            for i in range(len(dataset))
         ]
-        return [read(position) for read, position in track(labels, 'Reading labels')]
+        return [read_classes(i) for read_classes, i in track(images, 'Reading labels')]
 
     def loader(self, images: Sequence[int]) -> DataLoader:
-        """A loader of some of the images, in the order given."""
+        """A loader of the images with these indices, in this order."""
         for dataset in self.datasets:
             name_unreadable_files(dataset)
         return DataLoader(
@@ -84,11 +84,11 @@ class LabelledData:
 def choose_classes(
     wanted: Sequence[str] | None, names: Sequence[str], occurring: Sequence[int]
 ) -> list[int]:
-    """The classes to show.
+    """Choose the classes to show.
 
     Args:
-        wanted (Sequence[str], optional): Numbers, names, or one of a name's parts between commas
-            ('pug' for ImageNet's 'pug, pug-dog'). None selects five, spread over the list.
+        wanted (Sequence[str], optional): Numbers, names, or parts of names between commas ('pug'
+            for ImageNet's 'pug, pug-dog'). None chooses five, spread over the list.
         names (Sequence[str]): The names of all classes.
         occurring (Sequence[int]): The classes with images.
 
@@ -111,18 +111,20 @@ def choose_classes(
 
 
 def find_class(wanted: str, names: Sequence[str]) -> int:
-    """The number of the class with a number or name."""
+    """The number of a class that is given by its number or name."""
     if wanted.isdecimal() and int(wanted) < len(names):
         return int(wanted)
-    words = [{word.strip().lower() for word in (name, *name.split(','))} for name in names]
-    found = [i for i, known in enumerate(words) if wanted.lower() in known]
+    parts = [{part.strip().lower() for part in (name, *name.split(','))} for name in names]
+    found = [i for i, parts_of_name in enumerate(parts) if wanted.lower() in parts_of_name]
     if len(found) == 1:
         return found[0]
     if found:
         numbers = ', '.join(map(str, found))
         raise UserError(f'--classes: several classes are called {wanted}; use a number: {numbers}')
-    known = sorted(set().union(*words))
-    near = [word for word in known if wanted.lower() in word][:10]
-    near = near or get_close_matches(wanted.lower(), known, cutoff=0.5)
-    hint = f'did you mean {", ".join(near)}?' if near else f'there are {", ".join(names[:10])} ...'
+    known = sorted(set().union(*parts))
+    similar = [part for part in known if wanted.lower() in part][:10]
+    similar = similar or get_close_matches(wanted.lower(), known, cutoff=0.5)
+    hint = f'did you mean {", ".join(similar)}?'
+    if not similar:
+        hint = f'there are {", ".join(names[:10])} ...'
     raise UserError(f'--classes: this data set has no class {wanted}; {hint}')

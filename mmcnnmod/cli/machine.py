@@ -8,12 +8,13 @@ import sys
 
 import torch
 
-# The toolboxes are imported if they are installed.
-PACKAGES = ('mmcnnmod', 'torch', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'mmdet')
+from ..toolboxes import MINIMUM_VERSIONS
+
+PACKAGES = ('mmcnnmod', 'torch', 'mmengine', 'mmcv', *MINIMUM_VERSIONS)
 
 
 def machine(device: str) -> str:
-    """A machine in a few words: its GPU if one is used, cores, system, Python.
+    """A short description of this machine: its GPU if one is used, cores, system, Python.
 
     Args:
         device (str): 'auto', 'cpu' or 'cuda'.
@@ -26,5 +27,9 @@ def machine(device: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions of torch, OpenMMLab's packages and this package, if they are imported."""
-    return {name: sys.modules[name].__version__ for name in PACKAGES if name in sys.modules}
+    """The versions of torch, OpenMMLab's packages and this package, if they are installed.
+
+    The import of mmcnnmod imports the installed toolboxes.
+    """
+    # str(): torch's version has a type of its own, which checkpoints must not contain.
+    return {name: str(sys.modules[name].__version__) for name in PACKAGES if name in sys.modules}

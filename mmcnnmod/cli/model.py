@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from copy import deepcopy
 
 import torch
 from mmengine.config import Config
@@ -19,15 +20,16 @@ def build_model(cfg: Config, config: str) -> nn.Module:
     """Build the model of a config on the CPU, without calling ``init_weights``.
 
     Args:
-        cfg (Config): Call this in its default scope. It is not changed; SyncBN is built as BN where
-            SyncBN does not work.
+        cfg (Config): Must be the config of the current default scope. It is not changed; SyncBN is
+            built as BN where SyncBN does not work.
         config (str): Its name in errors.
 
     Returns:
         nn.Module: In evaluation mode.
     """
-    require_keys(cfg, config, 'building it', 'model')
-    cfg = Config({key: cfg.get(key) for key in ('model', 'data_preprocessor', 'launcher')})
+    require_keys(cfg, config, 'this program', 'model')
+    keys = ('model', 'data_preprocessor', 'launcher')
+    cfg = Config({key: deepcopy(cfg.get(key)) for key in keys})
     revert_sync_bn(cfg)
     if cfg.data_preprocessor:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
@@ -43,15 +45,15 @@ def load_trained_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
         args (argparse.Namespace): With ``config``, ``checkpoint`` and ``device``.
 
     Returns:
-        nn.Module: On its device, in evaluation mode.
+        nn.Module: On its device, in evaluation mode, with the ``dataset_meta`` of the checkpoint.
 
     Raises:
-        UserError: If the checkpoint does not fit.
+        UserError: If the checkpoint cannot be read or does not fit.
     """
     model = build_model(cfg, args.config)
     content = read_checkpoint(args.checkpoint)
     preflight.check_weights(model, content, args.checkpoint, complete=True)
     model.load_state_dict(weights_of(content, args.checkpoint), strict=False)
+    model.dataset_meta = (content.get('meta') or {}).get('dataset_meta') or {}
     gpu = args.device != 'cpu' and torch.cuda.is_available()
-    model.to('cuda' if gpu else 'cpu').eval()
-    return model
+    return model.to('cuda' if gpu else 'cpu')

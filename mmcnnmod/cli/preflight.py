@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from copy import deepcopy
 from pathlib import Path
@@ -29,12 +30,34 @@ from ..errors import UserError
 from .config import innermost_datasets
 from .errors import NO_IMAGES
 
-# Data sets that are downloaded into their root.
-DOWNLOADING = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
+# Data sets that mmpretrain downloads.
+DOWNLOADED = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
+
+
+def check(cfg: Config, device: str, loaders: tuple[str, ...], training: bool = False) -> None:
+    """Raise the errors that can be found before a model is built.
+
+    Args:
+        cfg (Config): The config. ``load_from`` is checked, too.
+        device (str): The option ``--device``.
+        loaders (tuple[str, ...]): The data loaders that the program uses.
+        training (bool): See :func:`check_device`. Defaults to False.
+    """
+    check_device(cfg, device, training)
+    check_work_dir(cfg)
+    if start := cfg.get('load_from'):
+        check_readable(start)
+    check_data(cfg, loaders)
 
 
 def check_device(cfg: Config, device: str, training: bool = False) -> None:
-    """Raise an error if CUDA is needed but not available; testing does not need an optimizer."""
+    """Raise an error if CUDA is needed but not available.
+
+    Args:
+        cfg (Config): The config.
+        device (str): The option ``--device``.
+        training (bool): Whether the config's optimizer is used. Defaults to False.
+    """
     if torch.cuda.is_available():
         return
     remedy = 'torch finds no GPU (check the driver, CUDA_VISIBLE_DEVICES and the build of torch)'
@@ -67,8 +90,16 @@ def check_work_dir(cfg: Config) -> None:
         ) from problem
 
 
+def check_out(out: str | Path) -> None:
+    """Raise an error if a file cannot be written because of its folder, or is a folder itself."""
+    if Path(out).is_dir():
+        raise UserError(f'{out} is a folder; name a file')
+    if not os.access(Path(out).absolute().parent, os.W_OK):
+        raise UserError(f'{out} cannot be written: its folder does not exist or is not writable')
+
+
 def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
-    """Raise an error if the files that the data sets name do not exist."""
+    """Raise an error if the data sets' files do not exist."""
     for loader in loaders:
         for dataset in innermost_datasets(cfg.get(loader)):
             for path in data_paths(dataset):
@@ -80,10 +111,10 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
 
 
 def data_paths(dataset: dict) -> list[Path]:
-    """The root, annotation file and folders in a data set's config; local paths only."""
+    """The local paths in a data set's config: its root, annotation file and folders."""
     root = dataset.get('data_root')
     remote = dataset.get('backend_args') or '://' in (root or '')
-    if not root or remote or type_name(dataset) in DOWNLOADING:
+    if not root or remote or type_name(dataset) in DOWNLOADED:
         return []
     prefix = dataset.get('data_prefix') or {}
     parts = [dataset.get('ann_file'), *(prefix.values() if isinstance(prefix, dict) else [prefix])]
@@ -94,13 +125,13 @@ def check_labels(dataset: Dataset, model: nn.Module) -> None:
     """Raise an error if a data set has no images, or a label that the head does not support.
 
     Args:
-        dataset (Dataset): A loader's data set, as in mmengine.
+        dataset (Dataset): The data set of a loader, maybe in wrappers.
         model (nn.Module): The network that gets its images.
     """
     inner = unwrap_dataset(dataset)
     if len(dataset) == 0:
         raise UserError(f'{describe(inner[0])}: {NO_IMAGES}')
-    # The annotation file decides: a part of ImageNet has more class names than labels.
+    # If there is an annotation file, it decides: a part of ImageNet has all 1000 class names.
     labels = [listed_labels(part) for part in inner]
     classes = None if any(labels) else count_classes(dataset)
     for path, head in heads(model):
@@ -120,12 +151,12 @@ def check_labels(dataset: Dataset, model: nn.Module) -> None:
 
 
 def listed_labels(dataset: Dataset) -> set[int]:
-    """The labels in a classifier's annotation file; without one, labels are folders' positions."""
+    """The labels in a classifier's annotation file; empty if folders define the classes."""
     if not (hasattr(dataset, 'get_gt_labels') and getattr(dataset, 'ann_file', '')):
         return set()
     try:
         return {int(label) for i in range(len(dataset)) for label in dataset.get_cat_ids(i)}
-    except KeyError:  # without labels
+    except KeyError:  # it has no labels
         return set()
 
 
@@ -138,22 +169,16 @@ def describe(dataset: Dataset) -> str:
     return f'the {type(dataset).__name__}{where}'
 
 
-def check_file(checkpoint: str | None) -> None:
-    """Raise an error if a checkpoint that is not a URL does not exist."""
-    if checkpoint and '://' not in checkpoint and not Path(checkpoint).is_file():
-        raise UserError(f'checkpoint {checkpoint} does not exist')
-
-
 def check_readable(checkpoint: str) -> None:
-    """Raise an error if a local checkpoint cannot be read, except folders of DeepSpeed."""
+    """Raise an error if a checkpoint cannot be read; URLs and DeepSpeed's folders are skipped."""
     if '://' not in checkpoint and not Path(checkpoint).is_dir():
         weights_of(read_checkpoint(checkpoint), checkpoint, keys=['state_dict'])
 
 
 class CheckpointHook(Hook):
-    """Raises an error for a checkpoint of another model; mmengine itself would only warn.
+    """Raises an error for a checkpoint of another model, for which mmengine would only warn.
 
-    Every runner calls it after the file has been read and before anything is loaded.
+    A runner calls it after it has read the file and before it loads anything.
 
     Args:
         checkpoint (str): Its name in errors.
@@ -167,7 +192,7 @@ class CheckpointHook(Hook):
         self.checkpoint, self.complete, self.resume = checkpoint, complete, resume
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Check the weights and, if it is resumed, the other contents that mmengine uses."""
+        """Check the weights and, in resuming, the other contents that mmengine uses."""
         check_weights(runner.model, checkpoint, self.checkpoint, self.complete)
         if self.resume:
             check_resumable(checkpoint, self.checkpoint)
@@ -186,8 +211,8 @@ def check_weights(model: nn.Module, content: dict, checkpoint: str, complete: bo
     Raises:
         UserError: With the number of matching tensors and the contents of the file.
     """
-    state_dict = weights_of(content, checkpoint, keys=['state_dict'])  # mmengine reads no other
-    # Tests with augmentation on several GPUs have two wrappers.
+    state_dict = weights_of(content, checkpoint, keys=['state_dict'])  # the key that mmengine reads
+    # Test-time augmentation on several GPUs has two wrappers.
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     match = match_state_dicts(model.state_dict(), state_dict)
@@ -204,7 +229,7 @@ def check_weights(model: nn.Module, content: dict, checkpoint: str, complete: bo
 
 
 def remedy(model: nn.Module, state_dict: dict, complete: bool) -> str:
-    """The remedy for a checkpoint that does not fit."""
+    """The last part of the error for a checkpoint that does not fit."""
     if not complete and not any(name.startswith('backbone.') for name in state_dict):
         return 'if it contains only a backbone, use --pretrained'
     config = 'use the config that it was trained with'
@@ -214,7 +239,7 @@ def remedy(model: nn.Module, state_dict: dict, complete: bool) -> str:
 
 
 def check_resumable(content: dict, checkpoint: str) -> None:
-    """Raise an error if a checkpoint cannot be resumed, or resuming would run code in it."""
+    """Raise an error if a checkpoint has no training state, or resuming it is dangerous."""
     if 'message_hub' not in content:
         raise UserError(
             f'checkpoint {checkpoint} has no training state to resume; to start from its weights, '
@@ -222,15 +247,15 @@ def check_resumable(content: dict, checkpoint: str) -> None:
         )
     if is_trusting():
         return
-    # mmengine reads it as a Python file. Checkpoints of trainings have "cfg" instead.
+    # mmengine would run it as a Python file. The checkpoints that it writes have "cfg" instead.
     if 'config' in content.get('meta', {}):
         raise UserError(
             f'checkpoint {checkpoint} is refused: resuming would run the code in its meta.config; '
             'if you trust its source, use --trust-checkpoint'
         )
-    # mmengine deletes the checkpoints of these numbers.
-    noted = content['message_hub'].get('runtime_info') or {}
-    if not all(isinstance(step, int) for step in noted.get('keep_ckpt_ids') or []):
+    # mmengine deletes the checkpoints with these numbers.
+    info = content['message_hub'].get('runtime_info') or {}
+    if not all(isinstance(step, int) for step in info.get('keep_ckpt_ids') or []):
         raise UserError(
             f'checkpoint {checkpoint} is refused: its list of older checkpoints, which training '
             'would delete, contains more than numbers; if you trust it, use --trust-checkpoint'
@@ -238,11 +263,11 @@ def check_resumable(content: dict, checkpoint: str) -> None:
 
 
 def loads_completely(model: nn.Module, state_dict: dict) -> bool:
-    """Whether a model can load all of its tensors; some convert older names and shapes."""
+    """Whether a model finds all its tensors; some models convert older names and shapes."""
     before = deepcopy(model.state_dict())
     try:
         missing = model.load_state_dict(dict(state_dict), strict=False).missing_keys
-    except RuntimeError:  # another shape
+    except RuntimeError:  # different shapes
         return False
     finally:
         model.load_state_dict(before)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
-from importlib import import_module
 
 from ..checkpoints import read_checkpoint
 from ..checkpoints.publishing import published, read_metrics, write_with_hash
 from ..toolboxes import MINIMUM_VERSIONS
-from ..version import __version__
 from .arguments import add_shared
 from .errors import one_line_errors
+from .machine import versions
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -28,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def publish_parser() -> argparse.ArgumentParser:
-    """Options of tools/model_converters/publish_model.py."""
+    """The parser of tools/model_converters/publish_model.py."""
     parser = argparse.ArgumentParser(
         description='Reduce a checkpoint to its weights and a record of their origin, and add the '
         'start of its SHA-256 to its name.'
@@ -52,24 +51,19 @@ def publish_parser() -> argparse.ArgumentParser:
 
 def package_versions(config: str) -> dict[str, str]:
     """The installed versions of the packages that the config needs."""
-    names = ['torch', 'mmcv', 'mmengine', default_scope(config)]
-    versions = {'mmcnnmod': __version__}
-    for name in filter(None, names):
-        try:
-            versions[name] = str(import_module(name).__version__)
-        except ImportError:
-            versions[name] = 'not installed'
-    return versions
+    installed = versions()
+    names = ['mmcnnmod', 'torch', 'mmcv', 'mmengine', default_scope(config)]
+    return {name: installed.get(name, 'not installed') for name in names if name}
 
 
 def default_scope(config: str) -> str | None:
-    """The toolbox in a config's text, which is not run, because it could be any code."""
+    """The toolbox in a config's text, which is not run, because it could contain any code."""
     named = re.search(r'^default_scope = [\'"](\w+)[\'"]$', config, re.MULTILINE)
     return named[1] if named and named[1] in MINIMUM_VERSIONS else None
 
 
 def report(meta: dict) -> None:
-    """Print the record that is saved with the weights, and its missing parts."""
+    """Print the record that is saved with the weights, and what is missing in it."""
     epoch, iteration = (meta.get(name, 'unknown') for name in ('epoch', 'iter'))
     which = 'the moving average' if meta['average_of_weights'] else 'the weights themselves'
     print(f'epoch {epoch}, iteration {iteration}, {which}')

@@ -20,21 +20,17 @@ from ..deploy.quantization import INT8_FILES, KEY
 from ..errors import UserError
 from ..files import atomic_write
 from . import preflight
-from .arguments import add_cfg_options, add_shared
+from .arguments import add_cfg_options, add_shared, config_parser
 from .config import load_config, require_keys
 from .errors import building_from, one_line_errors
 from .labelled_data import LabelledData, choose_split
 from .model import build_model
 
-HELD_OUT = 50  # the number of test images for the comparison
+TEST_IMAGES = 50  # for the comparison
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Quantise a file.
-
-    Args:
-        argv (list[str], optional): Command-line options. Defaults to None, those of the process.
-    """
+    """Quantise a file; ``argv`` defaults to the command line."""
     args = quantize_parser().parse_args(argv)
     with one_line_errors(args.debug, args.config):
         check_options(args)
@@ -57,18 +53,20 @@ def main(argv: list[str] | None = None) -> None:
                 f'written: {args.out} ({sum(layers)} convolutions and matrix products in int8, '
                 f'{len(layers) - sum(layers)} in float; {after:.2f} MB instead of {before:.2f} MB)'
             )
-            print(compare(args, part, Images(cfg, 'test', HELD_OUT, part, file)))
+            print(compare(args, part, Images(cfg, 'test', TEST_IMAGES, part, file)))
 
 
 def quantize_parser() -> argparse.ArgumentParser:
-    """Options of tools/deployment/quantize.py."""
-    parser = argparse.ArgumentParser(
-        description='Quantise an exported file to int8. The ranges of the values are measured on '
-        'training images; the channel selectors stay in float.'
+    """The parser of tools/deployment/quantize.py."""
+    parser = config_parser(
+        'Quantise an exported file to int8. The ranges of the values are measured on training '
+        'images; the channel selectors stay in float.',
+        checkpoint=False,
     )
-    parser.add_argument('config', help='the config that the file was exported with')
     parser.add_argument(
-        'file', type=Path, help='float32 file from tools/deployment/export.py: .onnx or .xml'
+        'file',
+        type=Path,
+        help='float32 file that tools/deployment/export.py wrote with this config: .onnx or .xml',
     )
     parser.add_argument('out', type=Path, help='the file to write, with the same suffix')
     parser.add_argument(
@@ -80,12 +78,11 @@ def quantize_parser() -> argparse.ArgumentParser:
     )
     add_shared(parser, '--data-root')
     add_cfg_options(parser)
-    parser.set_defaults(launcher='none', no_pin_memory=False, work_dir=None)
     return parser
 
 
 def check_options(args: argparse.Namespace) -> None:
-    """Check the options before any file is read."""
+    """Raise the errors of the options that can be found without reading the file."""
     kind = INT8_FILES.get(args.file.suffix)
     if kind is None:
         raise UserError(
@@ -136,27 +133,33 @@ class Images:
 
 
 def megabytes(path: Path, kind: type[ExportedFile]) -> float:
-    """The size of a file, with its weights."""
+    """The size of a network's file or files."""
     suffixes = filter(None, (kind.suffix, kind.weights_suffix))
     return sum(path.with_suffix(suffix).stat().st_size for suffix in suffixes) / 1e6
 
 
 def compare(args: argparse.Namespace, part: Part, images: Images) -> str:
-    """Differences between the two files; only the score shows whether they are too large."""
-    old, new = (open_file(path, list(selectors(part))) for path in (args.file, args.out))
+    """Describe the differences between the two files.
+
+    Only a score shows whether they are too large, see tools/deployment/test.py.
+    """
+    names = list(selectors(part))
+    float_file, int8_file = (open_file(path, names) for path in (args.file, args.out))
     differences: dict[str, float] = {}
     same, shared, count = [], [], 0
     for batch in images:
-        (expected, chosen), (found, others) = old(batch), new(batch)
+        expected, float_channels = float_file(batch)
+        found, int8_channels = int8_file(batch)
         count += len(batch)
         for name, value in part.differences(expected, found).items():
             differences[name] = max(value, differences.get(name, 0))
-        for name, channels in chosen.items():
-            same.append((channels == others[name]).all(1))
-            shared.append((channels[:, :, None] == others[name][:, None]).any(2).flatten())
+        for name, channels in float_channels.items():
+            same.append((channels == int8_channels[name]).all(1))
+            in_both = channels[:, :, None] == int8_channels[name][:, None]
+            shared.append(in_both.any(2).flatten())
     text = ', '.join(f'{name} {value:.1e}' for name, value in differences.items())
     text = f'{count} test images: differences from float, of the largest value: {text}'
     if not same:
         return text
-    order, channels = (torch.cat(each).float().mean().item() for each in (same, shared))
-    return f'{text}; selections: {order:.1%} the same, {channels:.1%} of the channels'
+    same_share, shared_share = (torch.cat(each).float().mean().item() for each in (same, shared))
+    return f'{text}; selections: {same_share:.1%} the same, {shared_share:.1%} of the channels'

@@ -1,4 +1,4 @@
-"""Which checkpoint a training is resumed from."""
+"""Finding the checkpoint to resume from."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..errors import UserError
 NAME = re.compile(r'(epoch|iter)_\d+\.pth')
 
 
-def newest_whole(cfg: Config, say: Callable[[str], None]) -> str | None:
-    """The checkpoint that ``--resume`` without a file resumes from; None if there are none.
+def checkpoint_to_resume(cfg: Config, log: Callable[[str], None]) -> str | None:
+    """The checkpoint for ``--resume`` without a file; None if there are none.
 
     It is the one in ``last_checkpoint``, or a later one if training was killed before that file was
-    written. For ``say`` and errors see :func:`newest_readable`.
+    written. For ``log`` and errors see :func:`newest_readable`.
     """
     named, folder = last_checkpoint(cfg.work_dir), Path(cfg.work_dir)
     if named and ('://' in named or Path(named).is_dir()):  # an object store, or DeepSpeed's folder
@@ -31,32 +31,32 @@ def newest_whole(cfg: Config, say: Callable[[str], None]) -> str | None:
         last = Path(named).resolve()
         later = [p for p in found if step_of(p) > step_of(last) and time_of(p) > time_of(last)]
         # Others may be from an earlier training in the same folder.
-        found = [*later, last, *(path for path in found if path not in [*later, last])]
-    path = newest_readable(found, say)
+        found = list(dict.fromkeys([*later, last, *found]))
+    path = newest_readable(found, log)
     return None if path is None else str(path)
 
 
 def last_checkpoint(work_dir: str | Path) -> str:
-    """The path in mmengine's file ``last_checkpoint``; '' if there is none."""
+    """The content of mmengine's file ``last_checkpoint``; '' if there is none."""
     file = Path(work_dir, 'last_checkpoint')
     return file.read_text(errors='replace').strip() if file.is_file() else ''
 
 
 def newest_readable(
-    paths: Sequence[Path], say: Callable[[str], None] = lambda line: None
+    paths: Sequence[Path], log: Callable[[str], None] = lambda line: None
 ) -> Path | None:
     """The first checkpoint that can be read; mmengine leaves incomplete files when it is killed.
 
     Args:
         paths (Sequence[Path]): Checkpoints, newest first.
-        say (Callable[[str], None]): Called with a line for each skipped one. Defaults to doing
-            nothing.
+        log (Callable[[str], None]): Called with a line for each skipped checkpoint. Defaults to
+            no logging.
 
     Returns:
-        Path | None: None if there are none.
+        Path | None: None if ``paths`` is empty.
 
     Raises:
-        UserError: If there are checkpoints and none can be read.
+        UserError: If no checkpoint can be read.
     """
     problems = []
     for path in paths:
@@ -66,7 +66,7 @@ def newest_readable(
             problems.append(problem)
         else:
             for problem in problems:
-                say(f'skipped: {problem}')
+                log(f'skipped: {problem}')
             return path
     if problems:
         raise UserError(f'cannot resume: {problems[0]}; move it away to start from the beginning')
@@ -76,15 +76,15 @@ def newest_readable(
 def checkpoints(folder: Path, template: str | None = None) -> list[Path]:
     """The regular checkpoints in a folder, newest first.
 
-    They are sorted by steps, or by time if both epochs and iterations are counted.
+    They are sorted by step, or by time if some count epochs and others iterations.
 
     Args:
         folder (Path): A work dir.
         template (str, optional): The config's pattern of their names, such as 'step_{}.pth'.
             Defaults to None.
     """
-    own = re.escape(template or '').replace(r'\{\}', r'\d+')
-    paths = [p for p in folder.glob('*') if NAME.fullmatch(p.name) or re.fullmatch(own, p.name)]
+    custom = re.escape(template or '').replace(r'\{\}', r'\d+')
+    paths = [p for p in folder.glob('*') if NAME.fullmatch(p.name) or re.fullmatch(custom, p.name)]
     kinds = {re.sub(r'\d+', '', path.name) for path in paths}
     return sorted(paths, key=step_of if len(kinds) == 1 else time_of, reverse=True)
 

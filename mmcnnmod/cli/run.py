@@ -17,8 +17,10 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..config_types import type_name
 from ..datasets import name_unreadable_files
 from ..errors import UserError
+from .config import revert_sync_bn
 from .errors import building_from
 from .preflight import check_labels
 from .resuming import last_checkpoint
@@ -28,7 +30,7 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM
 
 
 def restart_on_cpu(args: argparse.Namespace) -> None:
-    """Restart the program without GPUs for ``--device cpu``: mmengine has chosen its device."""
+    """Restart the program without GPUs for ``--device cpu``: mmengine chooses when imported."""
     if args.device == 'cpu' and torch.cuda.is_available():
         os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
         os.execv(sys.executable, [sys.executable, *sys.argv])
@@ -38,7 +40,7 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
     """Build the runner and its loops with their data sets; errors in the config become one line.
 
     Args:
-        cfg (Config): The config, after all changes.
+        cfg (Config): The config. It is adapted to CPUs or to a single device.
         config (str): Its name in errors.
         *loops (str): Which loops to build: 'train_loop', 'val_loop', 'test_loop'.
 
@@ -50,10 +52,12 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
 
         setup_cache_size_limit_of_dynamo()
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
-        # mmengine keeps this group; otherwise it would choose a GPU for each process.
-        torch.distributed.init_process_group(cfg.env_cfg.dist_cfg.backend)
+        start_cpu_process_group(cfg)
     with building_from(f'config {config}', cfg):
+        reverted = revert_sync_bn(cfg)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        if reverted:
+            runner.logger.warning(reverted)
         build_dataloader = runner.build_dataloader
 
         def build_checked(*args, **kwargs):
@@ -62,8 +66,8 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
             name_unreadable_files(loader.dataset, runner.model)
             return loader
 
-        # Do this before the loops are built: the training loop immediately starts its data loading
-        # processes, with copies of the data set.
+        # Before the loops are built: the training loop starts its data loading processes, which get
+        # copies of the data set.
         runner.build_dataloader = build_checked
         for loop in loops:
             getattr(runner, loop)
@@ -72,11 +76,11 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
 
 @contextmanager
 def run_in(work_dir: str, runner: Runner) -> Iterator[None]:
-    """End a run with one line if its work dir can no longer be written, not even the log.
+    """Raise one :class:`UserError` if the work dir, and with it the log, can no longer be written.
 
     Args:
         work_dir (str): The work dir of the run.
-        runner (Runner): Its log raises errors from now on; by default, Python's logging prints a
+        runner (Runner): Its log raises errors from now on. By default, Python's logging prints a
             traceback for each line and continues.
     """
     for handler in runner.logger.handlers:
@@ -95,7 +99,7 @@ def run_in(work_dir: str, runner: Runner) -> Iterator[None]:
 
 
 def can_write(folder: str) -> bool:
-    """Whether a few lines can be written into a folder."""
+    """Whether a file of a few lines can be written in a folder."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1 << 16))
@@ -105,9 +109,26 @@ def can_write(folder: str) -> bool:
 
 
 def raise_os_error(record: logging.LogRecord) -> None:
-    """Raise the error of the system when a line of a log cannot be written."""
+    """Raise the system's error if a line of a log cannot be written."""
     if isinstance(sys.exc_info()[1], OSError):
         raise
+
+
+def start_cpu_process_group(cfg: Config) -> None:
+    """Start the processes' group on CPUs; mmengine would choose a GPU for each process.
+
+    Args:
+        cfg (Config): Gets a model wrapper that chooses no GPU, either.
+    """
+    wrapper = cfg.get('model_wrapper_cfg') or dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
+    if type_name(cfg.get('strategy') or {}) == 'DDPStrategy':  # FlexibleRunner's
+        cfg.strategy.setdefault('model_wrapper', cfg.model_wrapper_cfg)
+    torch.distributed.init_process_group(cfg.env_cfg.dist_cfg.backend)
 
 
 def destroy_cpu_process_group() -> None:

@@ -15,34 +15,27 @@ from ..deploy.substitution import substituted
 from ..errors import UserError
 from ..files import atomic_write
 from . import preflight
-from .arguments import add_common, parse
-from .config import fit_to_devices, load_config, require_keys, say_once
+from .arguments import add_common, config_parser, parse
+from .config import load_config, require_keys
 from .errors import one_line_errors
 from .run import build_runner, restart_on_cpu
-from .test import NEEDED, under_another_name
+from .test import NEEDED, rename_config
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Evaluate a file.
-
-    Args:
-        argv (list[str], optional): Command-line options. Defaults to None, those of the process.
-    """
+    """Evaluate a file; ``argv`` defaults to the command line."""
     args = parse(test_exported_parser(), argv)
     restart_on_cpu(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         file = open_file(args.file)
-        if args.out and not args.out.parent.is_dir():
-            raise UserError(f'--out {args.out}: create the folder {args.out.parent} first')
+        if args.out:
+            preflight.check_out(args.out)
         checkpoint = find_checkpoint(args.checkpoint, file.metadata)
         cfg = load_config(args)
         require_keys(cfg, args.config, 'testing', *NEEDED)
-        preflight.check_device(cfg, args.device)
-        preflight.check_work_dir(cfg)
-        preflight.check_data(cfg, ('test_dataloader',))
         cfg.load_from = checkpoint
-        fit_to_devices(cfg, say_once)
-        runner = build_runner(under_another_name(cfg), args.config, 'test_loop')
+        preflight.check(cfg, args.device, ('test_dataloader',))
+        runner = build_runner(rename_config(cfg), args.config, 'test_loop')
         scores = {}
         if checkpoint:
             runner.register_hook(preflight.CheckpointHook(checkpoint, complete=True))
@@ -56,12 +49,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def test_exported_parser() -> argparse.ArgumentParser:
-    """Options of tools/deployment/test.py."""
-    parser = argparse.ArgumentParser(
-        description="Evaluate an exported file, and the network in PyTorch, with the config's test."
+    """The parser of tools/deployment/test.py."""
+    parser = config_parser(
+        "Evaluate an exported file, and the network in PyTorch, with the config's test.",
+        checkpoint=False,
     )
-    parser.add_argument('config', help='the config that the file was exported with')
-    parser.add_argument('file', type=Path, help='file from tools/deployment/export.py')
+    parser.add_argument(
+        'file', type=Path, help='file that tools/deployment/export.py wrote with this config'
+    )
     parser.add_argument(
         '--checkpoint',
         help='checkpoint of the network in PyTorch; default: the one named in the file',
@@ -72,31 +67,27 @@ def test_exported_parser() -> argparse.ArgumentParser:
 
 
 def find_checkpoint(given: str | None, metadata: dict[str, str]) -> str | None:
-    """The checkpoint for PyTorch's score and the weights that the file does not contain.
+    """The checkpoint for PyTorch's score and for the weights that the file does not contain.
 
     Raises:
-        UserError: If it is needed and missing.
+        UserError: If there is none and the file contains only a backbone.
     """
-    if given:
-        preflight.check_file(given)
-    elif Path(metadata['checkpoint']).is_file():
-        given = metadata['checkpoint']
-    if given:
-        preflight.check_readable(given)
-    elif metadata['what'] == 'backbone':
+    named = metadata['checkpoint']
+    if given or Path(named).is_file():
+        return given or named
+    if metadata['what'] == 'backbone':
         raise UserError(
-            f'the file contains only the backbone, and its checkpoint {metadata["checkpoint"]} '
-            'does not exist; use --checkpoint FILE for the heads'
+            f'the file contains only the backbone, and its checkpoint {named} does not exist; use '
+            '--checkpoint FILE for the heads'
         )
-    else:
-        print(f'{metadata["checkpoint"]} does not exist: no score of PyTorch (see --checkpoint)')
-    return given
+    print(f'{named} does not exist: no score of PyTorch (see --checkpoint)')
+    return None
 
 
 def score_file(runner: Runner, file: ExportedFile) -> dict[str, dict[str, float]]:
     """The scores of a file; for OpenVINO in float32 and in its default precision."""
-    others = [open_file(file.path, precision=each) for each in file.precisions[1:]]
-    files = {each.precision: each for each in (file, *others)}  # the default may be f32
+    opened = [open_file(file.path, precision=name) for name in file.precisions[1:]]
+    files = {each.precision: each for each in (file, *opened)}  # the default may be f32, too
     scores = {}
     for precision, each in files.items():
         with substituted(runner.model.eval(), each):

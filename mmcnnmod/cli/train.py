@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
 
 from mmengine.config import Config, ConfigDict
 
@@ -22,9 +21,9 @@ from ..errors import UserError, shown
 from ..swap import takes_warm_start
 from . import preflight
 from .arguments import parse, train_parser
-from .config import fit_to_devices, load_config, require_keys, say_once
+from .config import load_config, print_once, require_keys
 from .errors import one_line_errors
-from .resuming import newest_whole
+from .resuming import checkpoint_to_resume
 from .run import build_runner, destroy_cpu_process_group, restart_on_cpu, run_in
 
 NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
@@ -41,13 +40,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Change the config, check it, and train."""
-    notes = []
-    cfg = training_config(args, notes.append)
-    check(cfg, args)
+    """Read the config, check it, and train."""
+    cfg = training_config(args)
+    preflight.check(cfg, args.device, ('train_dataloader', 'val_dataloader'), training=True)
     runner = build_runner(cfg, args.config, 'train_loop', 'val_loop')
-    for note in notes:
-        runner.logger.warning(note)
     if start := cfg.get('load_from'):
         resume = cfg.get('resume', False)
         runner.register_hook(preflight.CheckpointHook(start, complete=resume, resume=resume))
@@ -55,34 +51,16 @@ def train(args: argparse.Namespace) -> None:
         runner.train()
 
 
-def training_config(args: argparse.Namespace, log: Callable[[str], None]) -> Config:
-    """Read the config and make all changes to it, in the right order.
-
-    Args:
-        args (argparse.Namespace): The options.
-        log (Callable[[str], None]): Called if SyncBN is replaced.
-
-    Returns:
-        Config: The config for the runner.
-    """
+def training_config(args: argparse.Namespace) -> Config:
+    """Read the config and apply all options of tools/train.py."""
     cfg = load_config(args)
     require_keys(cfg, args.config, 'training', *NEEDED)
     apply_options(cfg, args)
-    fit_to_devices(cfg, log)
     return cfg
 
 
-def check(cfg: Config, args: argparse.Namespace) -> None:
-    """Raise the errors that can be found before a model is built."""
-    preflight.check_device(cfg, args.device, training=True)
-    preflight.check_work_dir(cfg)
-    if start := cfg.get('load_from'):
-        preflight.check_readable(start)
-    preflight.check_data(cfg, ('train_dataloader', 'val_dataloader'))
-
-
 def apply_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Apply the options that are only for training, and add the hooks against losses."""
+    """Apply the options that only tools/train.py has, and add the hooks for interruptions."""
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
@@ -92,8 +70,8 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
             raise UserError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size')
         cfg.auto_scale_lr.enable = True
     if args.resume == 'auto' or (cfg.get('resume') and not cfg.get('load_from')):
-        found = newest_whole(cfg, say_once)
-        # If there is none, training starts as the config says.
+        found = checkpoint_to_resume(cfg, print_once)
+        # Without one, training starts as the config says.
         cfg.resume, cfg.load_from = found is not None, found or cfg.get('load_from')
     elif args.resume:
         cfg.resume, cfg.load_from = True, args.resume
@@ -103,9 +81,9 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def add_safety_hooks(cfg: Config) -> None:
-    """Add the hooks that keep the progress when a training is interrupted."""
+    """Add the hooks that keep the progress when training is interrupted."""
     hooks = cfg.setdefault('default_hooks', ConfigDict())
-    # mmengine's default for a config without one.
+    # mmengine's default.
     checkpoint = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))
     if not isinstance(checkpoint, (dict, type(None))):
         raise UserError(f'default_hooks.checkpoint must be a dict, got {shown(checkpoint)}')
@@ -115,13 +93,13 @@ def add_safety_hooks(cfg: Config) -> None:
     strategy = type_name(cfg.get('strategy') or {})
     if checkpoint and type_name(checkpoint) == 'SafeCheckpointHook' and strategy in ('', *ONE_FILE):
         added.append('TerminationHook')
-    own = cfg.get('custom_hooks') or []
-    there = {type_name(hook) for hook in own if isinstance(hook, dict)}
-    cfg.custom_hooks = [*own, *(dict(type=name) for name in added if name not in there)]
+    custom = cfg.get('custom_hooks') or []
+    existing = {type_name(hook) for hook in custom if isinstance(hook, dict)}
+    cfg.custom_hooks = [*custom, *(dict(type=name) for name in added if name not in existing)]
 
 
 def use_mixed_precision(cfg: Config) -> None:
-    """Wrap the optimizer for automatic mixed precision."""
+    """Use the optimizer wrapper for automatic mixed precision."""
     kind = type_name(cfg.optim_wrapper) or 'OptimWrapper'
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise UserError(f'--amp works with OptimWrapper, but this config has {kind}')
@@ -133,7 +111,7 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
     """Initialise the backbone from a checkpoint of a backbone or of a whole model."""
     if 'backbone' not in cfg.model:
         raise UserError('--pretrained is for model.backbone, which this config does not have')
-    # Unchanged: a dense backbone's own initialiser needs the 'module.' of wrappers in its prefix.
+    # Raw names: the prefix for a dense backbone's own initialiser includes a wrapper's 'module.'.
     names = list(raw_weights_of(read_checkpoint(checkpoint), checkpoint))
     init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
     if takes_warm_start(cfg, 'model.backbone') and not has_mod_blocks(names):
@@ -146,10 +124,10 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
 
 
 def backbone_prefix(names: list[str], checkpoint: str) -> str:
-    """The prefix of a backbone's keys in a checkpoint."""
+    """The prefix of the backbone's keys in a checkpoint."""
     backbones = sorted({m[0] for m in map(BACKBONE.match, names) if m})
     found = [prefix for _, prefix in networks_in(names)]
-    if backbones:  # a head may have keys like a VGG
+    if backbones:  # the keys of a head may look like those of a VGG
         found = [prefix for prefix in found if prefix.startswith(tuple(backbones))] or backbones
     chosen = leading_prefix(found) if found else ''
     if chosen is None:

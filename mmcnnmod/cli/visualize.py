@@ -1,9 +1,10 @@
-"""tools/visualize.py: draw predictions on pictures, for the three tasks."""
+"""tools/visualize.py: draw the predictions of a classifier, segmentor or detector on pictures."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from rich.progress import track
 from torch import nn
 
 from ..backbones import switch_to_deploy
-from ..checkpoints import read_checkpoint, safe_loading
+from ..checkpoints import safe_loading
 from ..config_types import type_name
 from ..datasets import CheckedLoading
 from ..errors import UserError
@@ -38,25 +39,23 @@ def main(argv: list[str] | None = None) -> None:
         pictures = find_pictures(args.pictures)
         cfg = load_config(args)
         require_keys(cfg, args.config, 'drawing', 'model', 'test_dataloader', 'visualizer')
-        take_files(cfg)
         preflight.check_device(cfg, args.device)
         preflight.check_work_dir(cfg)
-        preflight.check_file(args.checkpoint)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             pipeline = build_pipeline(cfg)
             model = load_trained_model(cfg, args)
             if args.deploy:
                 switch_to_deploy(model)
-            draw = drawing(cfg, dataset_meta(cfg, args.checkpoint), args.score_thr)
+            draw = make_drawer(cfg, dataset_meta(cfg, model), args.score_thr)
             for picture in track(pictures, 'Drawing'):
                 out_file = unused_name(Path(cfg.work_dir), picture.stem)
                 image = mmcv.imread(str(picture), channel_order='rgb')
-                draw(image, predict(model, pipeline, picture), out_file)
+                draw(image, predict(model, pipeline, picture), out_file=out_file)
                 print(f'written: {out_file}')
 
 
 def find_pictures(paths: list[str]) -> list[Path]:
-    """The pictures among files and in folders.
+    """The pictures in a list of files and folders.
 
     Raises:
         UserError: If a file is missing or is not a picture, or a folder contains none.
@@ -70,52 +69,49 @@ def find_pictures(paths: list[str]) -> list[Path]:
     for path in found:
         try:
             Image.open(path).close()
-        except OSError as problem:  # Pillow's for other files, too
+        except OSError as problem:  # also for files that are not pictures
             raise UserError(f'{path} is missing or not a picture; use another file') from problem
     return found
 
 
-def take_files(cfg: Config) -> None:
-    """Change the config's test pipeline for files that have no annotations."""
+def build_pipeline(cfg: Config) -> Compose:
+    """The test pipeline without annotations; its errors name a file that cannot be read.
+
+    Args:
+        cfg (Config): Its data preprocessor is changed if the data set consists of RGB arrays
+            (CIFAR-10), because files are read as BGR.
+    """
     dataset = next(innermost_datasets(cfg.test_dataloader))
     steps = [step for step in dataset['pipeline'] if 'Annotations' not in type_name(step)]
     if not any('LoadImage' in type_name(step) for step in steps):
-        # Data sets of arrays contain RGB images (CIFAR-10); files are read as BGR.
         steps.insert(0, dict(type='LoadImageFromFile'))
         cfg.data_preprocessor.to_rgb = True
-    dataset['pipeline'] = steps
-
-
-def build_pipeline(cfg: Config) -> Compose:
-    """The test pipeline; its errors name the file that cannot be read."""
-    dataset = next(innermost_datasets(cfg.test_dataloader))
     with building_from(f'config {cfg.filename}'):
-        first, *others = [TRANSFORMS.build(step) for step in dataset['pipeline']]
+        first, *others = [TRANSFORMS.build(step) for step in steps]
     return Compose([CheckedLoading(first), *others])
 
 
-def dataset_meta(cfg: Config, checkpoint: str) -> dict:
-    """Names and colours of the classes, from the checkpoint or from the data set."""
+def dataset_meta(cfg: Config, model: nn.Module) -> dict:
+    """Names and colours of the classes, from the model's checkpoint or from the data set."""
     dataset = next(innermost_datasets(cfg.test_dataloader))
     with DATASETS.switch_scope_and_registry(None) as registry:
-        own = getattr(registry.get(dataset['type']), 'METAINFO', {})
-    trained = read_checkpoint(checkpoint).get('meta', {}).get('dataset_meta') or {}
-    return {**own, **(dataset.get('metainfo') or {}), **trained}
+        defaults = getattr(registry.get(dataset['type']), 'METAINFO', {})
+    return {**defaults, **(dataset.get('metainfo') or {}), **model.dataset_meta}
 
 
 @torch.no_grad()
 def predict(model: nn.Module, pipeline: Compose, picture: Path) -> BaseDataElement:
-    """The prediction of a model for a file."""
+    """The prediction for a picture."""
     data = pipeline(dict(img_path=str(picture), img_id=0))
     return model.test_step(pseudo_collate([data]))[0].cpu()
 
 
-def drawing(cfg: Config, meta: dict, score_thr: float) -> Callable:
+def make_drawer(cfg: Config, meta: dict, score_thr: float) -> Callable:
     """A function (RGB image, prediction, out_file) that draws as the toolbox does."""
     visualizer = VISUALIZERS.build(dict(type=cfg.visualizer.type, name='visualize'))
     visualizer.dataset_meta = meta
     if cfg.default_scope == 'mmpretrain':
-        # The text does not fit into small images.
+        # Small images are enlarged to have room for the text.
         return lambda image, prediction, out_file: visualizer.visualize_cls(
             image,
             prediction,
@@ -126,12 +122,10 @@ def drawing(cfg: Config, meta: dict, score_thr: float) -> Callable:
     options = dict(draw_gt=False)
     if 'pred_score_thr' in inspect.signature(visualizer.add_datasample).parameters:
         options['pred_score_thr'] = score_thr
-    return lambda image, prediction, out_file: visualizer.add_datasample(
-        'visualize', image, prediction, out_file=out_file, **options
-    )
+    return partial(visualizer.add_datasample, 'visualize', **options)
 
 
 def unused_name(folder: Path, stem: str) -> str:
-    """A name that no picture of an earlier run or of another folder has."""
+    """The path of a new file, with a number if the folder has a file of that name."""
     names = chain([f'{stem}.png'], (f'{stem}-{i}.png' for i in count(2)))
     return str(next(folder / name for name in names if not (folder / name).exists()))

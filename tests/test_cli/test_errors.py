@@ -1,4 +1,4 @@
-"""Which exceptions become one line, and which keep their traceback."""
+"""Exceptions that become one line, and exceptions that keep their traceback."""
 
 import pytest
 import torch
@@ -19,19 +19,19 @@ class Segmentor(nn.Module):
         return self.head(self.backbone(x))
 
 
-def test_a_shape_mismatch_names_the_layer():
+def test_shape_mismatch_names_the_layer():
     with pytest.raises(RuntimeError) as error:
         Segmentor(16)(torch.rand(1, 3, 4, 4))
     assert explain(error.value).startswith('head.1 expects 16 input channels but gets 8: set in_ch')
 
 
-def test_a_shape_mismatch_in_a_classifier():
+def test_shape_mismatch_in_a_linear_layer():
     with pytest.raises(RuntimeError) as error:
         nn.Sequential(nn.Identity(), nn.Linear(2048, 10))(torch.rand(2, 512))
     assert explain(error.value).startswith('1 expects 2048 input channels but gets 512')
 
 
-def test_the_original_line_from_a_data_loading_process():
+def test_error_in_a_data_loading_process_is_one_line():
     class Broken(torch.utils.data.Dataset):
         def __len__(self):
             return 1
@@ -59,7 +59,7 @@ SIZE = '<annotation><size><width>9</width><height>9</height></size>'
         (SIZE + OBJECT.format(BOX.format(1, 2, 'x', 4)) + '</annotation>', "to float: 'x'"),
     ],
 )
-def test_damaged_annotations_are_named(tmp_path, content, words):
+def test_error_names_damaged_annotation_file(tmp_path, content, words):
     mmdet = pytest.importorskip('mmdet.datasets')
     (tmp_path / 'Annotations').mkdir()
     (tmp_path / 'list.txt').write_text('a\n')
@@ -78,7 +78,7 @@ def test_damaged_annotations_are_named(tmp_path, content, words):
 
 
 @pytest.mark.parametrize('problem', [RuntimeError('a bug'), ZeroDivisionError(), KeyError('x')])
-def test_unexpected_errors_keep_their_traceback_without_debug(problem):
+def test_unexpected_error_is_raised_if_there_is_no_debug_option(problem):
     with pytest.raises(type(problem)), one_line_errors():
         raise problem
 
@@ -93,7 +93,7 @@ def test_unexpected_errors_keep_their_traceback_without_debug(problem):
     ],
 )
 @pytest.mark.parametrize('debug', [True, False])
-def test_unexpected_errors_are_one_line_and_with_debug_a_traceback(problem, line, debug, capsys):
+def test_unexpected_error_is_one_line_and_debug_adds_its_traceback(problem, line, debug, capsys):
     with pytest.raises(SystemExit) as end, one_line_errors(debug, 'a.py'):
         raise problem
     assert end.value.code == 1
@@ -114,7 +114,7 @@ def test_unexpected_errors_are_one_line_and_with_debug_a_traceback(problem, line
         ),
     ],
 )
-def test_the_key_of_what_cannot_be_built_is_named(neck, expected):
+def test_error_names_the_wrong_key(neck, expected):
     registry = pytest.importorskip('mmdet.registry')
     pytest.importorskip('mmdet.models')
     cfg = Config(dict(model=dict(neck=[neck])))
@@ -122,15 +122,14 @@ def test_the_key_of_what_cannot_be_built_is_named(neck, expected):
         registry.MODELS.build(cfg.model.neck[0])
 
 
-def test_a_key_that_is_not_unique_is_not_guessed():
+def test_error_names_no_key_if_it_is_ambiguous():
     registry = pytest.importorskip('mmdet.registry')
     cfg = Config(dict(a=dict(type='X'), b=dict(type='X')))
     with pytest.raises(UserError, match=r'^c: .*X is not in the'), building_from('c', cfg):
         registry.MODELS.build(cfg.b)
 
 
-def test_terminal_control_characters(capsys):
-    """A name in a checkpoint, for instance."""
+def test_error_contains_no_terminal_control_characters(capsys):
     with pytest.raises(SystemExit), one_line_errors():
         raise UserError('the tensor \x1b[2J\x1b]0;title\x07 is of another shape\u2028')
     assert capsys.readouterr().err == 'error: the tensor [2J ]0;title is of another shape\n'

@@ -1,4 +1,4 @@
-"""The data of a split, with labels, and choosing some of its classes."""
+"""The images of a split with their labels, and the choice of classes."""
 
 from pathlib import Path
 
@@ -16,27 +16,29 @@ ALL = range(len(NAMES))
 
 
 @pytest.mark.parametrize(
-    ('toolbox', 'config', 'sets'),
+    ('toolbox', 'config', 'count'),
     [
         ('mmpretrain', 'resnet18-mod_cifar10-folder.py', 1),
         ('mmdet', 'faster-rcnn_r50-mod_fpn_voc0712.py', 2),
     ],
 )
-def test_training_images_are_not_augmented(toolbox, config, sets):
+def test_training_images_are_not_augmented(toolbox, config, count):
     pytest.importorskip(toolbox)
     cfg = Config.fromfile(CONFIGS / config)
-    testing = cfg.test_dataloader
-    trained = [(each.data_prefix, each.get('ann_file'))
-               for each in innermost_datasets(cfg.train_dataloader)]  # fmt: skip
+    test_loader = cfg.test_dataloader
+    files = [
+        (each.data_prefix, each.get('ann_file'))
+        for each in innermost_datasets(cfg.train_dataloader)
+    ]
     choose_split(cfg, 'train')
     chosen = list(innermost_datasets(cfg.test_dataloader))
-    assert len(chosen) == sets
-    assert [(each.data_prefix, each.get('ann_file')) for each in chosen] == trained
-    assert all(each.pipeline == testing.dataset.pipeline for each in chosen)
-    assert cfg.test_dataloader.batch_size == testing.batch_size
+    assert len(chosen) == count
+    assert [(each.data_prefix, each.get('ann_file')) for each in chosen] == files
+    assert all(each.pipeline == test_loader.dataset.pipeline for each in chosen)
+    assert cfg.test_dataloader.batch_size == test_loader.batch_size
 
 
-def test_a_data_set_without_names_of_classes():
+def test_dataset_without_class_names_raises():
     dataset = dict(type=BaseDataset, lazy_init=True)
     cfg = Config(dict(test_dataloader=dict(dataset=dataset)))
     with pytest.raises(UserError, match=r'config cfg\.py: .*metainfo=dict\(classes=\.\.\.\)'):
@@ -52,19 +54,19 @@ def test_a_data_set_without_names_of_classes():
         (['pug', 'pug-dog', '3'], [3]),
     ],
 )
-def test_classes_by_name_or_number(wanted, classes):
+def test_choose_classes_by_name_or_number(wanted, classes):
     assert choose_classes(wanted, NAMES, ALL) == classes
 
 
-def test_the_classes_of_the_paper():
-    """As docs/channel_usage.md has them."""
+def test_choose_the_classes_of_the_paper():
+    """Those in docs/channel_usage.md."""
     categories = pytest.importorskip('mmpretrain.datasets.categories').IMAGENET_CATEGORIES
     wanted = ['airliner', 'trailer truck', 'church', 'cliff', 'pug']
     assert choose_classes(wanted, categories, range(1000)) == [404, 867, 497, 972, 254]
     assert 'carpenter' in categories[choose_classes(['plane'], categories, range(1000))[0]]
 
 
-def test_some_classes_by_default():
+def test_default_classes_are_spread_over_the_list():
     assert choose_classes(None, NAMES, [1, 3]) == [1, 3]
     assert choose_classes(None, NAMES, [2]) == [2]
     names = [str(i) for i in range(1000)]
@@ -83,6 +85,6 @@ def test_some_classes_by_default():
         ('pug', [], 'these images contain no class'),
     ],
 )
-def test_classes_that_cannot_be_chosen(wanted, occurring, words):
+def test_choose_classes_errors(wanted, occurring, words):
     with pytest.raises(UserError, match=words):
         choose_classes([wanted], NAMES, occurring)

@@ -1,4 +1,4 @@
-"""The words for a machine, and the versions."""
+"""The description of the machine, and the versions."""
 
 import torch
 

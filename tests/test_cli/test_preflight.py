@@ -1,4 +1,4 @@
-"""Which checkpoints fit a model, in load_from, resuming and testing."""
+"""Checks that a checkpoint belongs to a model, for load_from, resuming and testing."""
 
 import pytest
 import torch
@@ -19,11 +19,11 @@ class Model(nn.Module):
         self.head = nn.Linear(8, classes)
 
 
-def dense(backbones, kind='ResNetMoD', **options):
+def make_dense(backbones, kind='ResNetMoD', **options):
     return getattr(backbones, kind).__bases__[-1](**options)
 
 
-def check(model, source, complete=False, prefix=''):
+def check_weights_of(source, model, complete=False, prefix=''):
     content = {'state_dict': {prefix + n: t for n, t in source.state_dict().items()}, 'meta': {}}
     check_weights(model, content, 'a.pth', complete)
 
@@ -40,31 +40,30 @@ def check(model, source, complete=False, prefix=''):
         (50, 50, dict(mod_stages=[2])),
     ],
 )
-def test_a_dense_model_starts_a_mod_model(backbones, depth, given, options, prefix):
-    """With another number of classes, as in fine-tuning."""
+def test_dense_checkpoint_fits_mod_model(backbones, depth, given, options, prefix):
     model = Model(backbones.ResNetMoD(depth=depth, **SMALL, **options))
-    source = Model(dense(backbones, depth=given, **SMALL), classes=5)
-    check(model, source, prefix=prefix)
-    # It is not complete, so it can be neither tested nor resumed.
+    source = Model(make_dense(backbones, depth=given, **SMALL), classes=5)  # as in fine-tuning
+    check_weights_of(source, model, prefix=prefix)
+    # It lacks the MoD blocks, so it cannot be tested or resumed.
     with pytest.raises(UserError, match=r'does not fit this model: .* it holds a dense ResNet'):
-        check(model, source, complete=True, prefix=prefix)
+        check_weights_of(source, model, complete=True, prefix=prefix)
 
 
 @pytest.mark.parametrize('kind', ['MobileNetV2MoD', 'VGGMoD', 'ConvNeXtMoD', 'ResNetV1dMoD'])
-def test_every_family(backbones, kind):
+def test_dense_checkpoint_fits_each_family(backbones, kind):
     if not hasattr(backbones, kind):
         pytest.skip('this toolbox has no such backbone')
     options = {'VGGMoD': dict(depth=16), 'ResNetV1dMoD': dict(depth=50)}.get(kind, {})
     model = Model(getattr(backbones, kind)(**options))
-    check(model, Model(dense(backbones, kind, **options)))
-    check(model, model, complete=True)
+    check_weights_of(Model(make_dense(backbones, kind, **options)), model)
+    check_weights_of(model, model, complete=True)
 
 
-def test_names_of_another_toolbox_are_known():
+def test_checkpoint_of_another_toolbox_fits():
     pretrain = pytest.importorskip('mmcnnmod.toolboxes.mmpretrain')
     seg = pytest.importorskip('mmcnnmod.toolboxes.mmseg')
     model = Model(seg.ResNetV1cMoD(depth=50, **SMALL))
-    check(model, Model(pretrain.ResNetV1c(depth=50, **SMALL)))
+    check_weights_of(Model(pretrain.ResNetV1c(depth=50, **SMALL)), model)
 
 
 @pytest.mark.parametrize('complete', [True, False])
@@ -86,43 +85,42 @@ def test_names_of_another_toolbox_are_known():
         ),
     ],
 )
-def test_another_network_is_refused_and_nothing_is_changed(
+def test_checkpoint_of_another_network_raises_and_changes_nothing(
     backbones, kind, options, prefix, found, complete
 ):
     model = Model(backbones.ResNetMoD(depth=50, **SMALL))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     if options:
         options = {**options, **SMALL}
-    source = Model(dense(backbones, kind, **options))
+    source = Model(make_dense(backbones, kind, **options))
     with pytest.raises(UserError, match=f'a.pth does not fit this model: .*{found}'):
-        check(model, source, complete, prefix)
+        check_weights_of(source, model, complete, prefix)
     after = model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
-def test_a_large_head_makes_no_difference(backbones):
-    """Such as a transformer's, on a classifier's weights."""
+def test_classifier_checkpoint_fits_model_with_a_large_head(backbones):
     model = Model(backbones.ResNetMoD(depth=18, **SMALL))
     model.neck = nn.Sequential(*(nn.Linear(2, 2) for _ in range(300)))
-    check(model, Model(dense(backbones, depth=18, **SMALL)))
+    check_weights_of(Model(make_dense(backbones, depth=18, **SMALL)), model)
 
 
-def test_a_backbone_alone_is_for_pretrained(backbones):
+def test_error_for_a_backbone_alone_names_pretrained(backbones):
     model = Model(backbones.ResNetMoD(depth=50, **SMALL))
     with pytest.raises(UserError, match=r'it holds a dense ResNet; .* use --pretrained'):
-        check(model, dense(backbones, depth=50, **SMALL))
+        check_weights_of(make_dense(backbones, depth=50, **SMALL), model)
 
 
-def test_a_trained_mod_network_for_a_dense_config(backbones):
-    model = Model(dense(backbones, depth=50, **SMALL))
+def test_error_for_mod_checkpoint_and_dense_config_names_mod(backbones):
+    model = Model(make_dense(backbones, depth=50, **SMALL))
     trained = Model(backbones.ResNetMoD(depth=50, **SMALL))
     with pytest.raises(UserError, match=r'it holds a ResNet-MoD .* or --mod with the'):
-        check(model, trained, complete=True)
+        check_weights_of(trained, model, complete=True)
 
 
 @pytest.mark.filterwarnings('ignore')
-def test_the_check_comes_before_anything_is_loaded(backbones, tmp_path):
-    model = Model(dense(backbones, depth=50, **SMALL))
+def test_nothing_is_loaded_before_the_check(backbones, tmp_path):
+    model = Model(make_dense(backbones, depth=50, **SMALL))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     path = str(tmp_path / 'b.pth')
     torch.save({'state_dict': {name: t + 1 for name, t in before.items() if 'head' in name}}, path)
@@ -134,9 +132,9 @@ def test_the_check_comes_before_anything_is_loaded(backbones, tmp_path):
 
 
 @pytest.mark.filterwarnings('ignore')
-def test_the_check_comes_before_anything_is_resumed(backbones, tmp_path):
-    """Also for a URL: resuming would run the text in meta.config."""
-    model = Model(dense(backbones, depth=50, **SMALL))
+def test_nothing_is_resumed_before_the_check(backbones, tmp_path):
+    """Not from a URL, either: resuming would run the text in meta.config."""
+    model = Model(make_dense(backbones, depth=50, **SMALL))
     content = {'state_dict': model.state_dict(), 'message_hub': {}, 'meta': {'config': 'x = 1'}}
     path = str(tmp_path / 'c.pth')
     torch.save(content, path)

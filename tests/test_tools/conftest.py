@@ -1,4 +1,4 @@
-"""The tools as programs, and as functions in this process."""
+"""Running the tools, as programs or in this process."""
 
 import logging
 import os
@@ -6,12 +6,14 @@ import subprocess
 
 import pytest
 
+from mmcnnmod.ops import DeployedMoDBlock
+
 from ..utils.tasks import data, shrink, trained  # noqa: F401
 
 
 @pytest.fixture(scope='session')
 def run_tool():
-    """Run a program of tools/ (or any other) as a user would, in an empty folder or in ``cwd``."""
+    """Run a program as a user would, in the folder ``cwd``."""
 
     def run(*command, cwd, **env):
         return subprocess.run(
@@ -28,7 +30,7 @@ def run_tool():
 
 @pytest.fixture
 def in_process(tmp_path, monkeypatch):
-    """What running a tool's main in this process needs; programs take seconds to start."""
+    """Set up this process to run a tool's main; a program would take seconds to start."""
     monkeypatch.chdir(tmp_path)
     # mmengine's loggers keep the captured streams of earlier tests, which are closed by now.
     monkeypatch.setattr(logging, 'raiseExceptions', False)
@@ -36,7 +38,7 @@ def in_process(tmp_path, monkeypatch):
 
 @pytest.fixture
 def fails(capsys, in_process):
-    """Run a tool's main in this process; gives the one line that it ended with."""
+    """Run a tool's main in this process; returns the error line that it ends with."""
     pytest.importorskip('mmseg')
 
     def run(main, *arguments):
@@ -51,6 +53,19 @@ def fails(capsys, in_process):
         return lines[0]
 
     return run
+
+
+@pytest.fixture
+def deployed_blocks(monkeypatch):
+    """A list of the deployed blocks that have run."""
+    blocks, forward = [], DeployedMoDBlock.forward
+
+    def recorded_forward(self, x):
+        blocks.append(self)
+        return forward(self, x)
+
+    monkeypatch.setattr(DeployedMoDBlock, 'forward', recorded_forward)
+    return blocks
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""tools/deployment/export.py and test.py: export a trained network and score the file."""
+"""tools/deployment/export.py and test.py, for each task."""
 
 import json
 import sys
@@ -12,15 +12,15 @@ from mmcnnmod.deploy.formats import FORMATS, open_file
 from mmcnnmod.deploy.torch_files import TorchScriptFile
 from mmcnnmod.version import __version__
 
-from ..utils.tasks import ROOT, TASKS, shrink, tail
+from ..utils.tasks import ROOT, TASKS, run_main, shrink, tail
 
-# Of the tasks in conftest.py.
+# Of the images of the tasks.
 SHAPES = {'mmpretrain': ('32', '32'), 'mmseg': ('32', '64'), 'mmdet': ('96', '128')}
 
 
 @pytest.fixture
-def job(trained, data):
-    """A toolbox's config, checkpoint and options, as a command line has them."""
+def trained_task(trained, data):
+    """A function that trains a toolbox's task; returns config, checkpoint, options, data root."""
 
     def make(scope):
         work_dir, result = trained(scope)
@@ -32,22 +32,16 @@ def job(trained, data):
     return make
 
 
-def texts(*arguments):
-    return [str(argument) for argument in arguments]
-
-
 @pytest.mark.parametrize('what', ['model', 'backbone'])
-def test_each_task_is_exported_and_scores_as_in_pytorch(
-    toolbox, what, job, in_process, tmp_path, capsys, data
+def test_file_and_pytorch_have_the_same_score(
+    toolbox, what, trained_task, in_process, tmp_path, capsys, data
 ):
-    config, checkpoint, options, root = job(toolbox)
+    config, checkpoint, options, root = trained_task(toolbox)
     if (toolbox, what) == ('mmdet', 'model'):  # two iterations are too few for any score
         options = [*options, 'model.test_cfg.rcnn.score_thr=0.0']
-    export.main(
-        texts(
-            config, checkpoint, 'out/network.pt', '--what', what, '--shape', *SHAPES[toolbox],
-            '--with-preprocessing', '--dynamic-shape', '--images', *data.rglob('*.jpg'), *options,
-        )
+    run_main(
+        export, config, checkpoint, 'out/network.pt', '--what', what, '--shape', *SHAPES[toolbox],
+        '--with-preprocessing', '--dynamic-shape', '--images', *data.rglob('*.jpg'), *options,
     )  # fmt: skip
     printed = capsys.readouterr().out
     height, width = SHAPES[toolbox]
@@ -67,11 +61,9 @@ def test_each_task_is_exported_and_scores_as_in_pytorch(
     assert json.loads(metadata['mean']) == [123.675, 116.28, 103.53]
     assert json.loads(metadata['classes'])
 
-    test_exported.main(
-        texts(
-            config, 'out/network.pt', '--data-root', root, '--work-dir', tmp_path / 'work',
-            '--out', tmp_path / 'scores.json', *options,
-        )
+    run_main(
+        test_exported, config, 'out/network.pt', '--data-root', root, '--work-dir', 'work',
+        '--out', 'scores.json', *options,
     )  # fmt: skip
     scores = json.loads((tmp_path / 'scores.json').read_text())
     assert list(scores) == [f'PyTorch, {checkpoint}', 'out/network.pt, f32']
@@ -81,18 +73,16 @@ def test_each_task_is_exported_and_scores_as_in_pytorch(
         assert value == pytest.approx(pytorch[key], abs=0.05), key
 
 
-def test_openvino_is_scored_in_both_precisions(job, in_process, tmp_path):
+def test_openvino_is_scored_in_both_precisions(trained_task, in_process, tmp_path):
     """Two files with a fixed batch size, one after the other."""
     for package in ('onnx', 'openvino', 'mmpretrain'):
         pytest.importorskip(package)
-    config, checkpoint, options, root = job('mmpretrain')
+    config, checkpoint, options, root = trained_task('mmpretrain')
     for what in ('backbone', 'model'):
-        export.main(texts(config, checkpoint, 'a.xml', '--what', what, '--batch', '3', *options))
-        test_exported.main(
-            texts(
-                config, 'a.xml', '--data-root', root, '--work-dir', 'work', '--out', 'a.json',
-                *options,
-            )
+        run_main(export, config, checkpoint, 'a.xml', '--what', what, '--batch', 3, *options)
+        run_main(
+            test_exported, config, 'a.xml', '--data-root', root, '--work-dir', 'work',
+            '--out', 'a.json', *options,
         )  # fmt: skip
         scores = json.loads((tmp_path / 'a.json').read_text())
         pytorch = scores[f'PyTorch, {checkpoint}']
@@ -101,23 +91,22 @@ def test_openvino_is_scored_in_both_precisions(job, in_process, tmp_path):
 
 
 @pytest.fixture
-def arguments(job, in_process):
-    """A classifier's config, checkpoint and options."""
+def classifier(trained_task, in_process):
+    """The config, checkpoint and options of a classifier."""
     pytest.importorskip('mmpretrain')
-    return job('mmpretrain')
+    return trained_task('mmpretrain')[:3]
 
 
-def test_a_program_in_a_process_of_its_own(arguments, run_python, tmp_path):
-    config, checkpoint, options, _ = arguments
+def test_program(classifier, run_python, tmp_path):
+    config, checkpoint, options = classifier
     tool = ROOT / 'tools/deployment/export.py'
     result = run_python(tool, config, checkpoint, tmp_path / 'a.pt', *options, cwd=tmp_path)
     assert result.returncode == 0, tail(result)
     assert f'written: {tmp_path / "a.pt"} (scores)' in result.stdout
 
 
-def test_another_network_leaves_nothing(arguments, fails, monkeypatch, tmp_path):
-    """If a format writes another network, there is no new file and an old one stays."""
-    config, checkpoint, options, _ = arguments
+def test_wrong_file_is_not_kept(classifier, fails, monkeypatch, tmp_path):
+    config, checkpoint, options = classifier
     (tmp_path / 'a.pt').write_text('old')
 
     def write(cls, exported, path):
@@ -147,76 +136,78 @@ def test_another_network_leaves_nothing(arguments, fails, monkeypatch, tmp_path)
         (['a.pt', '--images', 'nowhere.png'], 'nowhere.png is missing'),
     ],
 )
-def test_bad_options(arguments, fails, tmp_path, more, message):
-    config, checkpoint, options, _ = arguments
+def test_wrong_options(classifier, fails, tmp_path, more, message):
+    config, checkpoint, options = classifier
     assert message in fails(export.main, config, checkpoint, *more, *options)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_checkpoint_of_another_network(arguments, fails, tmp_path):
-    config, checkpoint, options, _ = arguments
-    other = [*options[:1], 'model.backbone.depth=34', *options[1:]]
-    line = fails(export.main, config, checkpoint, 'a.pt', *other)
+def test_checkpoint_of_another_network(classifier, fails, tmp_path):
+    config, checkpoint, options = classifier
+    line = fails(export.main, config, checkpoint, 'a.pt', *options, 'model.backbone.depth=34')
     assert 'does not fit this model' in line
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('name', ['onnx', 'openvino'])
-def test_a_missing_package(arguments, fails, monkeypatch, name):
-    config, checkpoint, options, _ = arguments
+def test_missing_package(classifier, fails, monkeypatch, name):
+    config, checkpoint, options = classifier
     monkeypatch.setitem(sys.modules, 'onnx', None)
     line = fails(export.main, config, checkpoint, f'a{FORMATS[name].suffix}', *options)
     assert 'pip install onnx (tested versions: requirements/runtimes.txt)' in line
 
 
-def test_random_selection_is_refused(arguments, fails, tmp_path):
-    config, checkpoint, options, _ = arguments
-    other = [*options, 'model.backbone.selection=random']
+def test_random_selection_cannot_be_exported(classifier, fails, tmp_path):
+    config, checkpoint, options = classifier
     content = torch.load(checkpoint, weights_only=False)
-    names = [name for name in content['state_dict'] if '.selector.' in name]
     content['state_dict'] = {
-        name: tensor for name, tensor in content['state_dict'].items() if name not in names
+        name: tensor for name, tensor in content['state_dict'].items() if '.selector.' not in name
     }
     torch.save(content, tmp_path / 'random.pth')
-    line = fails(export.main, config, tmp_path / 'random.pth', 'a.pt', *other)
+    selection = 'model.backbone.selection=random'
+    line = fails(export.main, config, tmp_path / 'random.pth', 'a.pt', *options, selection)
     assert "a network with selection='random' cannot be compared" in line
 
 
-def test_a_config_without_a_model(arguments, fails, tmp_path):
-    _, checkpoint, *_ = arguments
+def test_config_without_a_model(classifier, fails, tmp_path):
+    _, checkpoint, _ = classifier
     (tmp_path / 'a.py').write_text("default_scope = 'mmpretrain'\n")
     line = fails(export.main, tmp_path / 'a.py', checkpoint, 'a.pt')
-    assert 'a.py has no model, which exporting needs' in line
+    assert 'a.py has no model, which this program needs' in line
 
 
-def test_a_folder_and_a_picture_that_is_cut_off(arguments, fails, tmp_path):
-    config, checkpoint, options, _ = arguments
+def test_out_is_a_folder(classifier, fails, tmp_path):
+    config, checkpoint, options = classifier
     (tmp_path / 'a.pt').mkdir()
     assert 'a.pt is a folder' in fails(export.main, config, checkpoint, 'a.pt', *options)
-    Image.new('RGB', (64, 64)).save(tmp_path / 'whole.jpg')
-    whole = (tmp_path / 'whole.jpg').read_bytes()
-    (tmp_path / 'cut.jpg').write_bytes(whole[:400])
+
+
+def test_truncated_picture(classifier, fails, tmp_path):
+    config, checkpoint, options = classifier
+    path = tmp_path / 'cut.jpg'
+    Image.new('RGB', (64, 64)).save(path)
+    path.write_bytes(path.read_bytes()[:400])
     line = fails(export.main, config, checkpoint, 'b.pt', *options, '--images', 'cut.jpg')
     assert 'cut.jpg' in line
     assert not (tmp_path / 'b.pt').exists()
 
 
-def test_a_file_of_another_config(arguments, job, fails, tmp_path):
-    config, checkpoint, options, root = arguments
-    export.main(texts(config, checkpoint, 'a.pt', '--what', 'backbone', *options))
+def test_file_of_another_config(classifier, trained_task, fails):
+    config, checkpoint, options = classifier
+    run_main(export, config, checkpoint, 'a.pt', '--what', 'backbone', *options)
     pytest.importorskip('mmseg')
-    config, checkpoint, options, root = job('mmseg')
+    config, checkpoint, options, root = trained_task('mmseg')
     line = fails(
         test_exported.main, config, 'a.pt', '--checkpoint', checkpoint, '--data-root', root,
-        '--work-dir', tmp_path / 'work', *options, 'model.backbone.out_indices="(2,3)"',
+        '--work-dir', 'work', *options, 'model.backbone.out_indices="(2,3)"',
         'model.decode_head.in_index=1',
     )  # fmt: skip
     assert 'test it with the config that it was exported with' in line
 
 
-def test_a_whole_detector_takes_one_image_and_no_conditions(job, fails):
+def test_limits_of_whole_detectors(trained_task, fails):
     pytest.importorskip('mmdet')
-    config, checkpoint, options, _ = job('mmdet')
+    config, checkpoint, options, _ = trained_task('mmdet')
     assert 'accepts one image' in fails(
         export.main, config, checkpoint, 'a.pt', '--batch', 4, *options
     )

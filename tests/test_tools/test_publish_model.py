@@ -1,4 +1,4 @@
-"""publish_model.py as a program, and what it writes in the other tools."""
+"""publish_model.py, and its files in the other programs."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ from mmcnnmod.cli import test as testing
 from mmcnnmod.cli import train as training
 from mmcnnmod.version import __version__
 
-from ..utils.tasks import ROOT, TASKS, newest_json, shrink, tail
+from ..utils.tasks import ROOT, TASKS, newest_json, run_main, shrink, tail
 
 TOOL = ROOT / 'tools/model_converters/publish_model.py'
 
@@ -21,20 +21,20 @@ pytestmark = pytest.mark.filterwarnings('ignore')
 
 @pytest.fixture
 def publish_model(trained, tmp_path, capsys, in_process):
-    """Publish the segmentor that was trained; gives the new file."""
+    """Publish the trained segmentor; returns the new file."""
     pytest.importorskip('mmseg')
 
     def run(name, *options):
         if name.endswith('.safetensors'):
             pytest.importorskip('safetensors')
         checkpoint = trained('mmseg')[0] / TASKS['mmseg'][3]
-        publish.main([str(checkpoint), str(tmp_path / name), *map(str, options)])
+        run_main(publish, checkpoint, tmp_path / name, *options)
         return tmp_path / capsys.readouterr().out.splitlines()[-1]
 
     return run
 
 
-def test_as_a_program(trained, run_python, tmp_path):
+def test_program_writes_weights_and_their_origin(trained, run_python, tmp_path):
     pytest.importorskip('mmseg')
     work_dir, _ = trained('mmseg')
     result = run_python(TOOL, work_dir / TASKS['mmseg'][3], 'fcn.pth', cwd=tmp_path)
@@ -53,16 +53,17 @@ def test_as_a_program(trained, run_python, tmp_path):
 
 
 @pytest.mark.parametrize('suffix', SUFFIXES)
-def test_it_scores_the_same(publish_model, trained, data, tmp_path, suffix):
-    """The score is then recorded in the next file that is published."""
+def test_published_checkpoint_has_the_same_score(publish_model, trained, data, tmp_path, suffix):
+    """``--metrics`` then adds the score to another published checkpoint."""
     config, name, _, checkpoint, metric = TASKS['mmseg']
     published = publish_model(f'fcn{suffix}')
     scores = []
     for file in (published, trained('mmseg')[0] / checkpoint):
         work_dir = tmp_path / file.stem
-        options = ['--work-dir', work_dir, '--data-root', data / name]
-        arguments = [ROOT / config, file, *options, '--cfg-options', *shrink('mmseg')]
-        testing.main([str(argument) for argument in arguments])
+        run_main(
+            testing, ROOT / config, file, '--work-dir', work_dir, '--data-root', data / name,
+            '--cfg-options', *shrink('mmseg'),
+        )  # fmt: skip
         scores.append(newest_json(work_dir)[metric])
     assert scores[0] == scores[1] > 0
 
@@ -71,39 +72,27 @@ def test_it_scores_the_same(publish_model, trained, data, tmp_path, suffix):
     assert read_checkpoint(again)['meta']['metrics'][metric] == scores[0]
 
 
-def test_it_starts_a_backbone_of_another_toolbox(publish_model, data, tmp_path):
+def test_published_checkpoint_starts_a_backbone_of_another_toolbox(publish_model, data, tmp_path):
     pytest.importorskip('mmpretrain')
     config, name, _, checkpoint, _ = TASKS['mmpretrain']
     published = publish_model('fcn.pth')
-    arguments = [
-        ROOT / config, '--data-root', data / name, '--work-dir', tmp_path / 'out',
+    run_main(
+        training, ROOT / config, '--data-root', data / name, '--work-dir', tmp_path / 'out',
         '--pretrained', published, '--cfg-options', *shrink('mmpretrain'),
         'optim_wrapper.optimizer.lr=0', 'optim_wrapper.optimizer.weight_decay=0',
-    ]  # fmt: skip
-    training.main([str(argument) for argument in arguments])
+    )  # fmt: skip
     source = read_checkpoint(published)['state_dict']
     started = read_checkpoint(tmp_path / 'out' / checkpoint)['state_dict']
-    learnt = [key for key in source if re.fullmatch(r'backbone\..*(weight|bias)', key)]
-    assert len(learnt) > 48
-    assert all((source[key] == started[key]).all() for key in learnt)
+    parameters = [key for key in source if re.fullmatch(r'backbone\..*(weight|bias)', key)]
+    assert len(parameters) > 48
+    assert all((source[key] == started[key]).all() for key in parameters)
 
 
-def test_it_cannot_be_resumed(publish_model, fails, options):
-    published = publish_model('fcn.pth')
-    line = fails(training.main, ROOT / TASKS['mmseg'][0], '--resume', published, *options)
-    assert 'no training state to resume' in line
-
-
-def test_bad_input(fails):
-    assert 'checkpoint no.pth does not exist' in fails(publish.main, 'no.pth', 'a.pth')
-    assert 'cannot be read' in fails(publish.main, __file__, 'a.pth')
-
-
-def test_the_config_is_read_and_not_run():
+def test_config_in_the_checkpoint_is_not_run():
     text = 'raise SystemExit\ndefault_scope = "mmseg"\n'
     assert publish.default_scope(text) == 'mmseg'
     assert publish.default_scope('no = python =') is None
     assert publish.default_scope('a = 1') is None
-    # The named package would be imported for its version.
+    # Only a known toolbox.
     for name in ("'this'", "'os'", '3', 'print(1)'):
         assert publish.default_scope(f'default_scope = {name}\n') is None

@@ -1,4 +1,4 @@
-"""No tool runs code in a checkpoint, wherever it reads the file."""
+"""No program runs the code in a checkpoint, in whichever way it reads the file."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings('ignore')
 
 @pytest.fixture(scope='module')
 def content():
-    """A correct checkpoint, so that only what is added to it can be refused."""
+    """A correct checkpoint, so that any error is caused by what a test adds."""
     register_all_modules(init_default_scope=True)
     model = MODELS.build(Config.fromfile(SCENES).model)
     hub = dict(log_scalars={}, runtime_info={}, resumed_keys={})
@@ -29,47 +29,46 @@ def content():
 
 @pytest.fixture
 def evil(content, tmp_path):
-    return write_payload(tmp_path / 'evil.pth', tmp_path / 'mark', content=content)
+    """A checkpoint with a payload, which --resume without a file would find."""
+    path = write_payload(tmp_path / 'evil.pth', tmp_path / 'mark', content=content)
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'last_checkpoint').write_text(str(path))
+    return path
 
 
-def latest(path):
-    """Make a checkpoint the one that --resume finds."""
-    (path.parent / 'out').mkdir()
-    (path.parent / 'out' / 'last_checkpoint').write_text(str(path))
-
-
+# The ways in which programs read a checkpoint: the program, arguments, --cfg-options.
 WAYS = {
-    'test': lambda path: (testing.main, [SCENES, path], []),
-    'resume': lambda path: (training.main, [SCENES, '--resume', path], []),
-    'resume the latest': lambda path: latest(path) or (training.main, [SCENES, '--resume'], []),
-    'pretrained': lambda path: (training.main, [SCENES, '--pretrained', path], []),
-    'load_from': lambda path: (training.main, [SCENES], [f'load_from={path}']),
-    'init_cfg': lambda path: (
+    'test': (testing.main, ['EVIL'], []),
+    'resume': (training.main, ['--resume', 'EVIL'], []),
+    'resume the latest': (training.main, ['--resume'], []),
+    'pretrained': (training.main, ['--pretrained', 'EVIL'], []),
+    'load_from': (training.main, [], ['load_from=EVIL']),
+    'init_cfg': (
         training.main,
-        [SCENES],
-        ['model.backbone.init_cfg.type=Pretrained', f'model.backbone.init_cfg.checkpoint={path}'],
+        [],
+        ['model.backbone.init_cfg.type=Pretrained', 'model.backbone.init_cfg.checkpoint=EVIL'],
     ),
-    'init_cfg of a head': lambda path: (
+    'init_cfg of a head': (
         training.main,
-        [SCENES],
+        [],
         [
             'model.decode_head.init_cfg.type=Pretrained',
-            f'model.decode_head.init_cfg.checkpoint={path}',
+            'model.decode_head.init_cfg.checkpoint=EVIL',
         ],
     ),
 }
 
 
-@pytest.mark.parametrize('way', WAYS.values(), ids=WAYS)
-def test_a_payload(fails, options, evil, tmp_path, way):
-    main, arguments, cfg_options = way(evil)
-    line = fails(main, *arguments, *options, *cfg_options)
+@pytest.mark.parametrize(('main', 'arguments', 'cfg_options'), WAYS.values(), ids=WAYS)
+def test_payload_is_not_run(fails, options, evil, tmp_path, main, arguments, cfg_options):
+    words = [str(word).replace('EVIL', str(evil)) for word in (*arguments, *options, *cfg_options)]
+    line = fails(main, SCENES, *words)
     assert f'checkpoint {evil} is refused: it asks for {open.__module__}.open' in line
     assert '--trust-checkpoint' in line
     assert not (tmp_path / 'mark').exists()
 
 
-def test_a_payload_to_publish(fails, evil, tmp_path):
+def test_payload_is_not_run_when_publishing(fails, evil, tmp_path):
     line = fails(publishing.main, evil, tmp_path / 'new' / 'a.pth')
     assert f'checkpoint {evil} is refused: it asks for {open.__module__}.open' in line
     assert not (tmp_path / 'mark').exists()
@@ -77,8 +76,8 @@ def test_a_payload_to_publish(fails, evil, tmp_path):
 
 
 @pytest.mark.parametrize('main', [testing.main, training.main])
-def test_trust(fails, options, content, tmp_path, main):
-    """The file is read with its payload; the error about another network shows it."""
+def test_trust_checkpoint_runs_the_payload(fails, options, content, tmp_path, main):
+    """The weights are of another network, so that the programs end."""
     other = {'state_dict': torch.nn.Linear(3, 4).state_dict(), 'message_hub': {}}
     evil = write_payload(tmp_path / 'evil.pth', tmp_path / 'mark', content=other)
     start = [evil] if main is testing.main else ['--resume', evil]
@@ -87,8 +86,8 @@ def test_trust(fails, options, content, tmp_path, main):
     assert (tmp_path / 'mark').exists()
 
 
-def test_code_that_resuming_would_run(fails, options, content, tmp_path):
-    """mmengine reads meta.config as a Python file."""
+def test_resuming_does_not_run_the_config_in_the_checkpoint(fails, options, content, tmp_path):
+    """mmengine would read meta.config as a Python file."""
     mark = tmp_path / 'mark'
     text = f'open({str(mark)!r}, "w").close()\n'
     Config.fromstring(text, '.py')
@@ -102,13 +101,13 @@ def test_code_that_resuming_would_run(fails, options, content, tmp_path):
 
 
 def test_weights_under_a_key_that_mmengine_ignores(fails, options, content, tmp_path):
-    """It would load nothing and only warn."""
+    """mmengine would load nothing and only warn."""
     torch.save({'model': content['state_dict']}, tmp_path / 'a.pth')
     line = fails(testing.main, SCENES, tmp_path / 'a.pth', *options)
     assert 'it holds no tensors' in line
 
 
-def test_weights_cannot_be_resumed(fails, options, content, tmp_path):
+def test_checkpoint_without_training_state_cannot_be_resumed(fails, options, content, tmp_path):
     torch.save({'state_dict': content['state_dict']}, tmp_path / 'a.pth')
     line = fails(training.main, SCENES, '--resume', tmp_path / 'a.pth', *options)
     assert 'no training state to resume' in line

@@ -1,4 +1,4 @@
-"""tools/visualize.py: pictures with the predictions of the three tasks."""
+"""tools/visualize.py, for each task."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,9 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.visualization import Visualizer
 from PIL import Image
 
-from mmcnnmod.cli.visualize import build_pipeline, main, take_files
-from mmcnnmod.ops import DeployedMoDBlock
+from mmcnnmod.cli import visualize
 
-from ..utils.tasks import ROOT
+from ..utils.tasks import ROOT, run_main
 
 TOOL = ROOT / 'tools/visualize.py'
 CONFIGS = {
@@ -19,7 +18,7 @@ CONFIGS = {
     'mmseg': 'fcn_r18-mod_camvid',
     'mmdet': 'faster-rcnn_r18-mod_fpn_bccd',
 }
-# One class gets a high score everywhere.
+# The class that gets the highest score everywhere.
 FAVOURED_CLASS = 1
 FAVOURED = {'mmpretrain': 'head.fc', 'mmseg': 'decode_head.conv_seg', 'mmdet': None}
 
@@ -49,25 +48,25 @@ def save_checkpoint(toolbox, path):
 
 
 @pytest.fixture(autouse=True)
-def our_visualizers():
-    """mmengine keeps visualizers by their name for the life of a process."""
+def remove_visualizer():
+    """mmengine keeps visualizers by name until the process ends."""
     yield
     Visualizer._instance_dict.pop('visualize', None)
 
 
-def test_each_task(toolbox, pictures, tmp_path):
+def test_predictions_are_drawn(toolbox, pictures, tmp_path):
     save_checkpoint(toolbox, tmp_path / 'a.pth')
     (pictures / 'more').mkdir()
     Image.new('RGB', (64, 64), 'gray').save(pictures / 'more/a.png')
-    main([
-        str(config_path(toolbox)), str(tmp_path / 'a.pth'), str(pictures), str(pictures / 'more'),
-        '--out-dir', str(tmp_path / 'out'), '--score-thr', '0',
-    ])  # fmt: skip
+    run_main(
+        visualize, config_path(toolbox), tmp_path / 'a.pth', pictures, pictures / 'more',
+        '--out-dir', tmp_path / 'out', '--score-thr', 0,
+    )  # fmt: skip
     names = sorted(path.name for path in (tmp_path / 'out').iterdir())
     assert names == ['a-2.png', 'a.png', 'b.png']
     drawn = np.array(Image.open(tmp_path / 'out/a.png').convert('RGB'))
     assert drawn.shape[1] / drawn.shape[0] == 96 / 64
-    assert (drawn != 128).any()  # something is drawn on the grey
+    assert (drawn != 128).any()  # not only the grey picture
     if toolbox == 'mmseg':
         colours, counts = np.unique(drawn.reshape(-1, 3), axis=0, return_counts=True)
         palette = Config.fromfile(config_path(toolbox)).test_dataloader.dataset.metainfo.palette
@@ -75,31 +74,27 @@ def test_each_task(toolbox, pictures, tmp_path):
         assert distances.argmin() == FAVOURED_CLASS
 
 
-def test_the_deployed_network_draws_the_same(toolbox, pictures, tmp_path, monkeypatch):
+def test_deployed_network_draws_the_same(toolbox, pictures, tmp_path, deployed_blocks):
     save_checkpoint(toolbox, tmp_path / 'a.pth')
-    drawn, calls, forward = [], [], DeployedMoDBlock.forward
-    monkeypatch.setattr(
-        DeployedMoDBlock, 'forward', lambda self, x: calls.append(self) or forward(self, x)
-    )
+    drawn = []
     for name, options in (('plain', []), ('deployed', ['--deploy'])):
-        main([
-            str(config_path(toolbox)), str(tmp_path / 'a.pth'), str(pictures / 'a.png'),
-            '--out-dir', str(tmp_path / name), '--score-thr', '0.3', *options,
-        ])  # fmt: skip
+        run_main(
+            visualize, config_path(toolbox), tmp_path / 'a.pth', pictures / 'a.png',
+            '--out-dir', tmp_path / name, *options,
+        )  # fmt: skip
         drawn.append(np.array(Image.open(tmp_path / name / 'a.png')))
-        assert bool(calls) is bool(options)
+        assert bool(deployed_blocks) is bool(options)
         Visualizer._instance_dict.pop('visualize', None)
     assert np.array_equal(*drawn)
 
 
-def test_pictures_for_networks_of_arrays_are_read_as_rgb():
-    """CIFAR-10's own images are RGB and not converted; files are read as BGR."""
+def test_files_are_converted_to_rgb_for_datasets_of_rgb_arrays():
+    """The images of CIFAR-10 are RGB and not converted, but files are read as BGR."""
     pytest.importorskip('mmpretrain')
     cfg = Config.fromfile(config_path('mmpretrain'))
     assert cfg.data_preprocessor.to_rgb is False
-    take_files(cfg)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        steps = build_pipeline(cfg).transforms
+        steps = visualize.build_pipeline(cfg).transforms
     assert type(steps[0].transform).__name__ == 'LoadImageFromFile'
     assert cfg.data_preprocessor.to_rgb is True
 
@@ -110,5 +105,5 @@ def test_bad_pictures(run_python, tmp_path, capsys):
     assert result.returncode == 1
     assert result.stderr.strip().endswith('gone is missing or not a picture; use another file')
     with pytest.raises(SystemExit):
-        main(['config.py', 'a.pth', str(tmp_path / 'empty')])
+        run_main(visualize, 'config.py', 'a.pth', tmp_path / 'empty')
     assert 'empty contains no pictures' in capsys.readouterr().err

@@ -82,6 +82,11 @@ def shrink(scope):
     return [*COMMON, *TASKS[scope][2]]
 
 
+def run_main(program, *arguments):
+    """Run a module of mmcnnmod.cli in this process, with the arguments of a command line."""
+    program.main([str(argument) for argument in arguments])
+
+
 def tail(result):
     """The end of what a program printed, for a failed assertion."""
     return f'{result.stdout[-3000:]}\n{result.stderr[-3000:]}'

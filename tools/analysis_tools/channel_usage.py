@@ -88,7 +88,6 @@ def check(cfg: Config, args: argparse.Namespace) -> None:
     cfg.optim_wrapper = None  # mixed precision in training is no reason to refuse a CPU here
     preflight.check_device(cfg, args.device)
     preflight.check_work_dir(cfg)
-    preflight.check_file(args.checkpoint)
     choose_split(cfg, args.split)
     preflight.check_data(cfg, ('test_dataloader',))
 
