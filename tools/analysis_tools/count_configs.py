@@ -63,7 +63,7 @@ def count_all(folder: Path, configs: Sequence[str], jobs: int | None = None) -> 
     context = multiprocessing.get_context('fork')
     pool = ProcessPoolExecutor(jobs, context, start_process, (max(1, cpus // jobs),))
     try:
-        # The processes start before the thread that draws the progress, which a fork should not copy.
+        # Fork before the thread that draws the progress starts; a fork should not copy it.
         futures = {pool.submit(count_one, path): path.stem for path in paths}
         done = track(as_completed(futures), 'counting', len(futures), console=CONSOLE)
         return {futures[future]: future.result() for future in done}

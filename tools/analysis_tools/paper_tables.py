@@ -1,7 +1,7 @@
 """Compare the paper's tables with our models: python tools/analysis_tools/paper_tables.py.
 
-Prints Tables 1, 2, 3, 4, 7 and 9 as Markdown: the parameters and MACs of the built models beside the
-paper's, with a mark for each value that agrees to the printed digit.
+Prints Tables 1, 2, 3, 4, 7 and 9 as Markdown: the parameters and MACs of the built models beside
+the paper's, with a mark for each value that agrees to the printed digit.
 
     paper_tables.py --check           # exit code 1 if a value disagrees (misprints are known)
     paper_tables.py --json FILE       # write counts and comparisons
