@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -61,16 +61,14 @@ def count_all(folder: Path, configs: Sequence[str], jobs: int | None = None) -> 
     if jobs <= 1:
         return {path.stem: count_one(path) for path in track(paths, 'counting', console=CONSOLE)}
     context = multiprocessing.get_context('fork')
-    pool = ProcessPoolExecutor(jobs, context, start_process, (max(1, cpus // jobs),))
     try:
-        # Fork before the thread that draws the progress starts; a fork should not copy it.
-        futures = {pool.submit(count_one, path): path.stem for path in paths}
-        done = track(as_completed(futures), 'counting', len(futures), console=CONSOLE)
-        return {futures[future]: future.result() for future in done}
+        with ProcessPoolExecutor(jobs, context, start_process, (max(1, cpus // jobs),)) as pool:
+            # Forks before the thread that draws the progress starts; a fork should not copy it.
+            counts = pool.map(count_one, paths)
+            counts = track(counts, 'counting', len(paths), console=CONSOLE)
+            return dict(zip(configs, counts, strict=True))
     except KeyboardInterrupt:
         sys.exit('interrupted: nothing was written')
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def start_process(threads: int) -> None:
