@@ -1,4 +1,4 @@
-"""What the networks cost and what their selectors choose."""
+"""Measure the cost of networks, and record which channels their selectors select."""
 
 from .channel_usage import (
     ChannelUsage,

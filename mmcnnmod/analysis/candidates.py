@@ -1,11 +1,11 @@
-"""The networks that a benchmark compares, and what they do while they are timed."""
+"""The networks that a benchmark compares, and the training steps that it times."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -18,9 +18,8 @@ from .counting import detector_sample
 from .paper import find_row
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One of the networks.
+class Candidate(NamedTuple):
+    """A network to compare.
 
     Attributes:
         config (str): Name of its config.
@@ -35,7 +34,7 @@ class Candidate:
 
 
 def skip_bound(model: nn.Module) -> nn.Module:
-    """A copy with identity in place of the MoD blocks, which no implementation of them can beat.
+    """Copy a model with identity in place of its MoD blocks: the fastest MoD blocks possible.
 
     Raises:
         UserError: If the model was switched to deploy.
@@ -61,13 +60,13 @@ def baseline_of(config: str) -> str | None:
 
 
 def training_step(model: nn.Module, cfg: Config, images: Tensor, dtype: torch.dtype) -> Callable:
-    """A step of training on dummy labels: losses, gradients, SGD with momentum.
+    """Prepare a training step on dummy labels: losses, gradients, SGD with momentum.
 
     Args:
         model (nn.Module): In training mode.
         cfg (Config): Its config.
         images (Tensor): Shape (N, 3, H, W), float32.
-        dtype (torch.dtype): Of the automatic mixed precision, or float32 for none.
+        dtype (torch.dtype): The dtype of automatic mixed precision; float32 turns it off.
 
     Returns:
         Callable[[], None]: The step.
@@ -76,7 +75,7 @@ def training_step(model: nn.Module, cfg: Config, images: Tensor, dtype: torch.dt
     for sample in samples:
         sample.to(images.device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # A learning rate of 0: repeating the same step would otherwise end in infinities.
+    # A learning rate of 0, because repeated steps on the same batch could end in infinite values.
     optimizer = torch.optim.SGD(trained, lr=0.0, momentum=0.9)
     mixed = dtype != torch.float32
 
@@ -92,7 +91,7 @@ def training_step(model: nn.Module, cfg: Config, images: Tensor, dtype: torch.dt
 
 
 def labelled_sample(scope: str, size: tuple[int, int]) -> object:
-    """A dummy label of an image for a toolbox's loss: class 1 everywhere."""
+    """A dummy label in a toolbox's format, with class 1 everywhere."""
     if scope == 'mmpretrain':
         from mmpretrain.structures import DataSample
 

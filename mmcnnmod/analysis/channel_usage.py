@@ -1,7 +1,7 @@
 """How often each channel is selected (Section 5.1, Fig. 4).
 
-Choices are seen by forward hooks on ``MoDBlock.selector``, whose output begins with the indices of
-the selected channels.
+Forward hooks on ``MoDBlock.selector`` record the selections: the first output of a selector is the
+indices of the selected channels.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class ChannelUsage:
     Args:
         block (str): The block's name, such as 'layer3.1'.
         channels (int): C, the block's width.
-        k (int): How many channels it selects per image.
-        groups (Sequence[str]): The names of the groups. An image may be in several.
+        k (int): The number of channels that it selects per image.
+        groups (Sequence[str]): The names of the groups. An image can belong to several.
 
     Attributes:
-        images (Tensor): Images seen so far of each group, int64, shape (G,).
+        images (Tensor): The number of images of each group so far, int64, shape (G,).
         counts (Tensor): How often each channel was selected, int64, shape (G, C).
     """
 
@@ -41,15 +41,15 @@ class ChannelUsage:
         self.counts = torch.zeros(len(groups), channels, dtype=torch.int64)
 
     def add(self, selections: Sequence[Tensor], members: Tensor) -> None:
-        """Count the choices for a batch.
+        """Count the selections for a batch.
 
         Args:
-            selections (Sequence[Tensor]): The chosen channels, each of shape (N, k): one for each
-                forward pass, of which sliding-window inference needs several.
+            selections (Sequence[Tensor]): The selected channels of each forward pass, shape (N, k).
+                Sliding-window inference has several passes.
             members (Tensor): To which groups the images belong, bool, shape (N, G).
 
         Raises:
-            ValueError: If a pass saw another number of samples than there are images.
+            ValueError: If the number of samples in a pass is not the number of images.
         """
         per_image = torch.zeros(len(members), self.channels, dtype=torch.int64)
         for index in selections:
@@ -63,9 +63,11 @@ class ChannelUsage:
         self.images += members.sum(0)
 
     def percentages(self) -> Tensor:
-        """Times selected in percent of all selections in the block (Fig. 4), float64, shape (G, C).
+        """The share of each channel in all selections of the block, in percent (Fig. 4).
 
-        Each row adds up to 100, or to 0 without an image. No channel can have more than 100 / k.
+        Returns:
+            Tensor: float64, shape (G, C). Each row adds up to 100, or to 0 for a group without
+            images. A channel that is selected for every image has 100 / k.
         """
         return 100 * self.counts.double() / self.counts.sum(1, keepdim=True).clamp(min=1)
 
@@ -73,7 +75,7 @@ class ChannelUsage:
 def mod_blocks(model: nn.Module) -> dict[str, MoDBlock]:
     """The MoD blocks of a backbone or a model by name, such as 'layer3.1', in the network's order.
 
-    The names are without the prefixes of the backbone and of a wrapper for several processes.
+    The names do not have the prefix 'backbone.' of a model or 'module.' of a distributed wrapper.
 
     Raises:
         UserError: If the network was switched to deploy.
@@ -97,7 +99,7 @@ def refuse_deployed(model: nn.Module) -> None:
 
 @contextmanager
 def recorded_selections(block: MoDBlock) -> Iterator[list[Tensor]]:
-    """A list to which each forward pass of a block adds the selected channels, shape (N, k)."""
+    """Context with a list to which each forward pass adds the selected channels, shape (N, k)."""
     selections = []
     hook = block.selector.register_forward_hook(
         lambda selector, inputs, output: selections.append(output[0])
@@ -109,35 +111,38 @@ def recorded_selections(block: MoDBlock) -> Iterator[list[Tensor]]:
 
 
 def add_selections(counts: Tensor, index: Tensor) -> None:
-    """Count choices on their own device, without making a GPU wait for the host.
+    """Count selections on their own device, without synchronising a GPU with the host.
 
     Args:
-        counts (Tensor): Times selected so far, int64, shape (C,), or (N, C) to keep the samples
-            apart. Changed in place.
-        index (Tensor): The channels that a selector chose, shape (N, k).
+        counts (Tensor): How often each channel was selected so far, int64, shape (C,), or (N, C)
+            for each sample. Changed in place.
+        index (Tensor): The channels that a selector selected, shape (N, k).
     """
     if counts.dim() == 1:
         index = index.flatten()
-    # Not `bincount`: the size of its result depends on the values, so the host would wait.
+    # The size of the result of `bincount` depends on the values, so it would synchronise.
     counts.scatter_add_(-1, index, torch.ones_like(index))
 
 
 def share_selected(counts: Tensor) -> float:
-    """The share of channels selected at least once: from k / C, always the same channels, to 1.
+    """The share of channels that were selected at least once.
+
+    It is k / C if the same channels are always selected, and 1 if every channel was selected.
 
     Args:
-        counts (Tensor): Times selected, shape (C,).
+        counts (Tensor): How often each channel was selected, shape (C,).
     """
     return (counts > 0).double().mean().item()
 
 
 def selection_entropy(counts: Tensor) -> float:
-    """The entropy of the selections over the channels, in units of log C.
+    """The entropy of the selections over the channels, divided by log C.
 
-    It is log k / log C where always the same channels are selected, 1 where all are equally often.
+    It is log k / log C if the same channels are always selected, and 1 if all are selected equally
+    often.
 
     Args:
-        counts (Tensor): Times selected, shape (C,), not all 0.
+        counts (Tensor): How often each channel was selected, shape (C,), not all 0.
     """
     if len(counts) == 1:
         return 1.0

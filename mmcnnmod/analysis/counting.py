@@ -1,7 +1,7 @@
-"""Parameters and multiply-adds (MACs) of a config's network, counted on the built model.
+"""Count the parameters and multiply-adds (MACs) of a config's network on the built model.
 
-Classifiers are counted by ptflops, segmentors and detectors by mmengine: these counters give the
-digits of the paper's tables.
+ptflops counts classifiers, mmengine counts segmentors and detectors: these counters reproduce the
+numbers of the paper's tables.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Count:
     """The cost of a network.
 
     Attributes:
-        params (int): Its parameters, without those of an auxiliary head, which only trains.
-        macs (int): Multiply-adds of one image in eval mode.
+        params (int): Its parameters, without those of an auxiliary head, which is for training.
+        macs (int): Multiply-adds for one image in eval mode.
         size (tuple[int, int]): Height and width of that image.
         counter (str): The counter of the MACs: 'ptflops' or 'mmengine'.
-        relu_macs (int): How many of ``macs`` are second counts of a ReLU: ptflops counts an
-            ``nn.ReLU`` as a module and once more as the function that it calls.
+        relu_macs (int): How many of ``macs`` count a ReLU a second time: ptflops counts an
+            ``nn.ReLU`` as a module and again as the function that it calls. Defaults to 0.
     """
 
     params: int
@@ -49,7 +49,11 @@ class Count:
 
 
 def read_counts(path: Path) -> dict[str, Count]:
-    """Read the counts by config that `paper_tables.py --json` wrote; UserError if it has none."""
+    """Read the counts by config from a file of `paper_tables.py --json`.
+
+    Raises:
+        UserError: If it has no valid counts.
+    """
     found = {}
     for config, node in read_json(path, {'counts': dict})['counts'].items():
         check_fields(f'{path}: counts of {config}', node, COUNT_FIELDS)
@@ -59,7 +63,7 @@ def read_counts(path: Path) -> dict[str, Count]:
 
 
 def count_config(path: Path) -> Count:
-    """Count the network of a config file as the paper does, at the size of :func:`input_size`.
+    """Count a config file's network as the paper does, at the size of :func:`input_size`.
 
     Raises:
         UserError: If the config has no toolbox or no image size, or a counter fails.
@@ -77,7 +81,7 @@ def count_config(path: Path) -> Count:
 
 
 def count_alike(cfg: Config, size: tuple[int, int]) -> Count:
-    """Count a config's network with mmengine, for comparisons across toolboxes.
+    """Count a config's network with mmengine, to compare networks of different toolboxes.
 
     Args:
         cfg (Config): With ``default_scope``.
@@ -89,7 +93,7 @@ def count_alike(cfg: Config, size: tuple[int, int]) -> Count:
 
 @contextmanager
 def built(cfg: Config) -> Iterator[nn.Module]:
-    """A config's model, to be counted within."""
+    """Context in which a config's model is counted."""
     # The counters and mmengine's log write to stdout, which is for results only.
     with (
         redirect_stdout(sys.stderr),
@@ -100,17 +104,17 @@ def built(cfg: Config) -> Iterator[nn.Module]:
 
 
 def build_model(cfg: Config) -> nn.Module:
-    """The model of the config in whose default scope this is called, untrained and in eval mode."""
+    """Build a config's model, untrained and in eval mode, in the current default scope."""
     torch.manual_seed(0)  # a detector's regions depend on its weights
     return revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
 
 
 def input_size(cfg: Config) -> tuple[int, int]:
-    """Height and width of the images that a config is for.
+    """Height and width of a config's images.
 
-    mmseg: what its data preprocessor crops or pads to. mmdet: the scale that the test images are
-    resized to fit, in landscape. mmpretrain: the crop of the test images, or of the training images
-    where those are not cropped (CIFAR).
+    mmseg: the size to which the data preprocessor crops or pads. mmdet: the scale of the test
+    images, in landscape. mmpretrain: the crop of the test images, or of the training images if the
+    test images are not cropped (CIFAR).
 
     Raises:
         UserError: If the config has none of these.
@@ -128,7 +132,7 @@ def input_size(cfg: Config) -> tuple[int, int]:
 
 
 def count_params(model: nn.Module) -> int:
-    """All parameters but those of an auxiliary head (mmseg), as in Table 3."""
+    """The number of parameters without those of an auxiliary head (mmseg), as in Table 3."""
     return sum(
         parameter.numel()
         for name, parameter in model.named_parameters()
@@ -137,7 +141,7 @@ def count_params(model: nn.Module) -> int:
 
 
 def count_by_ptflops(model: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
-    """Multiply-adds by ptflops, and how many of them are second counts of ReLU modules."""
+    """Count multiply-adds by ptflops, and how many of them count a ReLU module a second time."""
     try:
         from ptflops import get_model_complexity_info
     except ModuleNotFoundError as problem:
@@ -157,20 +161,20 @@ def count_by_ptflops(model: nn.Module, size: tuple[int, int]) -> tuple[int, int]
 
 
 def count_by_mmengine(model: nn.Module, size: tuple[int, int]) -> int:
-    """Multiply-adds (mmengine calls them FLOPs) of a segmentor, or of a detector with its regions.
+    """Count multiply-adds (which mmengine calls FLOPs) by mmengine.
 
-    On random weights a Faster R-CNN keeps all 1000 regions that its test settings allow.
+    A Faster R-CNN with random weights keeps all 1000 regions that its test settings allow.
     """
     refuse_deployed(model)
     images = torch.rand(1, 3, *size)
     analyzer = FlopAnalyzer(with_samples(model, images), (images,))
-    # The first two warnings would name the losses and RoIAlign, which have nothing to count.
+    # The first two warnings are about the losses and RoIAlign, which have no multiply-adds.
     analyzer.uncalled_modules_warnings(False).unsupported_ops_warnings(False)
     return int(analyzer.tracer_warnings('none').total())
 
 
 def with_samples(model: nn.Module, images: Tensor) -> nn.Module:
-    """The model, changed in place so that a two-stage detector needs the images alone."""
+    """Change a two-stage detector in place so that its forward pass needs only the images."""
     if hasattr(model, 'roi_head'):
         samples = [detector_sample(tuple(images.shape[2:])) for _ in images]
         model.forward = partial(model.forward, data_samples=samples)

@@ -20,7 +20,7 @@ NAMES = {
 
 
 def check_folder(path: Path | None) -> None:
-    """Fail early if the folder of an output file does not exist."""
+    """Raise a UserError if the folder of an output file does not exist."""
     if path and not path.parent.is_dir():
         raise UserError(f'{path} cannot be written: there is no folder {path.parent}')
 
@@ -55,7 +55,7 @@ def read_json(path: Path, fields: Mapping[str, type]) -> dict:
 
 
 def check_fields(where: str, node: object, fields: Mapping[str, type]) -> None:
-    """Check the required fields of an object in a JSON file; it may have more.
+    """Check the required fields of an object in a JSON file. Other fields are allowed.
 
     Args:
         where (str): Its name in errors.

@@ -1,20 +1,20 @@
 """Measured speed and accuracy in JSON files.
 
-Speed, as `tools/analysis_tools/benchmark.py --json` writes it; there may be more fields::
+Speed, as `tools/analysis_tools/benchmark.py --json` writes it, possibly with more fields::
 
     {"machine": "2 cores, Debian 12", "date": "2026-11-21", "versions": {"torch": "2.11.0"},
      "results": [{"config": "resnet50_in1k", "device": "cpu", "runtime": "eager",
                   "batch_size": 1, "dtype": "float32", "memory_format": "contiguous",
                   "what": "inference", "median_ms": 37.1}]}
 
-"memory_format" and "what" may be left out; these are their defaults. Results of anything but the
-inference of a config's network (a training step, a skip bound) are ignored here.
+"memory_format" and "what" are optional; these are their defaults. :func:`read_speed` ignores
+results of training steps and skip bounds.
 
 Accuracy of your own runs::
 
     {"results": [{"config": "resnet50_in1k", "top1": 76.1}]}
 
-or a file of tools/experiments/run.py, whose mean over the runs of each arm is taken.
+or a file of tools/experiments/run.py, of which the mean over the runs of each arm is used.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ RESULT_FIELDS = dict(
 
 
 class Setting(NamedTuple):
-    """How speed was measured; times compare within one setting.
+    """How speed was measured. Times can be compared within one setting only.
 
     Attributes:
         device (str): 'cpu' or 'cuda'.
@@ -58,7 +58,7 @@ class Setting(NamedTuple):
 
     @property
     def training(self) -> bool:
-        """Whether a step of training is measured."""
+        """Whether training steps are measured."""
         return self.what != INFERENCE
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ def read_speed(path: Path) -> Speed:
 
 
 def setting_of(result: Mapping) -> Setting:
-    """How a result was measured."""
+    """The setting of a result."""
     return Setting(**{name: result[name] for name in Setting._fields if name in result})
 
 
@@ -124,7 +124,7 @@ def read_accuracies(paths: Sequence[Path]) -> dict[str, float]:
 
 
 def means_of_runs(path: Path, content: dict) -> list[dict]:
-    """The mean of each arm in a file of tools/experiments/run.py; a config is its own arm."""
+    """The mean of each arm in a file of tools/experiments/run.py, with the arm as the config."""
     check_fields(str(path), content, {'metric': str, 'runs': list})
     if content['metric'] != 'accuracy/top1':
         raise UserError(f'{path} has scores of {content["metric"]}, not of accuracy/top1')
@@ -136,14 +136,14 @@ def means_of_runs(path: Path, content: dict) -> list[dict]:
 
 
 def mean_of_seeds(path: Path, content: dict) -> dict:
-    """The result in a ``seeds.json`` that tools/train_seeds.py wrote up to 0.1.0."""
+    """The result in a ``seeds.json`` of tools/train_seeds.py in version 0.1.0."""
     check_fields(str(path), content, {'config': str, 'mean': dict})
     check_fields(f'{path}: mean', content['mean'], {'accuracy/top1': float})
     return {'config': Path(content['config']).stem, 'top1': content['mean']['accuracy/top1']}
 
 
 def add_once(found: dict[str, float], result: Mapping, name: str, where: str) -> None:
-    """Add a result's number by its config; refuse impossible values and duplicates."""
+    """Add a result's number by its config; fails for impossible values and duplicates."""
     config, value = result['config'], result[name]
     if not (isfinite(value) and value > 0):
         raise UserError(f'{where}: {name!r} must be above 0, got {value}')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +11,18 @@ from torch import _dynamo as dynamo
 
 from ..backbones import MoDBackbone
 from ..deploy.exported_file import require_packages
-from ..deploy.onnx_file import traced
+from ..deploy.onnx_file import start_session, traced
+from ..deploy.openvino_file import compile_model
 from ..errors import UserError
 from ..ops import fold_batch_norms
 from .measurements import Setting
 from .timing import Call
+
+# The runtimes that run an exported network, and their packages.
+EXPORTED = {'onnxruntime': 'onnxruntime', 'openvino': 'openvino', 'openvino-default': 'openvino'}
+CUDA_GRAPHS = ('cuda-graph', 'deploy-cuda-graph')
+TRAINING = ('eager', 'compile')
+MOST_COMPILED = 64
 
 
 def eager(network: nn.Module, images: Tensor) -> Call:
@@ -34,7 +40,7 @@ def cuda_graph(network: nn.Module, images: Tensor) -> Call:
     """A CUDA graph: all kernels are launched at once."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # warm up: what libraries set up must not be captured
+    with torch.cuda.stream(stream):  # warm-up: the set-up of libraries must not be captured
         for _ in range(3):
             network(images)
     torch.cuda.current_stream().wait_stream(stream)
@@ -44,13 +50,13 @@ def cuda_graph(network: nn.Module, images: Tensor) -> Call:
 
     def replay() -> nn.Module:
         graph.replay()
-        return network  # kept alive: the graph only has the addresses of its weights
+        return network  # keeps it alive: the graph has only the addresses of its weights
 
     return replay
 
 
 def deployed(call: Callable[..., Call], network: nn.Module, images: Tensor) -> Call:
-    """The network switched to deploy, in place; all norms outside MoD backbones are folded too."""
+    """The network switched to deploy, in place; norms outside MoD backbones are folded as well."""
     for module in list(network.modules()):
         if isinstance(module, MoDBackbone):
             module.switch_to_deploy()
@@ -60,29 +66,18 @@ def deployed(call: Callable[..., Call], network: nn.Module, images: Tensor) -> C
 
 def onnx_runtime(network: nn.Module, images: Tensor) -> Call:
     """ONNX Runtime on the CPU."""
-    onnxruntime = import_module('onnxruntime')
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        to_onnx(network, images), options, providers=['CPUExecutionProvider']
-    )
+    session = start_session(to_onnx(network, images))
     inputs = {'images': images.contiguous().numpy()}
     return lambda: session.run(None, inputs)
 
 
-def openvino(network: nn.Module, images: Tensor) -> Call:
-    """OpenVINO on the CPU, in the precision of the network."""
-    precision = 'f16' if images.dtype == torch.float16 else 'f32'
-    return openvino_default(network, images, INFERENCE_PRECISION_HINT=precision)
+def openvino(network: nn.Module, images: Tensor, precision: str | None = None) -> Call:
+    """OpenVINO on the CPU; by default in the precision of the images."""
+    from openvino import Core
 
-
-def openvino_default(network: nn.Module, images: Tensor, **more: str) -> Call:
-    """OpenVINO on the CPU, in its default precision: bf16 where the CPU has it."""
-    core = import_module('openvino').Core()
-    settings = {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'PERFORMANCE_HINT': 'LATENCY'}
-    model = core.read_model(to_onnx(network, images), b'')
-    request = core.compile_model(model, 'CPU', {**settings, **more}).create_infer_request()
+    precision = precision or ('f16' if images.dtype == torch.float16 else 'f32')
+    model = Core().read_model(to_onnx(network, images), b'')
+    request = compile_model(model, precision).create_infer_request()
     inputs = [images.contiguous().numpy()]
     return lambda: request.infer(inputs)
 
@@ -96,17 +91,12 @@ RUNTIMES: dict[str, Callable[[nn.Module, Tensor], Call]] = {
     'deploy-cuda-graph': partial(deployed, cuda_graph),
     'onnxruntime': partial(deployed, onnx_runtime),
     'openvino': partial(deployed, openvino),
-    'openvino-default': partial(deployed, openvino_default),
+    'openvino-default': partial(deployed, partial(openvino, precision='default')),
 }
-TRAINING = ('eager', 'compile')
-# Those that run an exported network, and their packages.
-EXPORTED = {'onnxruntime': 'onnxruntime', 'openvino': 'openvino', 'openvino-default': 'openvino'}
-CUDA_GRAPHS = ('cuda-graph', 'deploy-cuda-graph')
-MOST_COMPILED = 64
 
 
 def check_runtime(setting: Setting) -> None:
-    """Raise a UserError if the runtime of a setting is missing or does not support it."""
+    """Raise a UserError if a setting's runtime does not support it, or its package is missing."""
     name = setting.runtime
     if setting.training and name not in TRAINING:
         raise UserError(f'{name} cannot train; choose from {", ".join(TRAINING)}')
@@ -122,22 +112,22 @@ def check_runtime(setting: Setting) -> None:
 
 
 def compile_forward(part: nn.Module) -> None:
-    """Compile a network or a part of it, in place, as one graph or not at all.
+    """Compile a network or a part of it in place, as one graph; fails if that is impossible.
 
-    torch caches what it compiles per forward method, one entry for each network that is compared.
-    When the cache is full it runs uncompiled without a word, unless ``fullgraph`` is set.
+    torch caches one compiled version per network of the same class. If the cache is full, it runs
+    the network uncompiled without a warning, unless ``fullgraph`` is set.
     """
     dynamo.config.cache_size_limit = max(dynamo.config.cache_size_limit, MOST_COMPILED)
     part.forward = torch.compile(part.forward, dynamic=False, fullgraph=True)
 
 
 def is_detector(model: nn.Module) -> bool:
-    """Whether what a model does after the backbone depends on the images."""
+    """Whether the layers after the backbone depend on the content of the images."""
     return hasattr(model, 'roi_head') or hasattr(model, 'bbox_head')
 
 
 def to_onnx(network: nn.Module, images: Tensor) -> bytes:
-    """A network as ONNX, for images of just this shape."""
+    """Export a network to ONNX, for images of this shape only."""
     if is_detector(network):
         raise UserError("a detector's boxes depend on the image: it has no plain ONNX export")
     return traced(network, images.contiguous(), ['outputs'])

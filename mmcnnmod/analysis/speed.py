@@ -1,8 +1,8 @@
-"""From the times of several networks to results, and from results to Markdown."""
+"""Turn measured times into results, and results into Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from .candidates import Candidate, baseline_of
@@ -12,8 +12,7 @@ from .paper import PAPER_DEVICES, find_row
 from .timing import median_and_spread, ratio
 
 BOUND = ' skip bound'
-# Rounds that tell how much the times vary.
-FEWEST = 5
+FEWEST = 5  # rounds from which the spread of the times can be estimated
 Times = Mapping[Candidate, Sequence[float]]
 DOUBT = '?'
 
@@ -21,18 +20,18 @@ DOUBT = '?'
 def results_of(
     setting: Setting, times: Times, peaks: Mapping[Candidate, float | None]
 ) -> list[dict]:
-    """What was measured in one setting, as :mod:`mmcnnmod.analysis.measurements` reads it.
+    """The results of one setting, in the format of :mod:`mmcnnmod.analysis.measurements`.
 
     Args:
-        setting (Setting): How it was measured.
+        setting (Setting): How they were measured.
         times (Times): Milliseconds by network, in the same rounds for all.
-        peaks (Mapping[Candidate, float | None]): Megabytes by network, None where not known.
+        peaks (Mapping[Candidate, float | None]): Megabytes by network, None where unknown.
 
     Returns:
-        list[dict]: One for each network. ``speedup`` is over the dense baseline, ``overhead`` over
-        the network's own skip bound, as a share, both medians of the rounds' ratios with their
-        interquartile ranges; ``noisy`` names those of the two that differ from 1 by less. Each is
-        left out where there is nothing to compare with.
+        list[dict]: One for each network. ``speedup`` is over the dense baseline. ``overhead`` is
+        the additional time over the network's own skip bound, as a share. Both are medians of the
+        ratios per round, with their interquartile ranges. ``noisy`` names those of the two whose
+        difference is smaller than the spread. A field without anything to compare with is left out.
     """
     found = []
     for candidate, own in times.items():
@@ -56,7 +55,7 @@ def results_of(
 
 
 def compare(candidate: Candidate, times: Times) -> dict:
-    """Speed-up over the baseline and overhead over the bound, with what is too noisy to tell."""
+    """Speed-up over the baseline and overhead over the bound, and which of them are noisy."""
     own, found, noisy = times[candidate], {}, []
     baseline = Candidate(baseline_of(candidate.config) or '')
     if baseline in times:
@@ -68,7 +67,7 @@ def compare(candidate: Candidate, times: Times) -> dict:
     if bound in times and not candidate.bound:
         value, iqr = ratio(own, times[bound])
         found['overhead'], found['overhead_iqr'] = round(value - 1, 4), round(iqr, 4)
-        # Nothing beats the bound: what seems to was disturbed.
+        # No abs(): a network that is faster than its bound was disturbed.
         noisy += ['overhead'] if iqr >= value - 1 or len(own) < FEWEST else []
     return {**found, 'noisy': noisy} if found else {}
 
@@ -81,10 +80,10 @@ def speed_report(content: Mapping) -> list[str]:
     parts = [content['machine'], content['date'], versions, switches]
     lines, overview, networks = [], {}, {}
     for title, group in groupby(content['results'], title_of):
-        pairs = list(with_bounds(list(group)))
-        rows = [cells_of(result, bound) for result, bound in pairs]
-        if not rows:  # of a skip bound alone
+        pairs = with_bounds(list(group))
+        if not pairs:  # only skip bounds
             continue
+        rows = [cells_of(result, bound) for result, bound in pairs]
         lines += ['', f'{title}:', '', *grid(rows[0], [row.values() for row in rows])]
         if any(each.get('noisy') for pair in pairs for each in pair):
             lines += ['', f'{DOUBT}: too noisy to tell, the difference varies by more than it is.']
@@ -104,21 +103,23 @@ def speed_report(content: Mapping) -> list[str]:
 
 
 def title_of(result: Mapping) -> str:
-    """What was measured and how."""
+    """What was measured, and its setting."""
     what = result['what'].removesuffix(BOUND)
     return f'{what.capitalize()}, {setting_of(result)}, {result["threads"]} threads'
 
 
-def with_bounds(results: Sequence[Mapping]) -> Iterator[tuple[Mapping, Mapping]]:
-    """The results of one setting's networks, each with its skip bound's, empty if there is none."""
+def with_bounds(results: Sequence[Mapping]) -> list[tuple[Mapping, Mapping]]:
+    """Each network's result in a setting, with its skip bound's, which is empty if it has none."""
     bounds = {result['config']: result for result in results if result['what'].endswith(BOUND)}
-    for result in results:
-        if not result['what'].endswith(BOUND):
-            yield result, bounds.get(result['config'], {})
+    return [
+        (result, bounds.get(result['config'], {}))
+        for result in results
+        if not result['what'].endswith(BOUND)
+    ]
 
 
 def cells_of(result: Mapping, bound: Mapping) -> dict[str, str]:
-    """The cells of a network by their column."""
+    """The cells of a network by column."""
     return {
         'network': f'{result["config"]} ({"x".join(map(str, result["size"]))})',
         'ms': number(result, 'median_ms', '.2f'),
@@ -133,7 +134,7 @@ def cells_of(result: Mapping, bound: Mapping) -> dict[str, str]:
 
 
 def number(result: Mapping, name: str, form: str) -> str:
-    """A number of a result with a mark if there is doubt, or the mark for none."""
+    """A number of a result, with a mark if it is noisy; '-' if the result does not have it."""
     if result.get(name) is None:
         return NOT_THERE
     return f'{result[name]:{form}}' + (f' {DOUBT}' if name in result.get('noisy', ()) else '')

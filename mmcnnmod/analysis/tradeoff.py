@@ -20,22 +20,22 @@ FAMILIES = {
 }
 COLOURS = {False: 'tab:gray', True: 'tab:blue'}
 MARKERS = 'osD^v'
-# Where labels are, in points from their marker: on different sides, because the points of a
-# dense network and an MoD network are often near each other.
+# Positions of the labels, in points from their marker: on different sides, because a dense network
+# and an MoD network are often close together.
 LABELS = {False: dict(xytext=(4, -10), ha='left'), True: dict(xytext=(-3, 5), ha='right')}
 
 
 @dataclass
 class Network:
-    """A network in the plot.
+    """A network in the figure.
 
     Attributes:
         config (str): Name of its config.
         top1 (float): Accuracy in percent.
-        costs (Mapping[str, float]): By panel; a panel that is not in it does not show the network.
-        family (str): The family as people write it.
+        costs (Mapping[str, float]): By panel; other panels do not show the network.
+        family (str): The usual name of its family.
         is_mod (bool): Whether it has MoD blocks.
-        label (str): What tells it from the others of its series: '50', '50-random', 'L'.
+        label (str): Its label within its family: '50', '50-random', 'L'.
     """
 
     config: str
@@ -57,9 +57,9 @@ def tradeoff(
     """Draw accuracy against each of four costs.
 
     Args:
-        networks (Sequence[Network]): The points; all have the first panel's cost.
+        networks (Sequence[Network]): All have the first panel's cost.
         panels (Mapping[str, str]): The axis labels of the four costs.
-        title (str): Of the whole figure.
+        title (str): Title of the figure.
         accuracy (str): Label of the accuracy axes.
 
     Returns:
@@ -67,6 +67,7 @@ def tradeoff(
     """
     figure = Figure(figsize=(10, 7.2), layout='constrained')
     axes = list(figure.subplots(2, 2, sharey=True).flat)
+    markers = dict(zip(sorted({x.family for x in networks}), cycle(MARKERS)))
     for panel, (cost, label), letter in zip(axes, panels.items(), 'abcd', strict=True):
         panel.set_title(f'({letter})', loc='left', fontsize=10)
         panel.set_xlabel(label, fontsize=9)
@@ -77,7 +78,7 @@ def tradeoff(
         shown = sorted((x for x in networks if cost in x.costs), key=lambda x: x.costs[cost])
         if not shown:
             panel.text(0.5, 0.5, 'not measured', transform=panel.transAxes, ha='center')
-        for family, marker in zip(sorted({x.family for x in networks}), cycle(MARKERS)):
+        for family, marker in markers.items():
             for is_mod in (False, True):
                 series = [x for x in shown if (x.family, x.is_mod) == (family, is_mod)]
                 if series:
@@ -90,18 +91,27 @@ def tradeoff(
 
 
 def draw_series(panel: Axes, series: Sequence[Network], cost: str, marker: str) -> None:
-    """Draw the points of one family, dense or with MoD, with their labels."""
+    """Draw the labelled points of one family, either dense or with MoD."""
     family, is_mod = series[0].family, series[0].is_mod
-    # The line joins the depths; a variant, such as random selection, is beside it.
+    colour = COLOURS[is_mod]
+    # The line connects the depths but no variants, such as random selection.
     depths = [x for x in series if x.label.isdigit()]
-    line, points = (
-        zip(*((x.costs[cost], x.top1) for x in part), strict=True) if part else ((), ())
-        for part in (depths, series)
+    panel.plot([x.costs[cost] for x in depths], [x.top1 for x in depths], color=colour, linewidth=1)
+    panel.plot(
+        [x.costs[cost] for x in series],
+        [x.top1 for x in series],
+        label=f'{family}-MoD' if is_mod else family,
+        color=colour,
+        linestyle='',
+        marker=marker,
+        markersize=5,
     )
-    panel.plot(*line, color=COLOURS[is_mod], linewidth=1)
-    style = dict(color=COLOURS[is_mod], linestyle='', marker=marker, markersize=5)
-    panel.plot(*points, label=f'{family}-MoD' if is_mod else family, **style)
     for network in series:
-        place = (network.costs[cost], network.top1)
-        style = dict(textcoords='offset points', fontsize=8, color=COLOURS[is_mod])
-        panel.annotate(network.label, place, **style, **LABELS[is_mod])
+        panel.annotate(
+            network.label,
+            (network.costs[cost], network.top1),
+            textcoords='offset points',
+            fontsize=8,
+            color=colour,
+            **LABELS[is_mod],
+        )

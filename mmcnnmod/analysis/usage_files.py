@@ -1,4 +1,4 @@
-"""Channel usage as a table and as a picture like the paper's Fig. 4."""
+"""Write channel usage as a table, and as a picture like the paper's Fig. 4."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PANEL_POINTS = 300  # roughly the width of the axes
 
 
 def save_csv(usage: ChannelUsage, path: Path) -> None:
-    """Write one row for each class and channel; the file is written whole or not at all."""
+    """Write one row for each class and channel, completely or not at all."""
     with atomic_write(path) as partial, partial.open('w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
         writer.writerow(CSV_HEADER)
@@ -28,7 +28,7 @@ def save_csv(usage: ChannelUsage, path: Path) -> None:
 
 
 def save_picture(usage: ChannelUsage, path: Path) -> None:
-    """Draw a panel for each group of images, as PNG; the file is written whole or not at all."""
+    """Draw a panel for each group of images and write a PNG, completely or not at all."""
     columns = min(2, len(usage.groups))
     rows = ceil(len(usage.groups) / columns)
     width, height = PANEL_INCHES
@@ -44,7 +44,7 @@ def save_picture(usage: ChannelUsage, path: Path) -> None:
         panel.set_title(f'{group.split(",")[0]} (images: {int(images)})', fontsize=10)
         panel.set(xlim=(-1, usage.channels), ylim=(0, 1.08 * always))
         panel.spines[['top', 'right']].set_visible(False)
-    for panel in panels:  # what is left of the last row
+    for panel in panels:  # the rest of the last row
         panel.set_visible(False)
     figure.suptitle(
         f'{usage.block}: {usage.k} of {usage.channels} channels selected per image\n'

@@ -139,16 +139,19 @@ class ExportedFile:
         )
 
     def check(self, images: Tensor) -> None:
-        """Refuse images of another shape or dtype: some runtimes would return wrong numbers."""
+        """Raise a UserError for images of another shape or dtype.
+
+        Some runtimes would return wrong values for them.
+        """
         shape, dtype, multiple = (self.metadata[key] for key in ('shape', 'dtype', 'multiple'))
         given = 'x'.join(map(str, images.shape))
         fits = re.fullmatch(re.sub('|'.join(AXES.values()), r'\\d+', shape), given) and not any(
             size % int(multiple) for size in images.shape[2:]
         )
         if not fits or dtype_name(images) != dtype:
-            of = f' (height and width multiples of {multiple})' if multiple != '1' else ''
+            sides = f' (height and width multiples of {multiple})' if multiple != '1' else ''
             raise UserError(
-                f'{self.path} accepts images {shape}{of} in {dtype}, not {given} in '
+                f'{self.path} accepts images {shape}{sides} in {dtype}, not {given} in '
                 f'{dtype_name(images)}; export it for these (export.py: --shape, --batch, '
                 '--dynamic-shape, --with-preprocessing)'
             )

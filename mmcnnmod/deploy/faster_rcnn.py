@@ -103,14 +103,14 @@ class FasterRCNN(Part):
         return [(self.model, 'predict', predict)]
 
     def differences(self, expected: Outputs, found: Outputs) -> dict[str, float]:
-        """As :class:`Part`, of the matched boxes and their scores; empty if there are none."""
+        """As :class:`Part`, for matched boxes and their scores; empty if there are none."""
         boxes, scores, matched = match_boxes(expected, found)
         if not matched.any():
             return {}
         return {'boxes': boxes[matched].max().item(), 'scores': scores[matched].max().item()}
 
     def unmatched(self, expected: Outputs, found: Outputs) -> tuple[int, int]:
-        """See :class:`Part`; of two boxes with nearly equal scores NMS may keep either."""
+        """See :class:`Part`; NMS may keep either of two boxes with nearly equal scores."""
         most = max(len(expected['boxes']), len(found['boxes']))
         return most, most - int(match_boxes(expected, found)[2].sum())
 
@@ -175,11 +175,10 @@ def match_boxes(expected: Outputs, found: Outputs) -> tuple[Tensor, Tensor, Tens
     )
     boxes = torch.cdist(expected['boxes'], found['boxes'], p=float('inf')) / largest
     scores = (expected['scores'][:, None] - found['scores']).abs()
-    other = expected['labels'][:, None] != found['labels']
-    rows, columns = linear_sum_assignment((boxes + scores + 1e3 * other).numpy())
-    rows, columns = torch.as_tensor(rows), torch.as_tensor(columns)
-    boxes, scores, other = (each[rows, columns] for each in (boxes, scores, other))
-    return boxes, scores, (boxes < 0.01) & (scores < 0.01) & ~other
+    wrong_label = expected['labels'][:, None] != found['labels']
+    pairs = linear_sum_assignment((boxes + scores + 1e3 * wrong_label).numpy())
+    boxes, scores, wrong_label = (each[pairs] for each in (boxes, scores, wrong_label))
+    return boxes, scores, (boxes < 0.01) & (scores < 0.01) & ~wrong_label
 
 
 def decode(coder: DeltaXYWHBBoxCoder, boxes: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:

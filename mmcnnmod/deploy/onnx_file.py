@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from .exported_file import AXES, Export, ExportedFile
 
-# The first with LayerNormalization, and RoiAlign at half pixels; torch 2.1 writes it.
+# The first opset with LayerNormalization and with RoiAlign at half pixels; torch 2.1 writes it.
 OPSET = 17
 ROOT = '/model'  # prefix of node names: Part keeps its model under this name
-TOPK = '/selector/TopK'  # whose second output is the selected channels
+TOPK = '/selector/TopK'  # suffix of the nodes whose second output is the selected channels
 
 
 class OnnxFile(ExportedFile):
@@ -41,24 +41,28 @@ class OnnxFile(ExportedFile):
 
     def _load(self, precision: str) -> dict[str, str]:
         import onnx
-        import onnxruntime
 
         model = onnx.load(self.path)
         nodes = {selector_of(node.name): node for node in model.graph.node}
         self.selectors = [name for name in self.selectors if name in nodes]
         for name in self.selectors:  # the selections become outputs of the graph
             model.graph.output.append(onnx.ValueInfoProto(name=nodes[name].output[1]))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=['CPUExecutionProvider']
-        )
+        self.session = start_session(model.SerializeToString())
         return {entry.key: entry.value for entry in model.metadata_props}
 
     def _compute(self, images: Tensor) -> list[Tensor]:
         arrays = self.session.run(None, {'images': images.numpy()})
         return [torch.from_numpy(array) for array in arrays]
+
+
+def start_session(graph: bytes):
+    """Load a serialised graph into ONNX Runtime, on the CPU with torch's number of threads."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors only
+    return onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
 
 
 def to_onnx(export: Export):

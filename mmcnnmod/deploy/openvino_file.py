@@ -37,17 +37,13 @@ class OpenVinoFile(ExportedFile):
     def _load(self, precision: str) -> dict[str, str]:
         import openvino
 
-        core = openvino.Core()
-        model = core.read_model(self.path)
+        model = openvino.Core().read_model(self.path)
         metadata = model.get_rt_info([SECTION]).astype(dict)
         nodes = {selector_of(node.get_friendly_name()): node for node in model.get_ops()}
         self.selectors = [name for name in self.selectors if name in nodes]
         for name in self.selectors:
             model.add_outputs(nodes[name].output(1))
-        settings = {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'PERFORMANCE_HINT': 'LATENCY'}
-        if precision == 'f32':
-            settings['INFERENCE_PRECISION_HINT'] = 'f32'
-        compiled = core.compile_model(model, 'CPU', settings)
+        compiled = compile_model(model, precision)
         self.precision = compiled.get_property('INFERENCE_PRECISION_HINT').to_string()
         self.request = compiled.create_infer_request()
         return {key: str(value.astype(str)) for key, value in metadata.items()}
@@ -55,3 +51,18 @@ class OpenVinoFile(ExportedFile):
     def _compute(self, images: Tensor) -> list[Tensor]:
         results = self.request.infer([images.numpy()])
         return [torch.from_numpy(array.copy()) for array in results.values()]
+
+
+def compile_model(model, precision: str):
+    """Compile an ``openvino.Model`` for the CPU, with torch's number of threads.
+
+    Args:
+        model (openvino.Model): The model.
+        precision (str): 'f32', 'f16', or 'default' for OpenVINO's own choice.
+    """
+    import openvino
+
+    settings = {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'PERFORMANCE_HINT': 'LATENCY'}
+    if precision != 'default':
+        settings['INFERENCE_PRECISION_HINT'] = precision
+    return openvino.Core().compile_model(model, 'CPU', settings)

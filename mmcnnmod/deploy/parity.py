@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -27,12 +28,12 @@ class Comparison:
     Attributes:
         differences (dict[str, float]): The largest difference of each output, as a share of its
             largest value. PyTorch processes the channels that the file selected.
-        same (int): How many selections are the same channels in the same order.
-        tied (int): How many are other channels whose logits differ by rounding only.
-        others (int): How many are other channels.
+        same (int): The number of selections of the same channels in the same order.
+        tied (int): The number of selections of channels whose logits differ only by rounding.
+        others (int): The number of other selections.
         tolerance (float): The largest difference that counts as rounding.
-        boxes (int): How many boxes a detector found. Defaults to 0.
-        unmatched (int): How many of the boxes only one side found. Defaults to 0.
+        boxes (int): The number of boxes that a detector found. Defaults to 0.
+        unmatched (int): The number of boxes that only one side found. Defaults to 0.
     """
 
     differences: dict[str, float]
@@ -53,7 +54,7 @@ class Comparison:
         )
 
     def __add__(self, other: Comparison) -> Comparison:
-        """The comparison on the images of both."""
+        """Combine the comparisons of two batches of images."""
         counts = ('same', 'tied', 'others', 'boxes', 'unmatched')
         differences = dict(self.differences)
         for name, value in other.differences.items():
@@ -120,7 +121,7 @@ def forced_selections(part: Part, selected: dict[str, Tensor]) -> Iterator[list[
     """
     gaps = []
 
-    def force(selector: ChannelSelector, inputs: tuple, own: tuple, index: Tensor) -> tuple:
+    def force(index: Tensor, selector: ChannelSelector, inputs: tuple, own: tuple) -> tuple:
         logits = selector.logits(*inputs)
         given = logits.gather(1, index)
         gap = (given - logits.gather(1, own[0])).abs().amax(1)
@@ -130,9 +131,7 @@ def forced_selections(part: Part, selected: dict[str, Tensor]) -> Iterator[list[
         return index, given.sigmoid()
 
     handles = [
-        selector.register_forward_hook(
-            lambda module, inputs, own, index=selected[name]: force(module, inputs, own, index)
-        )
+        selector.register_forward_hook(partial(force, selected[name]))
         for name, selector in selectors(part).items()
         if name in selected
     ]

@@ -26,8 +26,8 @@ class Part(nn.Module):
     Args:
         model (nn.Module): A model of mmpretrain, mmseg or mmdet, in eval mode.
         raw (bool): Whether it takes uint8 images from 0 to 255, as the data set returns them, and
-            applies the data preprocessor's mean, deviation and channel order itself. Defaults to
-            False: it takes normalised float32 images.
+            applies the data preprocessor's mean, standard deviation and channel order itself.
+            Defaults to False: it takes normalised float32 images.
     """
 
     names: tuple[str, ...] = ()  # of the outputs
@@ -139,7 +139,7 @@ class LabelMap(Part):
         return [(self.model, 'encode_decode', lambda images, metas: run(images)['logits'])]
 
     def differences(self, expected: Outputs, found: Outputs) -> dict[str, float]:
-        """As :class:`Part`; for labels, how far the logit of another label is below the best."""
+        """As :class:`Part`; of labels, how far the logit of a different label is below the best."""
         logits = expected['logits']
         result = {'logits': difference(found['logits'], logits)}
         if found['labels'].shape != expected['labels'].shape:
@@ -239,7 +239,7 @@ def selectors(part: Part) -> dict[str, ChannelSelector]:
 
 
 def statistics(model: nn.Module) -> tuple[Tensor, Tensor] | tuple[None, None]:
-    """Mean and deviation of the data preprocessor, shape (3, 1, 1); None if it has none."""
+    """Mean and standard deviation of the data preprocessor, shape (3, 1, 1), or None twice."""
     preprocessor = model.data_preprocessor
     return getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
 

@@ -18,8 +18,9 @@ from .onnx_file import OnnxFile
 from .openvino_file import SECTION, OpenVinoFile
 
 KEY = 'quantized'  # in the metadata of a quantised file
-# Names of the nodes that stay in float: the selectors, because rounding would change which channels
-# are selected and in which order, and what is in no layer: normalisation, softmax, labels, boxes.
+# Names of the nodes that stay in float: those of the selectors, because rounding would change the
+# selected channels or their order, and those outside all layers: normalisation, softmax, labels,
+# boxes.
 IN_FLOAT = r'(.*/selector/.*|/[^/]+)$'
 LAYERS = ('Convolution', 'GroupConvolution', 'ConvolutionBackpropData', 'MatMul')  # in OpenVINO
 

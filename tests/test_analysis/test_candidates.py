@@ -1,4 +1,4 @@
-"""What a benchmark compares: skip bounds, baselines, steps of training."""
+"""Skip bounds, baselines and training steps for the benchmark."""
 
 from copy import deepcopy
 
@@ -7,11 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from mmcnnmod.analysis.candidates import (
-    baseline_of,
-    skip_bound,
-    training_step,
-)
+from mmcnnmod.analysis.candidates import baseline_of, skip_bound, training_step
 from mmcnnmod.analysis.channel_usage import mod_blocks
 from mmcnnmod.analysis.counting import build_model, with_samples
 from mmcnnmod.toolboxes import is_absent
@@ -34,7 +30,7 @@ CONFIGS = {
 
 @pytest.fixture(scope='module', params=sorted(CONFIGS))
 def built(request):
-    """A config and its model, of each toolbox."""
+    """A config of each toolbox and its model."""
     if is_absent(request.param):
         pytest.skip(f'{request.param} is not installed')
     name, options = CONFIGS[request.param]
@@ -44,24 +40,24 @@ def built(request):
         yield cfg, build_model(cfg)
 
 
-def test_skip_bound_is_the_network_without_mod_blocks(built):
+def test_skip_bound_has_no_mod_blocks(built):
     _, model = built
     bound = skip_bound(model)
     blocks = mod_blocks(model)
     assert len(blocks) == 4
     assert not mod_blocks(bound)
-    left = bound.state_dict()
+    kept = bound.state_dict()
     for name, tensor in model.state_dict().items():
-        inside = any(name.startswith(f'backbone.{block}.') for block in blocks)
-        assert (name not in left) if inside else torch.equal(left[name], tensor)
-    x = torch.rand(1, 3, 64, 64)
+        in_block = any(name.startswith(f'backbone.{block}.') for block in blocks)
+        assert (name not in kept) if in_block else torch.equal(kept[name], tensor)
+    images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        whole, rest = model.backbone(x)[-1], bound.backbone(x)[-1]
-    assert whole.shape == rest.shape
-    assert not torch.equal(whole, rest)
+        output, output_of_bound = model.backbone(images)[-1], bound.backbone(images)[-1]
+    assert output.shape == output_of_bound.shape
+    assert not torch.equal(output, output_of_bound)
 
 
-def test_inference_gives_the_heads_outputs(built):
+def test_inference_returns_the_heads_outputs(built):
     _, model = built
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
@@ -71,10 +67,10 @@ def test_inference_gives_the_heads_outputs(built):
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
-def test_training_step_computes_gradients_and_leaves_the_weights(built, dtype):
+def test_training_step_computes_gradients_and_keeps_the_weights(built, dtype):
     cfg, model = built
     if cfg.default_scope == 'mmdet' and dtype != torch.float32:
-        pytest.skip("mmcv's NMS on the CPU takes float32 only")
+        pytest.skip("mmcv's NMS on the CPU supports only float32")
     model.train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     gradients = {}
@@ -92,7 +88,7 @@ def test_training_step_computes_gradients_and_leaves_the_weights(built, dtype):
     model.eval()
 
 
-def test_baselines():
+def test_baseline_of():
     assert baseline_of('resnet75-mod_in1k') == 'resnet50_in1k'  # as in Table 1
     assert baseline_of('resnet50-mod-c16_in1k') == 'resnet50_in1k'
     assert baseline_of('fcn_r50-mod_cityscapes') == 'fcn_r50_cityscapes'

@@ -1,4 +1,4 @@
-"""Counting what the selectors choose."""
+"""Counting the channels that selectors select."""
 
 import csv
 import math
@@ -23,8 +23,8 @@ from mmcnnmod.layers import MoDBlock, basic_block
 C, K = 8, 2
 
 
-class Brightest(nn.Module):
-    """Stands in for a selector: takes the k channels with the largest mean."""
+class LargestMean(nn.Module):
+    """A selector that selects the k channels with the largest mean."""
 
     def forward(self, x):
         top, index = x.mean((2, 3)).topk(K)
@@ -33,24 +33,24 @@ class Brightest(nn.Module):
 
 def make_block():
     block = MoDBlock(C, basic_block, c=C // K, r=1)
-    block.selector = Brightest()
+    block.selector = LargestMean()
     return block
 
 
-def images_with(*bright):
-    """One image for each set of bright channels."""
-    images = torch.zeros(len(bright), C, 3, 3)
-    for image, channels in zip(images, bright, strict=True):
-        image[list(channels)] = 1
-    return images
+def maps_that_select(*selections):
+    """A batch with one feature map for each tuple of channels to select."""
+    maps = torch.zeros(len(selections), C, 3, 3)
+    for each, channels in zip(maps, selections, strict=True):
+        each[list(channels)] = 1
+    return maps
 
 
-def test_mod_blocks_are_named_without_prefixes():
+def test_names_of_mod_blocks_have_no_prefixes():
     backbone = nn.Sequential(nn.Conv2d(3, C, 1), make_block(), nn.Sequential(make_block()))
     model = nn.ModuleDict({'backbone': backbone})
     expected = {'1': backbone[1], '2.0': backbone[2][0]}
-    for whole in (backbone, model, nn.ModuleDict({'module': model})):
-        assert mod_blocks(whole) == expected
+    for network in (backbone, model, nn.ModuleDict({'module': model})):
+        assert mod_blocks(network) == expected
     assert list(mod_blocks(model)) == list(expected)
     assert mod_blocks(nn.Linear(1, 1)) == {}
 
@@ -59,14 +59,14 @@ def test_selections_are_counted_for_each_group():
     block = make_block()
     usage = ChannelUsage('layer3.1', C, K, ['all', 'cat', 'dog'])
     with recorded_selections(block) as selections:
-        for images, members in [
-            (images_with((0, 1), (0, 2)), [[1, 1, 0], [1, 0, 1]]),
-            (images_with((0, 7)), [[1, 1, 1]]),
+        for maps, members in [
+            (maps_that_select((0, 1), (0, 2)), [[1, 1, 0], [1, 0, 1]]),
+            (maps_that_select((0, 7)), [[1, 1, 1]]),
         ]:
             selections.clear()
-            block(images)
+            block(maps)
             usage.add(selections, torch.tensor(members, dtype=torch.bool))
-    block(images_with((5, 6)))
+    block(maps_that_select((5, 6)))
     assert len(selections) == 1  # nothing is recorded after the `with`
     assert usage.images.tolist() == [3, 2, 2]
     assert usage.counts.tolist() == [
@@ -74,11 +74,11 @@ def test_selections_are_counted_for_each_group():
         [2, 1, 0, 0, 0, 0, 0, 1],
         [2, 0, 1, 0, 0, 0, 0, 1],
     ]
-    # Out of all selections in the block: 3 images, 2 channels each.
+    # Of all selections in the block: 3 images, 2 channels each.
     assert usage.percentages()[0].tolist() == [50, *[100 / 6] * 2, 0, 0, 0, 0, 100 / 6]
 
 
-def test_sliding_windows_count_every_window_but_the_image_once():
+def test_sliding_windows_count_each_window_and_each_image_once():
     usage = ChannelUsage('layer3.1', C, K, ['all'])
     windows = [torch.tensor([[0, 1]]), torch.tensor([[0, 3]])]
     usage.add(windows, torch.tensor([[True]]))
@@ -88,20 +88,20 @@ def test_sliding_windows_count_every_window_but_the_image_once():
         usage.add(windows, torch.tensor([[True], [True]]))
 
 
-def test_groups_without_images():
+def test_percentages_of_a_group_without_images_are_0():
     usage = ChannelUsage('layer3.1', C, K, ['all', 'none'])
     usage.add([torch.tensor([[0, 1]])], torch.tensor([[True, False]]))
     assert usage.percentages().sum(1).tolist() == [100, 0]
 
 
-def test_add_selections_keeps_samples_apart_or_not():
+def test_add_selections_to_counts_of_a_batch_or_of_each_sample():
     index = torch.tensor([[0, 2], [2, 3]])
-    together, apart = torch.zeros(4, dtype=torch.int64), torch.zeros(2, 4, dtype=torch.int64)
+    of_batch, of_samples = torch.zeros(4, dtype=torch.int64), torch.zeros(2, 4, dtype=torch.int64)
     for _ in range(2):
-        add_selections(together, index)
-        add_selections(apart, index)
-    assert apart.tolist() == [[2, 0, 2, 0], [0, 0, 2, 2]]
-    assert torch.equal(together, apart.sum(0))
+        add_selections(of_batch, index)
+        add_selections(of_samples, index)
+    assert of_samples.tolist() == [[2, 0, 2, 0], [0, 0, 2, 2]]
+    assert torch.equal(of_batch, of_samples.sum(0))
 
 
 def test_share_and_entropy():
@@ -146,11 +146,11 @@ def test_csv(usage, tmp_path):
 def test_picture(tmp_path, groups, monkeypatch):
     save, figures = Figure.savefig, []
 
-    def keep_and_save(figure, *args, **kwargs):
+    def record_and_save(figure, *args, **kwargs):
         figures.append(figure)
         save(figure, *args, **kwargs)
 
-    monkeypatch.setattr(Figure, 'savefig', keep_and_save)
+    monkeypatch.setattr(Figure, 'savefig', record_and_save)
     usage = ChannelUsage('layer3.1', C, K, [f'class {i}' for i in range(groups)])
     usage.add([torch.tensor([[0, 1]])], torch.ones(1, groups, dtype=torch.bool))
     save_picture(usage, tmp_path / 'usage.png')

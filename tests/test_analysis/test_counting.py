@@ -1,4 +1,4 @@
-"""Counting: what the counters count, at which size, and what is left out."""
+"""Counting of parameters and MACs, and the image size for it."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ class Net(nn.Sequential):
 
 
 def test_ptflops_counts_a_relu_module_twice():
-    """The digits of the paper's Tables 1, 2 and 7 depend on it."""
+    """The numbers of the paper's Tables 1, 2 and 7 depend on it."""
     macs, relu_macs = count_by_ptflops(Net(), (8, 8))
     assert relu_macs == MAP
     assert macs == CONV + 2 * MAP + 2 * relu_macs
@@ -42,7 +42,7 @@ def test_mmengine_counts_no_relu():
 
 
 @pytest.mark.smoke
-def test_a_config_is_counted_as_the_paper_counts(capsys):
+def test_count_config_agrees_with_the_paper(capsys):
     """Table 9: 4.95 M and 255 MMAC."""
     pytest.importorskip('mmpretrain')
     count = count_config(CONFIGS / 'resnet18-mod_cifar10.py')
@@ -52,7 +52,7 @@ def test_a_config_is_counted_as_the_paper_counts(capsys):
     assert capsys.readouterr().out == ''
 
 
-def test_an_auxiliary_head_is_not_counted():
+def test_auxiliary_head_is_not_counted():
     model = nn.Module()
     model.backbone, model.auxiliary_head = nn.Linear(2, 3), nn.Linear(5, 7)
     assert count_params(model) == 2 * 3 + 3
@@ -67,31 +67,31 @@ def test_an_auxiliary_head_is_not_counted():
         ('faster-rcnn_r50_fpn_voc0712', (600, 1000)),
     ],
 )
-def test_size_is_that_of_the_configs_images(name, size):
+def test_input_size(name, size):
     scope = {'f': 'mmdet', 'r': 'mmpretrain'}[name[0]] if name[:3] != 'fcn' else 'mmseg'
     pytest.importorskip(scope)
     assert input_size(Config.fromfile(CONFIGS / f'{name}.py')) == size
 
 
-def test_a_config_that_tells_no_size_is_refused():
+def test_config_without_image_size_is_an_error():
     dataset = dict(type='CustomDataset', pipeline=[dict(type='PackInputs')])
     cfg = Config(dict(default_scope='mmpretrain', test_dataloader=dict(dataset=dataset)))
     with pytest.raises(UserError, match='no image size'):
         input_size(cfg)
 
 
-def test_a_model_that_ptflops_cannot_run_is_an_error():
+def test_model_that_ptflops_cannot_run_is_an_error():
     with pytest.raises(UserError, match='could not run the model on a 8x8 image'):
         count_by_ptflops(nn.Sequential(nn.Conv2d(5, 4, 3)), (8, 8))
 
 
-def test_counting_leaves_torch_as_it_was():
+def test_counting_restores_torch_functions():
     relu = torch.nn.functional.relu
     count_by_ptflops(Net(), (8, 8))
     assert torch.nn.functional.relu is relu
 
 
-def test_counts_are_read_back(tmp_path):
+def test_read_counts(tmp_path):
     path = tmp_path / 'counts.json'
     node = dict(params=1, macs=2, size=[3, 4], counter='ptflops', relu_macs=0)
     path.write_text(json.dumps({'counts': {'a': node}}))

@@ -1,4 +1,4 @@
-"""The runtimes: that they compute the network, and what is said where they cannot."""
+"""The runtimes compute the network, or fail with one line."""
 
 import sys
 
@@ -13,7 +13,7 @@ from mmcnnmod.ops import DeployedMoDBlock
 
 
 class Model(nn.Module):
-    """As small as it gets: an MoD backbone and a dense layer, called as the toolboxes' models."""
+    """An MoD backbone and a dense layer, with the interface of the toolboxes' models."""
 
     def __init__(self):
         super().__init__()
@@ -36,7 +36,7 @@ def network():
 
 
 def is_deployed(network):
-    """Whether the MoD blocks are, and no norm is left anywhere."""
+    """Whether all MoD blocks are deployed and all norms folded."""
     kinds = {type(module) for module in network.modules()}
     assert (DeployedMoDBlock in kinds) == (nn.BatchNorm2d not in kinds)
     return DeployedMoDBlock in kinds
@@ -46,14 +46,14 @@ def is_deployed(network):
     'runtime', ['eager', 'deploy', 'onnxruntime', 'openvino', 'openvino-default']
 )
 @torch.no_grad()
-def test_outputs_are_the_networks(network, runtime):
+def test_runtime_computes_the_networks_output(network, runtime):
     if runtime in EXPORTED:
         pytest.importorskip(EXPORTED[runtime], reason='in requirements/runtimes.txt')
     images = torch.rand(2, 3, 65, 64).to(memory_format=torch.channels_last)
     expected = network(images)
     output = RUNTIMES[runtime](network, images)()
     output = output if isinstance(output, torch.Tensor) else torch.from_numpy(output[0].copy())
-    # In bf16 two channels that are nearly equal may change places.
+    # In bf16 two channels with nearly equal logits may be swapped.
     close = dict(rtol=0, atol=0.2) if 'default' in runtime else dict(rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(output, expected, **close)
     assert is_deployed(network) == (runtime != 'eager')
@@ -61,7 +61,7 @@ def test_outputs_are_the_networks(network, runtime):
 
 @pytest.mark.parametrize('runtime', ['compile', 'deploy-compile'])
 @torch.no_grad()
-def test_compiles_the_whole_network_as_one_graph(network, compiled_graphs, runtime):
+def test_network_is_compiled_as_one_graph(network, compiled_graphs, runtime):
     images = torch.rand(2, 3, 65, 64)
     expected = network(images)
     call = RUNTIMES[runtime](network, images)
@@ -72,13 +72,13 @@ def test_compiles_the_whole_network_as_one_graph(network, compiled_graphs, runti
 
 
 @torch.no_grad()
-def test_what_is_no_single_graph_is_not_called_compiled(compiled_graphs):
-    class Broken(nn.Module):
+def test_network_with_a_graph_break_fails(compiled_graphs):
+    class GraphBreak(nn.Module):
         def forward(self, images):
             torch._dynamo.graph_break()
             return images
 
-    call = RUNTIMES['compile'](Broken(), torch.rand(2, 3, 6, 5))
+    call = RUNTIMES['compile'](GraphBreak(), torch.rand(2, 3, 6, 5))
     with pytest.raises(Exception, match='graph_break'):
         call()
 
@@ -97,13 +97,13 @@ def test_what_is_no_single_graph_is_not_called_compiled(compiled_graphs):
         (('cpu', 'onnxruntime', 1, 'float32'), 'pip install onnxruntime'),
     ],
 )
-def test_what_cannot_be_gets_one_line(setting, message, monkeypatch):
+def test_impossible_setting_fails_with_one_line(setting, message, monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
     with pytest.raises(UserError, match=message) as error:
         check_runtime(Setting(*setting))
     assert '\n' not in str(error.value)
 
 
-def test_what_can_be_passes():
+def test_possible_settings_pass():
     check_runtime(Setting('cpu', 'eager', 1, 'bfloat16', what='training'))
     check_runtime(Setting('cpu', 'compile', 1, 'float16'))

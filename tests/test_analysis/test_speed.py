@@ -1,11 +1,9 @@
-"""From times to results and tables."""
-
-import json
+"""Results from times, and tables from results."""
 
 import pytest
 
 from mmcnnmod.analysis.candidates import Candidate
-from mmcnnmod.analysis.measurements import Setting, read_speed
+from mmcnnmod.analysis.measurements import Setting
 from mmcnnmod.analysis.speed import results_of, speed_report
 
 DENSE, MOD = Candidate('resnet50_in1k'), Candidate('resnet75-mod_in1k')
@@ -32,7 +30,7 @@ def content():
     )
 
 
-def test_results(content):
+def test_results_of(content):
     dense, mod, bound = content['results']
     assert 'speedup' not in dense
     assert (dense['median_ms'], dense['iqr_ms'], dense['rounds']) == (20.0, 0.1, 5)
@@ -47,7 +45,7 @@ def test_results(content):
     assert 'overhead' not in bound
 
 
-def test_speed_ups_of_the_paper_are_those_of_the_device():
+def test_papers_speed_up_is_that_of_the_same_device():
     times = {key: [1.0] for key in [*TIMES, Candidate('resnet50-mod-c16_in1k')]}
     results = results_of(SETTING._replace(device='cuda'), times, dict.fromkeys(times))
     printed = {result['config']: result['paper_speedup'] for result in results
@@ -55,21 +53,13 @@ def test_speed_ups_of_the_paper_are_those_of_the_device():
     assert printed == {'resnet75-mod_in1k': 1.15}
 
 
-def test_training_is_not_set_beside_the_papers_inference():
+def test_training_has_no_speed_up_of_the_paper():
     results = results_of(SETTING._replace(what='training'), TIMES, PEAKS)
     assert {result['what'] for result in results} == {'training', 'training skip bound'}
     assert all('paper_speedup' not in result for result in results)
 
 
-def test_other_tools_read_them(content, tmp_path):
-    path = tmp_path / 'speed.json'
-    path.write_text(json.dumps(content))
-    assert read_speed(path).times == {
-        SETTING: {'resnet50_in1k': 20.0, 'resnet75-mod_in1k': 16.0},
-    }
-
-
-def test_tables(content):
+def test_speed_report(content):
     lines = speed_report(content)
     assert lines[0] == '2 cores; 2026-11-21; torch 2.11.0.'
     assert 'Inference, cpu, eager, batch 1, float32, channels_last, 2 threads:' in lines
@@ -82,6 +72,6 @@ def test_tables(content):
     assert lines[-1] == 'Left out: resnet50_in1k (openvino): no such thing'
 
 
-def test_a_skip_bound_alone_makes_no_table(content):
+def test_skip_bound_without_its_network_is_not_reported(content):
     content['results'] = [x for x in content['results'] if x['what'].endswith('bound')]
     assert speed_report(content)[1:] == ['', '', f'Left out: {content["left_out"][0]}']

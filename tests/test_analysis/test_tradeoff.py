@@ -17,12 +17,12 @@ from mmcnnmod.analysis.tradeoff import Network, tradeoff
         ('own', 'own', False, ''),
     ],
 )
-def test_a_config_names_family_and_label(config, family, is_mod, label):
+def test_family_and_label_of_a_config(config, family, is_mod, label):
     network = Network(config, 70.0, {})
     assert (network.family, network.is_mod, network.label) == (family, is_mod, label)
 
 
-def test_each_panel_shows_the_networks_that_have_its_cost():
+def test_panel_shows_the_networks_that_have_its_cost():
     networks = [
         Network('resnet50_in1k', 76.0, dict(a=4.0, b=2.0, c=1.0)),
         Network('resnet50-mod_in1k', 75.0, dict(a=3.0, b=1.0)),

@@ -21,9 +21,9 @@ CONFIGS = {
 
 @pytest.fixture
 def build():
-    """Build the model of a toolbox's config, which a function may change."""
+    """Build a toolbox's model from its config, optionally changed by a function."""
 
-    def make(toolbox, change=lambda cfg: None):
+    def build(toolbox, change=lambda cfg: None):
         pytest.importorskip(toolbox)
         cfg = Config.fromfile(ROOT / f'configs/{CONFIGS[toolbox]}.py')
         if toolbox == 'mmpretrain':
@@ -39,14 +39,14 @@ def build():
                 tensor.uniform_(0.5, 1.5)
         return model
 
-    return make
+    return build
 
 
 @pytest.fixture(scope='session')
 def write(tmp_path_factory):
     """Write a part to a file of a format, and open it."""
 
-    def make(part, name, dynamic=(BATCH, HEIGHT, WIDTH), size=(64, 96), **options):
+    def write(part, name, dynamic=(BATCH, HEIGHT, WIDTH), size=(64, 96), **options):
         kind = FORMATS[name]
         for package in kind.packages:
             pytest.importorskip(package, reason='in requirements/runtimes.txt')
@@ -58,16 +58,16 @@ def write(tmp_path_factory):
         kind.write(Export(folded(part), images, dynamic, stride, notes, **options), path)
         return open_file(path, list(selectors(part)) if kind.shows_selections else ())
 
-    return make
+    return write
 
 
 @pytest.fixture
 def part(build):
-    """A part of a toolbox's model."""
+    """Build a part of a toolbox's model."""
 
-    def make(toolbox, what='model', raw=False, change=lambda cfg: None):
+    def build_part(toolbox, what='model', raw=False, change=lambda cfg: None):
         if toolbox == 'mmdet':
             what = 'backbone'  # test_faster_rcnn.py tests whole detectors
         return part_of(build(toolbox, change), what, raw)
 
-    return make
+    return build_part

@@ -1,4 +1,4 @@
-"""A whole Faster R-CNN, exported: the boxes of mmdetection's own predict, at every size."""
+"""An exported Faster R-CNN returns the boxes of mmdetection's predict, at every size."""
 
 import functools
 from copy import deepcopy
@@ -37,13 +37,13 @@ SMALL = {
 
 
 @functools.cache
-def read(base):
+def read_config(base):
     return Config.fromstring(f"_base_ = '{base}'", '.py')
 
 
 def build(base=CONFIG, small=SMALL, **options):
-    """A narrow detector."""
-    cfg = deepcopy(read(base))
+    """Build a narrow detector."""
+    cfg = deepcopy(read_config(base))
     cfg.merge_from_dict({f'model.{key}': value for key, value in {**small, **options}.items()})
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'):
@@ -53,8 +53,8 @@ def build(base=CONFIG, small=SMALL, **options):
 
 
 @torch.no_grad()
-def spread(detector):
-    """Scale what scores and moves boxes: all but equal scores could come in any order."""
+def spread_scores(detector):
+    """Scale the last layers, because boxes with nearly equal scores have no definite order."""
 
     def scale(deviation):
         def hook(layer, inputs, outputs):
@@ -70,13 +70,13 @@ def spread(detector):
     rpn, head = detector.rpn_head, detector.roi_head.bbox_head
     layers = {rpn.rpn_cls: 1, rpn.rpn_reg: 0.5, head.fc_cls: 3, head.fc_reg: 0.5}
     handles = {layer: layer.register_forward_hook(scale(by)) for layer, by in layers.items()}
-    predicted(detector, draw(TRACED))
-    rpn.rpn_cls.bias -= 2  # far from 1, where float32 has few numbers
+    predicted(detector, random_image(TRACED))
+    rpn.rpn_cls.bias -= 2  # far from 1, near which float32 is coarse
     head.fc_cls.bias[-1] += 4  # background
     return detector
 
 
-def draw(size, seed=0):
+def random_image(size, seed=0):
     return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(seed))
 
 
@@ -104,7 +104,7 @@ def write_detector(write, detector, name):
 
 @pytest.fixture(scope='module')
 def detector():
-    return spread(build())
+    return spread_scores(build())
 
 
 @pytest.fixture(scope='module', params=['torchscript', 'onnx', 'openvino'])
@@ -112,31 +112,31 @@ def exported(detector, write, request):
     return write_detector(write, detector, request.param)
 
 
-def assert_same(found, expected):
+def assert_same_boxes(found, expected):
     assert [x.dtype for x in found] == [np.float32, np.float32, np.int64]
     assert min(len(found[1]), len(expected[1])) > 0
     assert (np.diff(found[1]) <= 0).all()
-    # In units of what may differ; a label may not.
+    # Tolerances: 0.01 pixels, a score of 0.001, the same label.
     rows, others = (np.column_stack([b * 100, s * 1000, n * 9]) for b, s, n in (found, expected))
     same = abs(rows[:, None] - others).max(2) < 1
-    # A box in another order than another can suppress others.
+    # A few boxes may differ: NMS keeps others if two boxes are swapped.
     assert same.any(0).mean() > 0.9
     assert same.any(1).mean() > 0.9
 
 
 @pytest.mark.parametrize('size', SIZES)
-def test_the_boxes_of_mmdetection(detector, exported, size):
+def test_boxes_are_those_of_mmdetection(detector, exported, size):
     for seed in (1, 2):
-        images = draw(size, seed)
+        images = random_image(size, seed)
         expected = predicted(detector, images)
         assert set(expected[2]) == {0, 1, 2}
-        assert_same(run_eager(detector, images), expected)
-        assert_same(arrays(exported(images)[0].values()), expected)
+        assert_same_boxes(run_eager(detector, images), expected)
+        assert_same_boxes(arrays(exported(images)[0].values()), expected)
 
 
-def test_the_graph_is_onnx_alone(exported):
+def test_onnx_graph_has_no_custom_operators(exported):
     if exported.path.suffix != '.onnx':
-        pytest.skip('it has operators of its own')
+        pytest.skip('other formats have their own operators')
     nodes = pytest.importorskip('onnx').load(exported.path).graph.node
     assert {node.domain for node in nodes} == {''}
     kinds = [node.op_type for node in nodes]
@@ -146,13 +146,13 @@ def test_the_graph_is_onnx_alone(exported):
 
 
 @pytest.mark.parametrize('name', ['torchscript', 'onnx', 'openvino'])
-def test_nothing_is_found(write, name):
-    """No box, nor a proposal in an image smaller than min_bbox_size, as in the traced one."""
+def test_image_without_boxes(write, name):
+    """The traced image is smaller than min_bbox_size, so that there are no proposals either."""
     detector = build(**{'test_cfg.rpn.min_bbox_size': TRACED[0]})
     detector.roi_head.bbox_head.fc_cls.bias.data[-1] = 100
     file = write_detector(write, detector, name)
     for size in (TRACED, (128, 128)):
-        images = draw(size)
+        images = random_image(size)
         assert len(predicted(detector, images)[1]) == 0
         for outputs in (run_eager(detector, images), file(images)[0].values()):
             assert [tuple(each.shape) for each in outputs] == [(0, 4), (0,), (0,)]
@@ -192,11 +192,11 @@ def test_nothing_is_found(write, name):
     ],
     ids=['test_cfg', 'no limits', 'heads', 'one level'],
 )
-def test_every_setting(options):
-    detector = spread(build(**options))
+def test_supported_settings(options):
+    detector = spread_scores(build(**options))
     assert unsupported(detector) is None
-    images = draw(TRACED, 1)
-    assert_same(run_eager(detector, images), predicted(detector, images))
+    images = random_image(TRACED, 1)
+    assert_same_boxes(run_eager(detector, images), predicted(detector, images))
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_every_setting(options):
         ),
     ],
 )
-def test_what_is_unsupported(options, reason):
+def test_unsupported_settings(options, reason):
     assert unsupported(build(**options)) == reason
 
 
@@ -234,20 +234,20 @@ def test_what_is_unsupported(options, reason):
         ('mask-rcnn_r50_fpn', 'the detector is MaskRCNN, not FasterRCNN'),
     ],
 )
-def test_other_detectors_are_unsupported(base, reason):
+def test_unsupported_detectors(base, reason):
     small = {'backbone.depth': 18, 'neck.in_channels': [64, 128, 256, 512]}
     assert unsupported(build(f'mmdet::_base_/models/{base}.py', small)) == reason
 
 
-def test_a_mask_head_is_unsupported():
+def test_unsupported_mask_head():
     detector = build()
     detector.roi_head.mask_head = torch.nn.Identity()
     assert unsupported(detector) == 'roi_head.with_mask is True, not False'
 
 
-def test_in_place_of_the_detector_it_predicts_in_pixels_of_the_original_image(detector, write):
-    """The image was scaled by 0.5 and 2 and has padding."""
-    images = draw(TRACED)
+def test_substituted_file_predicts_in_pixels_of_the_original_image(detector, write):
+    """The image was scaled by 0.5 and 2, and padded."""
+    images = random_image(TRACED)
     shapes = dict.fromkeys(('batch_input_shape', 'pad_shape'), TRACED)
     meta = dict(shapes, img_shape=(64, 90), ori_shape=(32, 180), scale_factor=(0.5, 2.0))
     file = write_detector(write, detector, 'torchscript')
@@ -257,6 +257,5 @@ def test_in_place_of_the_detector_it_predicts_in_pixels_of_the_original_image(de
     boxes, scores, labels = file(images)[0].values()
     assert (found.scores == scores).all()
     assert (found.labels == labels).all()
-    right = boxes[:, 2].clamp(max=90) / 0.5
-    torch.testing.assert_close(found.bboxes[:, 2], right)
+    torch.testing.assert_close(found.bboxes[:, 2], boxes[:, 2].clamp(max=90) / 0.5)
     torch.testing.assert_close(found.bboxes[:, 3], boxes[:, 3] / 2.0)

@@ -1,4 +1,4 @@
-"""Comparing a file with PyTorch: what counts as a difference, and what as a tie."""
+"""Comparing a file with PyTorch: differences and ties."""
 
 from copy import deepcopy
 
@@ -10,20 +10,20 @@ from mmcnnmod.deploy.parts import part_of, selectors
 from mmcnnmod.errors import UserError
 
 
-class Computed:
-    """Stands for a file: another network in PyTorch, with its selections."""
+class FileInPyTorch:
+    """A network in PyTorch with the interface of a file."""
 
     def __init__(self, part):
         self.part = part
 
     def __call__(self, images):
-        chosen = {}
+        selected = {}
         for name, selector in selectors(self.part).items():
             selector.register_forward_hook(
-                lambda module, inputs, output, name=name: chosen.update({name: output[0]})
+                lambda module, inputs, output, name=name: selected.update({name: output[0]})
             )
         with torch.no_grad():
-            return dict(zip(self.part.names, self.part.compute(images), strict=True)), chosen
+            return dict(zip(self.part.names, self.part.compute(images), strict=True)), selected
 
 
 @pytest.fixture
@@ -36,64 +36,64 @@ def images():
     return torch.randn(3, 3, 32, 32)
 
 
-def judge(network, other, images):
-    return compare(network, images, Computed(other), images)
+def compare_networks(network, other, images):
+    return compare(network, images, FileInPyTorch(other), images)
 
 
-def test_the_same_network(network, images):
-    result = judge(network, deepcopy(network), images)
+def test_same_network(network, images):
+    result = compare_networks(network, deepcopy(network), images)
     assert result.agrees
     assert (result.same, result.tied, result.others) == (12, 0, 0)  # four blocks, three images
     assert result.differences == {'scores': 0.0}
     assert str(result) == 'scores 0.0e+00; selections: 12 the same'
 
 
-def test_other_weights(network, images):
+def test_different_weights(network, images):
     other = deepcopy(network)
     with torch.no_grad():
         other.model.backbone.layer4[0].conv1.weight[0, 0] += 0.5
-    result = judge(network, other, images)
+    result = compare_networks(network, other, images)
     assert not result.agrees
     assert result.differences['scores'] > TOLERANCE
 
 
-def test_numbers_that_are_none(network, images):
+def test_nan(network, images):
     other = deepcopy(network)
     with torch.no_grad():
         other.model.head.fc.bias[0] = float('nan')
-    assert not judge(network, other, images).agrees
+    assert not compare_networks(network, other, images).agrees
 
 
-def change_ranking(part, by):
-    """Another selection in the last block: the logits of two channels, apart by little, swapped."""
+def change_logit(part, by):
+    """In the last block, make all logits equal but one, which is larger or smaller by a share."""
     selector = list(selectors(part).values())[-1]
     with torch.no_grad():
         selector.fc2.weight.copy_(selector.fc2.weight[:1].expand_as(selector.fc2.weight))
         selector.fc2.weight[5] *= 1 + by
 
 
-def test_other_channels_with_as_good_logits_are_a_tie(network, images):
-    """And the outputs are compared with the channels that the file has chosen."""
+def test_different_channels_with_equal_logits_are_a_tie(network, images):
+    """PyTorch's outputs are computed with the channels that the file selected."""
     other = deepcopy(network)
-    change_ranking(network, -1e-7)
-    change_ranking(other, 1e-7)
-    result = judge(network, other, images)
+    change_logit(network, -1e-7)
+    change_logit(other, 1e-7)
+    result = compare_networks(network, other, images)
     assert result.tied
     assert result.agrees
     assert 'tied' in str(result)
 
 
-def test_other_channels_with_worse_logits_are_no_tie(network, images):
+def test_different_channels_with_lower_logits_are_no_tie(network, images):
     other = deepcopy(network)
-    change_ranking(network, -0.1)
-    change_ranking(other, 0.1)
-    result = judge(network, other, images)
+    change_logit(network, -0.1)
+    change_logit(other, 0.1)
+    result = compare_networks(network, other, images)
     assert result.others
     assert not result.agrees
     assert 'DIFFERENT' in str(result)
 
 
-def test_where_no_hidden_unit_is_on_all_choices_are_ties(network, images):
+def test_all_selections_are_ties_if_no_hidden_unit_is_active(network, images):
     for selector in selectors(network).values():
         torch.nn.init.constant_(selector.fc1.weight, -1)
     other = deepcopy(network)
@@ -102,12 +102,12 @@ def test_where_no_hidden_unit_is_on_all_choices_are_ties(network, images):
             selector.register_forward_hook(
                 lambda module, inputs, output: (output[0].flip(1), output[1])
             )
-    result = judge(network, other, images)
+    result = compare_networks(network, other, images)
     assert result.tied == 9  # in the first block k is 1
     assert result.agrees
 
 
-def test_labels_may_differ_where_two_classes_are_equal(build):
+def test_labels_may_differ_if_two_logits_are_equal(build):
     network = part_of(build('mmseg'), 'model')
     logits = torch.zeros(1, 11, 4, 4)
     logits[:, 3], logits[:, 7, 0, 0] = 1, 1 + 1e-6
@@ -119,7 +119,7 @@ def test_labels_may_differ_where_two_classes_are_equal(build):
     assert network.differences(expected, dict(logits=logits, labels=other))['labels'] > 0.9
 
 
-def test_labels_of_one_class_may_differ_at_the_threshold(build):
+def test_labels_of_a_single_class_may_differ_at_the_threshold(build):
     def one_class(cfg):
         cfg.model.decode_head.update(num_classes=2, out_channels=1, threshold=0.3)
 
@@ -152,12 +152,12 @@ A, B, C = (0, 0, 50, 50, 0.9, 1), (40, 40, 99, 99, 0.8, 0), (5, 60, 20, 80, 0.7,
         ((A, B), 1, 0),  # one missing
         ((A, B, C, (0, 0, 9, 9, 0.1, 1)), 1, 0),  # one too many
         ((A, B, (*C[:5], 0)), 1, 0),  # another label
-        ((A, A, B, B, C, C), 3, 0),  # all twice
+        ((A, A, B, B, C, C), 3, 0),  # duplicates
         ((A, B, (*C[:4], 0.5, 1)), 1, 0),  # another score
         ((), 3, None),
     ],
 )
-def test_boxes_are_compared_one_to_one(build, found, unmatched, moved):
+def test_boxes_are_matched_one_to_one(build, found, unmatched, moved):
     network = part_of(build('mmdet'), 'model')
     expected, found = detections(A, B, C), detections(*found)
     assert network.unmatched(expected, found) == (max(3, len(found['boxes'])), unmatched)

@@ -1,4 +1,4 @@
-"""Quantising exported files, and tools/deployment/quantize.py with its errors."""
+"""Quantising exported files, and the errors of tools/deployment/quantize.py."""
 
 import sys
 
@@ -25,8 +25,8 @@ def name(request):
     return request.param
 
 
-def links(path):
-    """Every node with each that it reads from: (kind, name) of the two."""
+def edges(path):
+    """The edges of a graph, each as (type, name) of its source and of its target."""
     if path.suffix == '.onnx':
         nodes = pytest.importorskip('onnx').load(path).graph.node
         makers = {output: node for node in nodes for output in node.output}
@@ -39,8 +39,8 @@ def links(path):
     ]
 
 
-def test_the_layers_are_in_int8_and_the_selectors_are_not(part, write, name, tmp_path):
-    # The pyramid's last map is pooled, which OpenVINO would get wrong.
+def test_only_layers_outside_selectors_are_in_int8(part, write, name, tmp_path):
+    # OpenVINO's bug: see quantization.py about the pooling of a pyramid's last map.
     network = part('mmseg' if name == 'onnx' else 'mmdet')
     file = write(network, name, dynamic=(BATCH,), size=(64, 64))
     kind = INT8_FILES[file.path.suffix]
@@ -53,15 +53,15 @@ def test_the_layers_are_in_int8_and_the_selectors_are_not(part, write, name, tmp
     for layer, is_int8 in layers.items():
         assert is_int8 == ('/selector/' not in layer), layer
     assert not any(kind.layers(file.path).values())
-    for (source, _), (kind_of_layer, layer) in links(out):
-        inner = '/selector/' in layer and not kind_of_layer.endswith('QuantizeLinear')
-        if inner and '/pool/' not in layer:
-            assert source not in ('DequantizeLinear', 'FakeQuantize'), layer
+    for (source, _), (target, name_of_target) in edges(out):
+        in_selector = '/selector/' in name_of_target and not target.endswith('QuantizeLinear')
+        if in_selector and '/pool/' not in name_of_target:
+            assert source not in ('DequantizeLinear', 'FakeQuantize'), name_of_target
 
-    new = open_file(out, list(selectors(network)))
-    assert new.metadata == {**file.metadata, 'quantized': 'int8'}
-    (expected, chosen), (found, others) = file(images[0]), new(images[0])
-    assert [each.shape for each in others.values()] == [each.shape for each in chosen.values()]
+    int8_file = open_file(out, list(selectors(network)))
+    assert int8_file.metadata == {**file.metadata, 'quantized': 'int8'}
+    (expected, selected), (found, others) = file(images[0]), int8_file(images[0])
+    assert [each.shape for each in others.values()] == [each.shape for each in selected.values()]
     for output, difference in network.differences(expected, found).items():
         assert difference < 0.1, output
         assert difference or output == 'labels'
@@ -69,7 +69,7 @@ def test_the_layers_are_in_int8_and_the_selectors_are_not(part, write, name, tmp
 
 @pytest.fixture
 def config(tmp_path):
-    """A config with images, three of each of two classes for training and for testing."""
+    """A config with three images of each of two classes, for training and for testing."""
     random = np.random.default_rng(0)
     for i in range(12):
         folder = f'data/{"train" if i % 2 else "test"}/{"a" if i % 4 < 2 else "b"}'
@@ -88,20 +88,20 @@ def config(tmp_path):
 
 @pytest.fixture
 def run(config, tmp_path):
-    """Quantise a file, as the command line does."""
+    """Quantise a file through the command line."""
 
-    def make(file, out, *options):
+    def run(file, out, *options):
         arguments = [config, file, out, '--data-root', tmp_path / 'data', *options]
         quantize.main([str(argument) for argument in arguments])
 
-    return make
+    return run
 
 
 @pytest.fixture
-def fails(run, capsys):
-    """Run it; gives the one line that it ended with."""
+def error_of(run, capsys):
+    """Quantise a file, which fails; returns the error line."""
 
-    def make(*arguments):
+    def error_of(*arguments):
         with pytest.raises(SystemExit) as end:
             run(*arguments)
         assert end.value.code == 1
@@ -110,11 +110,11 @@ def fails(run, capsys):
         assert len(lines) == 1, lines
         return lines[0]
 
-    return make
+    return error_of
 
 
-def test_the_program(part, write, name, run, tmp_path, capsys):
-    raw = name == 'onnx'  # once with images as they are, once in batches of two
+def test_command_line(part, write, name, run, tmp_path, capsys):
+    raw = name == 'onnx'  # one file with raw images, one with batches of two
     dynamic = (BATCH,) if raw else ()
     file = write(part('mmpretrain', raw=raw), name, dynamic=dynamic, size=(32, 32))
     out = tmp_path / f'out/int8{file.path.suffix}'
@@ -128,15 +128,13 @@ def test_the_program(part, write, name, run, tmp_path, capsys):
     assert open_file(out)(images)[0]['scores'].sum(1).tolist() == pytest.approx([1, 1], abs=1e-3)
 
 
-def test_errors_are_one_line(part, write, run, fails, tmp_path):
+def test_errors_are_one_line(part, write, run, error_of, tmp_path):
     pytest.importorskip('onnxruntime', reason='in requirements/runtimes.txt')
 
-    def network(**options):
-        return write(
-            part('mmpretrain'), 'onnx', **{'dynamic': (BATCH,), 'size': (32, 32), **options}
-        )
+    def write_classifier(size=(32, 32), **options):
+        return write(part('mmpretrain'), 'onnx', dynamic=(BATCH,), size=size, **options).path
 
-    file = network().path
+    file = write_classifier()
     out = tmp_path / 'out/int8.onnx'
     setting = '--cfg-options'
     for arguments, message in (
@@ -153,21 +151,21 @@ def test_errors_are_one_line(part, write, run, fails, tmp_path):
             'the data set finds no images; check its ann_file',
         ),
     ):
-        assert message in fails(*arguments)
+        assert message in error_of(*arguments)
         assert not out.parent.exists()
 
     run(file, out)
-    assert 'int8.onnx is already int8' in fails(out, tmp_path / 'b.onnx')
+    assert 'int8.onnx is already int8' in error_of(out, tmp_path / 'b.onnx')
     for options, message in (
         (dict(size=(64, 64)), 'accepts images batchx3x64x64 in float32, not 1x3x32x32 in float32'),
         (dict(fp16=True), 'is in half precision; export it without --fp16'),
     ):
-        assert message in fails(network(**options).path, out)
+        assert message in error_of(write_classifier(**options), out)
         assert [path.name for path in out.parent.iterdir()] == [out.name]
 
 
-def test_a_missing_package(fails, name, monkeypatch):
+def test_error_of_missing_package(error_of, name, monkeypatch):
     monkeypatch.setitem(sys.modules, NEEDED[name], None)
     suffix = '.onnx' if name == 'onnx' else '.xml'
-    line = fails(f'a{suffix}', f'b{suffix}')
+    line = error_of(f'a{suffix}', f'b{suffix}')
     assert f'pip install {NEEDED[name]} (tested versions: requirements/runtimes.txt)' in line

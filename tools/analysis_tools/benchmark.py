@@ -1,15 +1,14 @@
 """Time networks on this machine: python tools/analysis_tools/benchmark.py [CONFIG ...].
 
-By default ResNet-50, its MoD version, ResNet-75-MoD and ResNet-86-MoD. All are timed in turns in
-one run. Each MoD network stands beside its skip bound: the same network with identity in place of
-its MoD blocks.
+By default it times ResNet-50, ResNet-50-MoD, ResNet-75-MoD and ResNet-86-MoD in turns. Each MoD
+network is compared with its skip bound: the same network with identity in place of its MoD blocks.
 
     benchmark.py --batch-sizes 1 8 --runtimes eager deploy compile          # every combination
     benchmark.py fcn_r50_cityscapes fcn_r50-mod_cityscapes --what training  # other configs
     benchmark.py --json FILE                                                # write the results
     benchmark.py --show FILE                                                # print them again
 
-docs/performance.md says what the columns mean.
+docs/performance.md explains the columns.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-# Unlike the other tools, this one sets no OMP_WAIT_POLICY: it times what a process does by default.
+# Unlike the other tools, this one does not set OMP_WAIT_POLICY: it times the default behaviour.
 
 try:
     import torch
@@ -50,10 +49,10 @@ VARIABLES = ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY')
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure, print and write as the command line says.
+    """Measure, print and write.
 
     Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
+        argv (list[str], optional): Command-line options. Defaults to None, those of the process.
     """
     args = parse(argv)
     with one_line_errors(args.debug):
@@ -81,14 +80,14 @@ def main(argv: list[str] | None = None) -> None:
         if content['results']:
             print('\n'.join(speed_report(content)))
         if interrupted:
-            print('interrupted: what is above is complete, the rest is not there', file=sys.stderr)
+            print('interrupted: results above are complete, the rest is missing', file=sys.stderr)
             sys.exit(130)
         if not content['results']:
             raise UserError(f'nothing could be measured: {content["left_out"][0]}')
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The options."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description='Time networks against each other in one run, beside their skip bounds (their '
         'MoD blocks replaced by identity). Every combination of the options is measured.'
@@ -130,7 +129,7 @@ def positive(text: str) -> int:
 
 
 def settings_of(args: argparse.Namespace) -> list[Setting]:
-    """Every combination that was asked for; fails if one cannot be."""
+    """All combinations of the options; fails if one is impossible."""
     gpu = torch.cuda.is_available()
     if args.device == 'cuda' and not gpu:
         raise UserError('--device cuda: torch sees no GPU; say --device cpu')
@@ -147,9 +146,9 @@ def settings_of(args: argparse.Namespace) -> list[Setting]:
 
 
 def measure(args: argparse.Namespace, settings: list[Setting], content: dict) -> None:
-    """Fill in the results, and write them whenever there are new ones."""
+    """Add the results to ``content``, and write the file after each setting."""
     MMLogger.get_current_instance().setLevel('WARNING')
-    # Drawn seldom: a thread that draws takes time from what is measured.
+    # A low refresh rate, because drawing takes time from the measurement.
     with Progress(console=Console(stderr=True), refresh_per_second=1) as progress:
         benchmark = Benchmark(
             load_networks(args.configs, args.size), not args.no_bound, args.rounds, args.block
@@ -166,7 +165,7 @@ def measure(args: argparse.Namespace, settings: list[Setting], content: dict) ->
 
 
 def switches(device: str, runtimes: list[str]) -> dict[str, object]:
-    """What else the times depend on; of a GPU, cuDNN's search for the fastest convolution is on."""
+    """Other settings that affect the times; on a GPU also turns on cuDNN's benchmark mode."""
     found = {name: os.environ.get(name) for name in VARIABLES}
     if any(name.startswith('deploy') for name in runtimes):
         found['operator'] = operator_problem(device) or OPERATORS[device]

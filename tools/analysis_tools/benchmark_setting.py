@@ -1,4 +1,4 @@
-"""One setting of the benchmark: its networks, prepared and timed in turns."""
+"""Prepare and time the networks of one setting of the benchmark."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONGEST = 200  # characters of a reason
 
 
 class Source(NamedTuple):
-    """A network on the CPU, which every setting copies, and the height and width of its images."""
+    """A config, its network on the CPU, which is copied for each setting, and the image size."""
 
     cfg: Config
     model: nn.Module
@@ -39,11 +39,14 @@ class Source(NamedTuple):
 
 
 def load_networks(configs: Sequence[str], size: Sequence[int] | None) -> dict[str, Source]:
-    """Build the untrained networks of configs, by the config's name.
+    """Build the untrained networks of configs.
 
     Args:
         configs (Sequence[str]): Names of the project's configs, or files.
-        size (Sequence[int], optional): Height and width of the images. None: each config's own.
+        size (Sequence[int], optional): Height and width of the images; None for each config's own.
+
+    Returns:
+        dict[str, Source]: By the config's name.
     """
     found = {}
     for config in configs:
@@ -63,9 +66,9 @@ class Benchmark:
 
     Args:
         networks (dict[str, Source]): By the config's name.
-        bounds (bool): Whether the skip bounds are timed as well.
-        rounds (int): How many measurements of each.
-        block (float): Seconds that a measurement takes at least.
+        bounds (bool): Whether to time the skip bounds as well.
+        rounds (int): Number of measurements of each network.
+        block (float): Minimum seconds of a measurement.
     """
 
     def __init__(
@@ -82,9 +85,14 @@ class Benchmark:
         self.steps = len(self.candidates) * (rounds + 1)  # calls of ``advance`` in a run
 
     def run(self, setting: Setting, advance: Callable[[], None]) -> tuple[list[dict], list[str]]:
-        """Measure one setting: its results, and a line for each network that was left out.
+        """Measure one setting.
 
-        ``advance`` is called at each step, for a progress bar.
+        Args:
+            setting (Setting): The setting.
+            advance (Callable[[], None]): Called after each step, for a progress bar.
+
+        Returns:
+            tuple[list[dict], list[str]]: The results, and a line for each network that failed.
         """
         calls, peaks, times, failed = {}, {}, {}, {}
         torch._dynamo.reset()  # frees what was compiled for the last setting
@@ -93,13 +101,13 @@ class Benchmark:
             for candidate in self.candidates:
                 try:
                     calls[candidate], peaks[candidate] = self.prepare(candidate, setting)
-                except Exception as problem:  # whatever a compiler or an exporter raises
+                except Exception as problem:  # compilers and exporters have their own exceptions
                     failed[candidate] = problem
                 advance()
             while calls and not times:
                 try:
                     times = interleaved(calls, self.rounds, self.block, advance)
-                except CallFailed as problem:  # the others are timed anew without it
+                except CallFailed as problem:  # time the others again without it
                     (candidate,) = problem.args
                     failed[candidate] = problem.__cause__
                     del calls[candidate]
@@ -114,7 +122,7 @@ class Benchmark:
         return results, left_out
 
     def prepare(self, candidate: Candidate, setting: Setting) -> tuple[Call, float | None]:
-        """What to time of a network, run once before, and how much memory it takes."""
+        """Make the call to time, run it once, and measure its memory if possible."""
         source = self.networks[candidate.config]
         with DefaultScope.overwrite_default_scope(source.cfg.default_scope):
             call = self.call(source, candidate.bound, setting)
@@ -124,7 +132,7 @@ class Benchmark:
         return call, peak
 
     def call(self, source: Source, bound: bool, setting: Setting) -> Call:
-        """The call that is timed."""
+        """Make the call to time."""
         layout = dict(memory_format=LAYOUTS[setting.memory_format])
         model = skip_bound(source.model) if bound else deepcopy(source.model)
         model.to(setting.device, **layout)

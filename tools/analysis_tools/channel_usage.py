@@ -1,4 +1,7 @@
-"""Count which channels an MoD block selects (Fig. 4): python channel_usage.py CONFIG CHECKPOINT."""
+"""Count how often an MoD block selects each channel (Fig. 4).
+
+python tools/analysis_tools/channel_usage.py CONFIG CHECKPOINT; docs/channel_usage.md explains it.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +42,10 @@ ALL = 'all classes'
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Count, write and draw as the command line says.
+    """Count, and write the table and the picture.
 
     Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
+        argv (list[str], optional): Command-line options. Defaults to None, those of the process.
     """
     args = parse(argv)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
@@ -57,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The options."""
+    """Parse the command line."""
     parser = config_parser(
         'Count how often an MoD block selects each of its channels, per class and over all; write '
         'a CSV and a picture like Fig. 4 of the paper.'
@@ -82,10 +85,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def check(cfg: Config, args: argparse.Namespace) -> None:
-    """Everything that can be known to go wrong before a model is built."""
+    """Check options, files and data before the model is built."""
     if args.samples_per_class < 1:
         raise UserError(f'--samples-per-class {args.samples_per_class}: at least 1 is needed')
-    cfg.optim_wrapper = None  # mixed precision in training is no reason to refuse a CPU here
+    cfg.optim_wrapper = None  # otherwise check_device refuses mixed precision on a CPU
     preflight.check_device(cfg, args.device)
     preflight.check_work_dir(cfg)
     choose_split(cfg, args.split)
@@ -93,14 +96,14 @@ def check(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def measure(cfg: Config, args: argparse.Namespace) -> tuple[ChannelUsage, bool]:
-    """Count as the options say; also whether that was interrupted."""
+    """Count the selections; also returns whether Ctrl-C interrupted the count."""
     model = load_trained_model(cfg, args)
     name, block = choose_block(model, args.block)
     data = LabelledData(cfg, args.config)
     drawn = draw_images(data.occurrences(), args.samples_per_class, args.seed)
     classes = choose_classes(args.classes, data.classes, list(drawn))
 
-    # In random order, so that an interrupted count is still one over all classes.
+    # In random order, so that an interrupted count covers all classes.
     images = sorted(set().union(*drawn.values()))
     Random(args.seed).shuffle(images)
     groups = [set(images), *(set(drawn[i]) for i in classes)]
@@ -121,7 +124,7 @@ def measure(cfg: Config, args: argparse.Namespace) -> tuple[ChannelUsage, bool]:
 
 
 def choose_block(model: nn.Module, name: str | None) -> tuple[str, MoDBlock]:
-    """The block by its name; by default the first of the third stage, or else of the network."""
+    """Find a block by name; by default the first of the third stage, or else of the network."""
     blocks = mod_blocks(model)
     if not blocks:
         raise UserError('this network has no MoD block; give the config of one that has')
@@ -141,7 +144,7 @@ def choose_block(model: nn.Module, name: str | None) -> tuple[str, MoDBlock]:
 
 
 def report(usage: ChannelUsage, folder: Path) -> None:
-    """Write both files and print what is in them."""
+    """Write both files and print a summary."""
     stem = folder / f'channel_usage_{usage.block}'
     for save, suffix in ((save_csv, '.csv'), (save_picture, '.png')):
         path = stem.with_name(stem.name + suffix)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ MOST_JOBS = 4  # an FCN at 512x1024 takes 1.5 GB
 
 
 def add_counting(parser: argparse.ArgumentParser) -> None:
-    """The options of every program that counts, or that compares with the paper."""
+    """Add the options of programs that count."""
     add = parser.add_argument
     add('--configs', type=Path, metavar='DIR', default=config_folder(),
         help='where the configs are; by default those of the project')  # fmt: skip
@@ -37,20 +37,20 @@ def add_counting(parser: argparse.ArgumentParser) -> None:
 def count_all(folder: Path, configs: Sequence[str], jobs: int | None = None) -> dict[str, Count]:
     """Count networks in a few processes, and show the progress on stderr.
 
-    The processes are forks, which may hang where torch has computed with several threads before;
-    ``jobs=1`` counts in this process.
+    The processes are forks, which can hang if torch has used several threads before; ``jobs=1``
+    counts in this process.
 
     Args:
-        folder (Path): Where the configs are.
-        configs (Sequence[str]): Their names, without folder and suffix; it takes the least time
-            with the largest network first.
-        jobs (int, optional): How many processes. Defaults to None: one per CPU, at most 4.
+        folder (Path): The folder of the configs.
+        configs (Sequence[str]): Their names, without folder and suffix. With the largest network
+            first it takes the least time.
+        jobs (int, optional): Number of processes. Defaults to None: one per CPU, at most 4.
 
     Returns:
         dict[str, Count]: By config.
 
     Raises:
-        UserError: If a config is not there or does not build.
+        UserError: If a config does not exist or its network cannot be built.
     """
     paths = [folder / f'{config}.py' for config in configs]
     for path in paths:
@@ -61,27 +61,25 @@ def count_all(folder: Path, configs: Sequence[str], jobs: int | None = None) -> 
     if jobs <= 1:
         return {path.stem: count_one(path) for path in track(paths, 'counting', console=CONSOLE)}
     context = multiprocessing.get_context('fork')
-    pool = ProcessPoolExecutor(jobs, context, start_process, (max(1, cpus // jobs),))
     try:
-        # They start before the thread that draws the progress: a fork should not copy that.
-        futures = {pool.submit(count_one, path): path.stem for path in paths}
-        done = track(as_completed(futures), 'counting', len(futures), console=CONSOLE)
-        return {futures[future]: future.result() for future in done}
+        with ProcessPoolExecutor(jobs, context, start_process, (max(1, cpus // jobs),)) as pool:
+            # Forks before the thread that draws the progress starts; a fork should not copy it.
+            counts = pool.map(count_one, paths)
+            counts = track(counts, 'counting', len(paths), console=CONSOLE)
+            return dict(zip(configs, counts, strict=True))
     except KeyboardInterrupt:
         sys.exit('interrupted: nothing was written')
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def start_process(threads: int) -> None:
-    """Set up a counting process: its share of the CPUs, and a silent end if interrupted."""
+    """Set up a counting process: its share of the CPUs, and no traceback on Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     torch.set_num_threads(threads)
 
 
 def count_one(path: Path) -> Count:
-    """Count a config; if it is wrong, the error names it."""
-    # mmengine notes that ConvNeXt's preprocessor has no mean and no standard deviation.
+    """Count a config; errors name it."""
+    # mmengine logs that ConvNeXt's preprocessor has no mean and no standard deviation.
     MMLogger.get_current_instance().setLevel('WARNING')
     with building_from(f'config {path}'):
         return count_config(path)

@@ -1,12 +1,12 @@
 """Compare the paper's tables with our models: python tools/analysis_tools/paper_tables.py.
 
-Prints Tables 1, 2, 3, 4, 7 and 9 as Markdown, with the parameters and MACs that are counted on the
-built models beside the paper's, and a mark for each value that agrees to the printed digit.
+Prints Tables 1, 2, 3, 4, 7 and 9 as Markdown: the parameters and MACs of the built models beside
+the paper's, with a mark for each value that agrees to the printed digit.
 
-    paper_tables.py --check            # exit code 1 if a value disagrees (misprints are known)
-    paper_tables.py --json FILE        # counts and comparisons
-    paper_tables.py --speed FILE       # a benchmark's times beside the paper's
-    paper_tables.py --write README.md  # the model table between the marks in it
+    paper_tables.py --check           # exit code 1 if a value disagrees (misprints are known)
+    paper_tables.py --json FILE       # write counts and comparisons
+    paper_tables.py --speed FILE      # a benchmark's times beside the paper's
+    paper_tables.py --write FILE      # update the model table between the marks in docs/models.md
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 try:
     from count_configs import add_counting, count_all
 
-    from mmcnnmod.analysis.comparison import UNITS, Comparison, Verdict, compare
     from mmcnnmod.analysis.files import check_folder, write_json
     from mmcnnmod.analysis.markdown import model_table, paper_table, speed_table, summary
     from mmcnnmod.analysis.measurements import read_speed
-    from mmcnnmod.analysis.paper import Table, load_tables, read_numbers
+    from mmcnnmod.analysis.paper import UNITS, Table, Verdict, compare, load_tables, read_numbers
     from mmcnnmod.cli.errors import one_line_errors
     from mmcnnmod.cli.machine import versions
     from mmcnnmod.errors import UserError
@@ -42,10 +41,10 @@ BEGIN, END = '<!-- models: written by tools/analysis_tools/paper_tables.py -->',
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Count, print and write as the command line says.
+    """Count, compare, print and write.
 
     Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
+        argv (list[str], optional): Command-line options. Defaults to None, those of the process.
     """
     args = parse(argv)
     with one_line_errors(args.debug):
@@ -54,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         speed = read_speed(args.speed) if args.speed else None
         frame, others = None, []
         if args.write:
-            frame = around_marks(args.write)
+            frame = split_at_marks(args.write)
             others = [x for x in numbers['without_numbers'] if (args.configs / f'{x}.py').is_file()]
         counts = count_all(args.configs, [*largest_first(tables), *others], args.jobs)
         compared = {
@@ -68,13 +67,13 @@ def main(argv: list[str] | None = None) -> None:
             if speed:
                 lines += speed_table(table, speed, numbers['speed_measured_on'])
             print('\n'.join(lines) + '\n')
-        flat = [
-            (f'error: Table {number}, {config}, {name}', found)
+        comparisons = {
+            f'Table {number}, {config}, {name}': found
             for number, rows in compared.items()
             for config, values in rows.items()
             for name, found in values.items()
-        ]
-        print(summary([found for _, found in flat]))
+        }
+        print(summary(list(comparisons.values())))
         if args.json:
             write_json(args.json, content_of(tables, counts, compared))
         if frame:
@@ -82,8 +81,8 @@ def main(argv: list[str] | None = None) -> None:
             with atomic_write(args.write) as partial:
                 partial.write_text('\n'.join(lines).join(frame), encoding='utf-8')
         wrong = [
-            f'{place}: {found.printed} is printed, {found.ours} counted'
-            for place, found in flat
+            f'error: {name}: {found.printed} is printed, {found.ours} counted'
+            for name, found in comparisons.items()
             if found.verdict is Verdict.DISAGREES
         ]
         if args.check and wrong:
@@ -91,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The options."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description="Print the paper's tables with the parameters and MACs of our networks, "
         'counted on the built models, beside the printed ones.'
@@ -104,7 +103,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         'misprints (in mmcnnmod/analysis/paper_tables.json)')  # fmt: skip
     add('--speed', type=Path, metavar='FILE',
         help="show the times of this benchmark's JSON beside the paper's")  # fmt: skip
-    add('--write', type=Path, metavar='FILE', help='put the model table between the marks in it')
+    add('--write', type=Path, metavar='FILE',
+        help='put the model table between the marks in this file')  # fmt: skip
     add_counting(parser)
     args = parser.parse_args(argv)
     if args.write and args.tables:
@@ -113,7 +113,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def choose_tables(numbers: Sequence[int] | None) -> list[Table]:
-    """The tables that were asked for; all if none was."""
+    """The tables with these numbers, by default all."""
     tables = {table.number: table for table in load_tables()}
     for number in numbers or []:
         if number not in tables:
@@ -122,17 +122,17 @@ def choose_tables(numbers: Sequence[int] | None) -> list[Table]:
 
 
 def largest_first(tables: Sequence[Table]) -> list[str]:
-    """The configs by their MACs, so that no process is left alone with a large one in the end."""
+    """The configs sorted by MACs, so that the last process does not end with a large network."""
     macs = {
         row.config: float(row.expected('macs')) * UNITS[table.macs_unit]
         for table in tables
         for row in table.rows
     }
-    return sorted(macs, key=lambda config: -macs[config])
+    return sorted(macs, key=macs.get, reverse=True)
 
 
 def counted_by() -> str:
-    """The line that says what the counts are."""
+    """How the models were counted."""
     return (
         f'Counted on the built models, {date.today()}: classifiers by ptflops {version("ptflops")} '
         '(224x224; CIFAR 32x32),\nFCN (512x1024, without the auxiliary head) and Faster R-CNN '
@@ -141,11 +141,7 @@ def counted_by() -> str:
 
 
 def content_of(tables: Sequence[Table], counts: Mapping, compared: Mapping) -> dict:
-    """Counts and comparisons for the JSON file."""
-
-    def as_json(found: Comparison) -> dict[str, str]:
-        return {**asdict(found), 'verdict': found.verdict.name.lower()}
-
+    """The content of the JSON file."""
     return {
         'date': str(date.today()),
         'versions': {**versions(), 'ptflops': version('ptflops')},
@@ -155,7 +151,13 @@ def content_of(tables: Sequence[Table], counts: Mapping, compared: Mapping) -> d
                 'number': table.number,
                 'title': table.title,
                 'rows': [
-                    {'config': config, **{name: as_json(found) for name, found in values.items()}}
+                    {
+                        'config': config,
+                        **{
+                            name: {**asdict(found), 'verdict': found.verdict.name.lower()}
+                            for name, found in values.items()
+                        },
+                    }
                     for config, values in compared[table.number].items()
                 ],
             }
@@ -164,16 +166,16 @@ def content_of(tables: Sequence[Table], counts: Mapping, compared: Mapping) -> d
     }
 
 
-def around_marks(path: Path) -> tuple[str, str]:
-    """What is before and after the marks in a file."""
+def split_at_marks(path: Path) -> tuple[str, str]:
+    """The text before the first mark of a file, and after the second."""
     try:
-        text = path.read_text(encoding='utf-8')
+        before, _, rest = path.read_text(encoding='utf-8').partition(BEGIN)
     except OSError as problem:
         raise UserError(f'{path} cannot be read: {problem.strerror or problem}') from problem
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise UserError(f'{path} must hold the line {BEGIN} and after it {END}, each once')
-    before, rest = text.split(BEGIN)
-    return before, rest.split(END)[1]
+    _, end, after = rest.partition(END)
+    if not end:
+        raise UserError(f'{path} must hold the line {BEGIN} and after it {END}')
+    return before, after
 
 
 if __name__ == '__main__':

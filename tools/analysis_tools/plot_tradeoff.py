@@ -5,9 +5,9 @@ accuracies and times are the paper's, and the picture says so.
 
     plot_tradeoff.py tradeoff.png --results FILE  # accuracies of your own runs
     plot_tradeoff.py tradeoff.png --speed FILE    # times of a benchmark
-    plot_tradeoff.py tradeoff.png --counts FILE   # of paper_tables.py --json; builds no models
+    plot_tradeoff.py tradeoff.png --counts FILE   # counts of paper_tables.py --json
 
-mmcnnmod/analysis/measurements.py documents the format of these files.
+mmcnnmod/analysis/measurements.py describes the format of these files.
 """
 
 from __future__ import annotations
@@ -35,15 +35,14 @@ try:
 except ImportError as problem:
     sys.exit(f'error: {problem}; activate the environment that has it, or run "make setup"')
 
-# The tables with ImageNet accuracies.
-TABLES = (1, 2, 7)
+TABLES = (1, 2, 7)  # with ImageNet accuracies
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Draw as the command line says.
+    """Draw the figure.
 
     Args:
-        argv (list[str], optional): Options. Defaults to None, those of the process.
+        argv (list[str], optional): Command-line options. Defaults to None, those of the process.
     """
     args = parse(argv)
     with one_line_errors(args.debug):
@@ -55,10 +54,10 @@ def main(argv: list[str] | None = None) -> None:
         networks = []
         for config, top1 in accuracies.items():
             count = counts[config]
-            costs = {
-                name: values[config] for name, (values, _) in times.items() if config in values
-            }
-            costs.update(macs=count.macs / 1e9, params=count.params / 1e6)
+            costs = {'macs': count.macs / 1e9, 'params': count.params / 1e6}
+            for device, (values, _) in times.items():
+                if config in values:
+                    costs[device] = values[config]
             networks.append(Network(config, top1, costs))
         panels = {'macs': 'GMAC (counted)', 'params': 'parameters, M (counted)'}
         for device, (_, where) in times.items():
@@ -71,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The options."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description='Draw accuracy against GMAC, parameters, CPU and GPU time (Fig. 3).'
     )
@@ -98,7 +97,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def accuracies_of(args: argparse.Namespace) -> tuple[dict[str, float], str]:
-    """Top-1 by config, and where it is from."""
+    """Top-1 accuracies by config, and their source."""
     if not args.results:
         tables = [table for table in load_tables() if table.number in args.tables]
         numbers = ', '.join(str(table.number) for table in tables)
@@ -116,7 +115,7 @@ def accuracies_of(args: argparse.Namespace) -> tuple[dict[str, float], str]:
 def times_of(
     args: argparse.Namespace, speed: Speed | None, device: str
 ) -> tuple[Mapping[str, float], str]:
-    """Milliseconds on a device by config, measured or else the paper's, and where they are from."""
+    """Milliseconds on a device by config, measured or else the paper's, and their source."""
     setting = Setting(device, args.runtime, args.batch_size, args.dtype, args.memory_format)
     if speed and setting in speed.times:
         return speed.times[setting], f'{str(setting).partition(", ")[2]} ({speed.machine})'
@@ -132,7 +131,7 @@ def times_of(
 
 
 def counts_of(args: argparse.Namespace, configs: list[str]) -> dict[str, Count]:
-    """Counts by config, read or from built models."""
+    """Counts by config, from the file or else from built models."""
     if not args.counts:
         return count_all(args.configs, configs, args.jobs)
     counts = read_counts(args.counts)

@@ -20,7 +20,7 @@ SMALL = ['resnet18_in1k', 'resnet18-mod_in1k', '--size', '32', '32', '--rounds',
 
 @pytest.fixture
 def quick(monkeypatch, in_process):
-    """Each measurement as short as can be."""
+    """Make each measurement as short as possible."""
     monkeypatch.setattr(
         benchmark_setting,
         'interleaved',
@@ -28,16 +28,16 @@ def quick(monkeypatch, in_process):
     )
 
 
-def test_measures_writes_and_shows_again(quick, monkeypatch, capsys):
-    options = [*SMALL, '--batch-sizes', '1', '2', '--json', 'speed.json', '--machine', 'mine']
+def test_results_are_written_and_shown_again(quick, monkeypatch, capsys):
+    options = [*SMALL, '--batch-sizes', '1', '2', '--json', 'speed.json', '--machine', 'für mich']
     monkeypatch.setattr(sys, 'argv', [str(TOOL), *options])
     monkeypatch.setenv('OMP_WAIT_POLICY', 'PASSIVE')
     runpy.run_path(str(TOOL), run_name='__main__')
     printed = capsys.readouterr().out
 
-    with open('speed.json') as file:
+    with open('speed.json', encoding='utf-8') as file:
         content = json.load(file)
-    assert content['machine'] == 'mine'
+    assert content['machine'] == 'für mich'
     assert {'torch', 'mmcv'} <= set(content['versions'])
     assert content['switches']['OMP_WAIT_POLICY'] == 'PASSIVE'
     assert [(result['config'], result['what']) for result in content['results']] == 2 * [
@@ -59,56 +59,40 @@ def test_measures_writes_and_shows_again(quick, monkeypatch, capsys):
     benchmark.main(['--show', 'speed.json'])
     assert capsys.readouterr().out == printed
     assert printed.count('| resnet18-mod_in1k (32x32) |') == 2
-    assert printed.startswith('mine; ')
+    assert printed.startswith('für mich; ')
     assert 'OMP_WAIT_POLICY=PASSIVE' in printed.splitlines()[0]
     assert printed.count('| Inference, cpu, eager, batch') == 2  # the overview
 
 
-def test_training(quick, capsys):
-    benchmark.main([*SMALL, '--what', 'training', '--no-bound', '--batch-sizes', '2'])
+def test_training(quick, compiled_graphs, capsys):
+    options = ['--what', 'training', '--runtimes', 'eager', 'compile', '--batch-sizes', '2']
+    benchmark.main([*SMALL, *options, '--no-bound'])
     printed = capsys.readouterr().out
-    assert 'Training, cpu, eager, batch 2, float32' in printed
+    for runtime in ('eager', 'compile'):
+        assert f'Training, cpu, {runtime}, batch 2, float32' in printed
     rows = [line for line in printed.splitlines() if line.startswith('| resnet18')]
-    assert len(rows) == 2
+    assert len(rows) == 4
     assert all('%' not in row for row in rows)  # no bound to compare with
+    assert 'Left out' not in printed
+    assert len(compiled_graphs) == 2  # the backbone of each network
 
 
-def test_training_compiles_the_backbone(quick, compiled_graphs, capsys):
-    options = ['--what', 'training', '--runtimes', 'compile', '--no-bound', '--batch-sizes', '2']
-    benchmark.main([*SMALL, *options])
-    assert 'Left out' not in capsys.readouterr().out
-    assert len(compiled_graphs) == 2  # one for each network
+@pytest.mark.parametrize('runs', [0, 2], ids=['when it is prepared', 'when it is timed'])
+def test_network_that_fails_is_left_out(quick, monkeypatch, capsys, runs):
+    make_call, calls = benchmark_setting.Benchmark.call, []
 
+    def make_failing_bounds(self, source, bound, setting):
+        call = make_call(self, source, bound, setting)
 
-def test_what_fails_is_left_out(quick, monkeypatch, capsys):
-    def refuse_bounds(self, source, bound, setting, call=benchmark_setting.Benchmark.call):
-        if bound:
-            raise RuntimeError('no\nbounds')
-        return call(self, source, bound, setting)
-
-    monkeypatch.setattr(benchmark_setting.Benchmark, 'call', refuse_bounds)
-    benchmark.main(SMALL)
-    printed = capsys.readouterr().out
-    assert printed.count('| resnet18') == 2
-    assert 'Left out: resnet18-mod_in1k, skip bound (inference, cpu, eager, batch 1' in printed
-    assert 'no bounds' in printed
-
-
-def test_what_fails_while_it_is_timed_is_left_out(quick, monkeypatch, capsys):
-    calls = []
-
-    def fail_at_third_run(self, source, bound, setting, call=benchmark_setting.Benchmark.call):
-        run = call(self, source, bound, setting)
-
-        def once_more():
+        def fail_after_runs():
             calls.append(1)
-            if len(calls) > 2:
-                raise RuntimeError('out of memory')
-            return run()
+            if len(calls) > runs:
+                raise RuntimeError('out of\nmemory')
+            return call()
 
-        return once_more if bound else run
+        return fail_after_runs if bound else call
 
-    monkeypatch.setattr(benchmark_setting.Benchmark, 'call', fail_at_third_run)
+    monkeypatch.setattr(benchmark_setting.Benchmark, 'call', make_failing_bounds)
     benchmark.main(SMALL)
     printed = capsys.readouterr().out
     assert printed.count('| resnet18') == 2
@@ -116,7 +100,7 @@ def test_what_fails_while_it_is_timed_is_left_out(quick, monkeypatch, capsys):
     assert 'out of memory' in printed
 
 
-def test_deployed_networks_and_whether_the_operator_ran(quick, capsys):
+def test_deployed_networks_and_their_operator(quick, capsys):
     benchmark.main([*SMALL, '--runtimes', 'deploy', '--json', 'speed.json'])
     with open('speed.json') as file:
         content = json.load(file)
@@ -130,7 +114,7 @@ def test_deployed_networks_and_whether_the_operator_ran(quick, capsys):
     assert f'operator={operator}' in capsys.readouterr().out.splitlines()[0]
 
 
-def test_interrupted_keeps_what_is_complete(quick, monkeypatch, capsys):
+def test_interrupted_benchmark_keeps_complete_results(quick, monkeypatch, capsys):
     def interrupt_second(self, setting, advance, run=benchmark_setting.Benchmark.run):
         if setting.batch_size == 2:
             raise KeyboardInterrupt
@@ -154,5 +138,5 @@ def test_interrupted_keeps_what_is_complete(quick, monkeypatch, capsys):
         (['--runtimes', 'deploy', '--what', 'training'], 'cannot train'),
     ],
 )
-def test_bad_input(options, message, fails):
+def test_error_of_invalid_options(options, message, fails):
     assert message in fails(benchmark.main, *options)

@@ -1,25 +1,25 @@
-"""Channel usage of classifiers, segmentors and detectors whose selectors were rigged."""
+"""channel_usage.py with classifiers, segmentors and detectors whose selections are known."""
 
 import csv
 import xml.etree.ElementTree as ElementTree
-from argparse import Namespace
 from collections import Counter
 
 import channel_usage as tool
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config, DictAction
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DefaultScope
 from PIL import Image
 
 from mmcnnmod.analysis import mod_blocks
-from mmcnnmod.cli.config import revert_sync_bn
+from mmcnnmod.cli.config import load_config
+from mmcnnmod.cli.model import build_model
 
 from ...utils.tasks import ROOT, TASKS, shrink, tail
 
 FOLDERS = ROOT / 'configs/resnet18-mod_cifar10-folder.py'
-DARK, BRIGHT = [3, 8, 13, 21], [2, 8, 34, 55]  # what a rigged block of 256 channels selects
+# The channels that a block of 256 channels selects for dark and for bright images.
+DARK, BRIGHT = [3, 8, 13, 21], [2, 8, 34, 55]
 SINGLE = ['test_dataloader.num_workers=0', 'val_dataloader.num_workers=0']
 
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -27,58 +27,51 @@ pytestmark = pytest.mark.filterwarnings('ignore')
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Run the tool in this process; gives images and {channel: times} for each class."""
+    """Run the tool in this process; returns {class: (images, {channel: times selected})}."""
     monkeypatch.chdir(tmp_path)
 
     def run(config, *options, block='layer3.1', out='out'):
-        tool.main([str(part) for part in (config, 'rigged.pth', '--out-dir', out, *options)])
+        tool.main([str(part) for part in (config, 'model.pth', '--out-dir', out, *options)])
         with (tmp_path / out / f'channel_usage_{block}.csv').open() as file:
             rows = list(csv.DictReader(file))
         classes = dict.fromkeys(row['class'] for row in rows)
         for name in classes:
-            mine = [row for row in rows if row['class'] == name]
-            assert sum(float(row['percent_of_all_selections']) for row in mine) == pytest.approx(
-                100, abs=0.02
-            )
-            times = {int(row['channel']): int(row['times_selected']) for row in mine}
-            chosen = {channel: count for channel, count in times.items() if count}
-            classes[name] = int(mine[0]['images']), chosen
+            own = [row for row in rows if row['class'] == name]
+            percent = sum(float(row['percent_of_all_selections']) for row in own)
+            assert percent == pytest.approx(100, abs=0.02)
+            times = {int(row['channel']): int(row['times_selected']) for row in own}
+            selected = {channel: count for channel, count in times.items() if count}
+            classes[name] = int(own[0]['images']), selected
         return classes
 
     return run
 
 
 def build(config, options):
-    """The model of a config, as it starts."""
-    parsed = Namespace()
-    if options:
-        DictAction([], 'options')(None, parsed, list(options))
-    cfg = Config.fromfile(str(config))
-    cfg.merge_from_dict(vars(parsed).get('options', {}))
-    cfg.launcher = 'none'
-    revert_sync_bn(cfg)
-    if cfg.get('data_preprocessor'):
-        cfg.model.data_preprocessor = cfg.data_preprocessor
+    """Build the untrained model of a config."""
+    options = ['--cfg-options', *options] if options else []
+    cfg = load_config(tool.parse([str(config), 'model.pth', *options]))
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        return MODELS.build(cfg.model).eval()
+        return build_model(cfg, str(config))
 
 
 @torch.no_grad()
-def rig(config, options=(), block='layer3.1', size=None):
-    """Write rigged.pth, whose block selects DARK channels, or with a size BRIGHT for bright images.
+def write_checkpoint(config, options=(), block='layer3.1', size=None):
+    """Write model.pth, in which a block selects known channels.
 
     Args:
-        config: Of the network.
+        config: The config of the network.
         options: Its --cfg-options.
-        block: Which block to rig.
-        size: Of the images, as (height, width).
+        block: The name of the block.
+        size: Height and width of the images; the block selects DARK for black and BRIGHT for white
+            images of this size. None: it selects DARK for all images.
     """
     torch.manual_seed(0)
     model = build(config, options)
     selector = mod_blocks(model)[block].selector
     direction = torch.ones(selector.in_channels)
     if size:
-        # The direction along which a black image's pooled channels are at -1, a white one's at 1.
+        # The direction in which the pooled channels of a black image are at -1, of a white at 1.
         pooled = []
         hook = selector.pool.register_forward_hook(lambda *call: pooled.append(call[-1].flatten()))
         for value in (0, 255):
@@ -91,7 +84,7 @@ def rig(config, options=(), block='layer3.1', size=None):
     for unit, (sign, channels) in enumerate([(-1, DARK), (1, BRIGHT)] if size else [(1, DARK)]):
         selector.fc1.weight[unit] = sign * direction
         selector.fc2.weight[channels, unit] = torch.linspace(2, 1, len(channels))
-    torch.save({'state_dict': model.state_dict()}, 'rigged.pth')
+    torch.save({'state_dict': model.state_dict()}, 'model.pth')
 
 
 def times(count, channels):
@@ -117,9 +110,8 @@ def folders(tmp_path):
 
 @pytest.mark.smoke
 @pytest.mark.parametrize('split', ['test', 'train'])
-def test_classes_of_images(run, folders, split):
-    """By label."""
-    rig(FOLDERS, size=(32, 32))
+def test_classes_of_labelled_images(run, folders, split):
+    write_checkpoint(FOLDERS, size=(32, 32))
     usage = run(FOLDERS, '--data', folders, '--split', split, '--cfg-options', *SINGLE)
     assert usage == {
         'all classes': (5, {**times(3, DARK), **times(2, BRIGHT), 8: 5}),
@@ -131,8 +123,8 @@ def test_classes_of_images(run, folders, split):
         picture.load()
 
 
-def test_chosen_classes_and_number_of_images(run, folders):
-    rig(FOLDERS, size=(32, 32))
+def test_options_classes_and_samples_per_class(run, folders):
+    write_checkpoint(FOLDERS, size=(32, 32))
     options = ['--data', folders, '--classes', 'snow', '--samples-per-class', 1]
     usage = run(FOLDERS, *options, '--cfg-options', *SINGLE)
     assert usage == {
@@ -143,7 +135,7 @@ def test_chosen_classes_and_number_of_images(run, folders):
 
 @pytest.mark.smoke
 def test_classes_in_label_maps(run, tmp_path):
-    """An image counts for every class that occurs in it; 255 is none."""
+    """An image counts for each class in its label map; 255 is no class."""
     pytest.importorskip('mmseg')
     road, car = 0, 13
     for name, value, labels in (('a', 0, [road, 255]), ('b', 255, [road, car])):
@@ -155,7 +147,7 @@ def test_classes_in_label_maps(run, tmp_path):
             np.tile(np.repeat(labels, 32), (32, 1)),
         )
     config = ROOT / TASKS['mmseg'][0]
-    rig(config, shrink('mmseg'), size=(32, 64))
+    write_checkpoint(config, shrink('mmseg'), size=(32, 64))
     usage = run(config, '--data', tmp_path / 'data', '--cfg-options', *shrink('mmseg'))
     both = {**times(1, DARK), **times(1, BRIGHT), 8: 2}
     assert usage == {
@@ -169,7 +161,7 @@ def test_classes_in_label_maps(run, tmp_path):
 def test_classes_of_boxes(run, data):
     pytest.importorskip('mmdet')
     config = ROOT / TASKS['mmdet'][0]
-    rig(config, shrink('mmdet'), block='layer2.1')
+    write_checkpoint(config, shrink('mmdet'), block='layer2.1')
     expected = Counter()
     names = (data / 'voc/VOC2007/ImageSets/Main/val.txt').read_text().split()
     for name in names:
@@ -184,8 +176,8 @@ def test_classes_of_boxes(run, data):
     assert usage == {name: (count, times(count, DARK[:2])) for name, count in expected.items()}
 
 
-def test_an_interrupted_count_is_kept(run, folders, monkeypatch):
-    rig(FOLDERS, size=(32, 32))
+def test_interrupted_count_is_kept(run, folders, monkeypatch):
+    write_checkpoint(FOLDERS, size=(32, 32))
 
     def interrupted(loader, *_, **__):
         yield next(iter(loader))
@@ -204,21 +196,17 @@ def test_an_interrupted_count_is_kept(run, folders, monkeypatch):
 
 
 @pytest.fixture
-def fails(run, folders, capsys):
-    """Run the tool in this process; gives the one line that it ended with."""
-    rig(FOLDERS)
+def error_of(fails, folders):
+    """Run the tool with options that fail; returns the error line."""
+    write_checkpoint(FOLDERS)
 
-    def fails(*options, config=FOLDERS, data=folders):
-        with pytest.raises(SystemExit) as end:
-            run(config, '--data', data, *options)
-        assert end.value.code == 1
-        printed = capsys.readouterr().err
-        assert 'Traceback' not in printed
+    def error_of(*options, data=folders):
+        arguments = [FOLDERS, 'model.pth', '--out-dir', 'out', '--data', data, *options]
+        line = fails(tool.main, *arguments)
         assert not list(folders.parent.glob('out/*'))
-        (line,) = (line for line in printed.splitlines() if line.startswith('error: '))
         return line
 
-    return fails
+    return error_of
 
 
 @pytest.mark.parametrize(
@@ -230,50 +218,51 @@ def fails(run, folders, capsys):
         (dict(type='ConvNeXtMoD', arch='tiny'), 'stages.2.1'),
     ],
 )
-def test_default_block(backbone, name):
-    """The first of the third stage, in every family."""
+def test_default_block_is_the_first_of_the_third_stage(backbone, name):
     registry = pytest.importorskip('mmpretrain.registry')
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = torch.nn.ModuleDict({'backbone': registry.MODELS.build(backbone)})
     assert tool.choose_block(model, None) == (name, model.backbone.get_submodule(name))
 
 
-def test_mistakes_on_the_command_line(fails):
+def test_error_of_invalid_options(error_of):
     blocks = 'the MoD blocks are layer1.1, layer2.1, layer3.1, layer4.1'
-    assert f'--block layer3.0: {blocks}' in fails('--block', 'layer3.0')
-    assert 'this data set has no class snwo; did you mean snow?' in fails('--classes', 'snwo')
-    assert '--samples-per-class 0: at least 1' in fails('--samples-per-class', 0)
-    assert 'nowhere does not exist' in fails(data='nowhere')
+    assert f'--block layer3.0: {blocks}' in error_of('--block', 'layer3.0')
+    assert 'this data set has no class snwo; did you mean snow?' in error_of('--classes', 'snwo')
+    assert '--samples-per-class 0: at least 1' in error_of('--samples-per-class', 0)
+    assert 'nowhere does not exist' in error_of(data='nowhere')
     without = ['--cfg-options', 'val_dataloader=None']
-    assert '--split val: the config has no such data' in fails(*without)
+    assert '--split val: the config has no such data' in error_of(*without)
 
 
-def test_networks_without_anything_to_see(fails):
-    options = ['--cfg-options', 'model.backbone.selection=random']
-    rig_random = build(FOLDERS, options[1:])
-    torch.save({'state_dict': rig_random.state_dict()}, 'rigged.pth')
-    assert 'layer3.1 selects at random' in fails(*options)
-    options = ['--cfg-options', 'model.backbone.type=ResNet_CIFAR']
-    torch.save({'state_dict': build(FOLDERS, options[1:]).state_dict()}, 'rigged.pth')
-    assert 'this network has no MoD block' in fails(*options)
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('model.backbone.selection=random', 'layer3.1 selects at random'),
+        ('model.backbone.type=ResNet_CIFAR', 'this network has no MoD block'),
+    ],
+)
+def test_error_of_network_without_learned_selections(error_of, option, message):
+    torch.save({'state_dict': build(FOLDERS, [option]).state_dict()}, 'model.pth')
+    assert message in error_of('--cfg-options', option)
 
 
-def test_a_checkpoint_of_another_network(fails):
-    line = fails('--cfg-options', 'model.backbone.depth=34')
-    assert 'checkpoint rigged.pth does not fit this model' in line
+def test_error_of_checkpoint_that_does_not_fit(error_of):
+    line = error_of('--cfg-options', 'model.backbone.depth=34')
+    assert 'checkpoint model.pth does not fit this model' in line
 
 
-def test_a_damaged_image(fails, folders):
+def test_error_of_damaged_image(error_of, folders):
     path = folders / 'test/snow/0.png'
     path.write_bytes(path.read_bytes()[:-20])
-    assert f'{path} cannot be read' in fails('--cfg-options', *SINGLE)
+    assert f'{path} cannot be read' in error_of('--cfg-options', *SINGLE)
 
 
-def test_the_program(folders, run_python, tmp_path, monkeypatch):
+def test_program(folders, run_python, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rig(FOLDERS)
+    write_checkpoint(FOLDERS)
     result = run_python(
-        ROOT / 'tools/analysis_tools/channel_usage.py', FOLDERS, 'rigged.pth',
+        ROOT / 'tools/analysis_tools/channel_usage.py', FOLDERS, 'model.pth',
         '--data', folders, '--device', 'cpu', cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, tail(result)

@@ -1,4 +1,4 @@
-"""A package that is missing is reported in one line."""
+"""The error for a missing package is one line."""
 
 import runpy
 import sys
@@ -9,7 +9,7 @@ from ...utils.tasks import ROOT
 
 
 @pytest.mark.parametrize('program', ['benchmark', 'channel_usage', 'paper_tables', 'plot_tradeoff'])
-def test_one_line_names_the_package_and_the_remedy(program, monkeypatch):
+def test_error_names_the_package_and_the_remedy(program, monkeypatch):
     monkeypatch.setitem(sys.modules, 'mmcnnmod.errors', None)
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(ROOT / f'tools/analysis_tools/{program}.py'), run_name='__main__')

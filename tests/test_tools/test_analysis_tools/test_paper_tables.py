@@ -1,4 +1,4 @@
-"""tools/analysis_tools: the paper's tables counted on the built models, and the figure."""
+"""paper_tables.py with the counts of all networks, and plot_tradeoff.py."""
 
 import json
 import re
@@ -18,8 +18,7 @@ from ...utils.tasks import ROOT, tail
 
 TOOL = ROOT / 'tools/analysis_tools/paper_tables.py'
 PLOT = ROOT / 'tools/analysis_tools/plot_tradeoff.py'
-# What the paper prints otherwise than its own definitions count.
-DIFFER = {
+MISPRINTS = {  # table, config, number
     (1, 'resnet101_in1k', 'macs'),
     (4, 'faster-rcnn_r50-mod_fpn_voc0712', 'macs'),
     (7, 'resnet34_in1k', 'params'),
@@ -40,9 +39,9 @@ SPEED = {
 
 
 @pytest.fixture(scope='module')
-def whole(run_python, tmp_path_factory):
-    """One run over all networks: what it printed, and the folder with what it wrote."""
-    folder = tmp_path_factory.mktemp('whole')
+def all_tables(run_python, tmp_path_factory):
+    """Run the tool once for all networks; returns its stdout and the folder with its files."""
+    folder = tmp_path_factory.mktemp('all_tables')
     shutil.copy(ROOT / 'docs/models.md', folder)
     result = run_python(
         TOOL, '--check', '--json', 'counts.json', '--write', 'models.md', cwd=folder
@@ -51,8 +50,8 @@ def whole(run_python, tmp_path_factory):
     return result.stdout, folder
 
 
-def test_every_countable_number_of_the_paper_is_reproduced(whole):
-    printed, folder = whole
+def test_counts_reproduce_the_paper(all_tables):
+    printed, folder = all_tables
     content = json.loads((folder / 'counts.json').read_text())
     verdicts = {
         (table['number'], row['config'], name): row[name]['verdict']
@@ -62,7 +61,7 @@ def test_every_countable_number_of_the_paper_is_reproduced(whole):
         if name in row
     }
     assert len(verdicts) == 2 * 45 - 1  # the dense Faster R-CNN has no ratio to itself
-    assert {place for place, verdict in verdicts.items() if verdict == 'misprint'} == DIFFER
+    assert {key for key, verdict in verdicts.items() if verdict == 'misprint'} == MISPRINTS
     assert 'disagrees' not in verdicts.values()
     for (table, config, name), verdict in verdicts.items():
         if verdict == 'close':
@@ -71,9 +70,9 @@ def test_every_countable_number_of_the_paper_is_reproduced(whole):
     assert f'{list(verdicts.values()).count("agrees")}/89 values agree' in printed
 
 
-def test_close_values_have_the_printed_digits_with_relus_counted_once(whole):
-    """Table 9's other convention; 1160 and 1310 are 1.16 and 1.31 GMAC."""
-    _, folder = whole
+def test_table_9_agrees_with_relus_counted_once(all_tables):
+    """Its numbers 1160 and 1310 have three digits: 1.16 and 1.31 GMAC."""
+    _, folder = all_tables
     counts = read_counts(folder / 'counts.json')
     (table,) = (table for table in load_tables() if table.number == 9)
     for row in table.rows:
@@ -83,8 +82,8 @@ def test_close_values_have_the_printed_digits_with_relus_counted_once(whole):
             assert round((count.macs - count.relu_macs) / 1e6, digits) == float(expected)
 
 
-def test_stdout_is_markdown_alone(whole):
-    printed, _ = whole
+def test_stdout_is_only_markdown(all_tables):
+    printed, _ = all_tables
     lines = printed.splitlines()
     titles = [line for line in lines if line.startswith('#')]
     assert [title[:11] for title in titles] == [f'### Table {n}' for n in (1, 2, 3, 4, 7, 9)]
@@ -93,9 +92,9 @@ def test_stdout_is_markdown_alone(whole):
         assert not line or line[0] in '#|-'
 
 
-def test_the_readme_has_todays_counts(whole):
-    """What is committed is what the tool writes, but for the line with date and versions."""
-    _, folder = whole
+def test_models_page_is_up_to_date(all_tables):
+    """Except for the line with date and versions."""
+    _, folder = all_tables
 
     def rows(path):
         return [line for line in path.read_text().splitlines() if line.startswith('|')]
@@ -103,8 +102,8 @@ def test_the_readme_has_todays_counts(whole):
     assert rows(folder / 'models.md') == rows(ROOT / 'docs/models.md')
 
 
-def test_the_figure_is_drawn_from_the_counts(whole, tmp_path, monkeypatch, capsys):
-    _, folder = whole
+def test_figure_is_drawn_from_the_counts(all_tables, tmp_path, monkeypatch, capsys):
+    _, folder = all_tables
     options = [f'{tmp_path}/figure.png', '--counts', f'{folder}/counts.json']
     monkeypatch.setattr(sys, 'argv', [str(PLOT), *options])
     runpy.run_path(str(PLOT), run_name='__main__')
@@ -114,7 +113,7 @@ def test_the_figure_is_drawn_from_the_counts(whole, tmp_path, monkeypatch, capsy
     assert [path.name for path in tmp_path.iterdir()] == ['figure.png']
 
 
-def test_a_wrong_network_fails_the_check(tmp_path, monkeypatch, capsys):
+def test_wrong_network_fails_the_check(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
     path = tmp_path / 'configs/mobilenet-v2-mod_in1k.py'
@@ -128,14 +127,14 @@ def test_a_wrong_network_fails_the_check(tmp_path, monkeypatch, capsys):
         ('mobilenet-v2-mod_in1k', 'params'),
         ('mobilenet-v2-mod_in1k', 'macs'),
     ]
-    # The tables are printed all the same, with the times beside the paper's.
+    # The tables are printed nevertheless, with the times beside the paper's.
     printed = capsys.readouterr().out
     assert '4/6 values agree' in printed
     assert '| MobileNetV2-MoD | 20.00 | 1.50 | 33.43 | 1.43 |' in printed
 
 
-def test_another_printed_value_fails_the_check(whole, tmp_path, monkeypatch):
-    _, folder = whole
+def test_wrong_printed_value_fails_the_check(all_tables, tmp_path, monkeypatch):
+    _, folder = all_tables
     counts = read_counts(folder / 'counts.json')
     text = PRINTED_NUMBERS.read_text(encoding='utf-8')
     assert text.count('"params": "23.10"') == 1
@@ -166,7 +165,7 @@ def test_another_printed_value_fails_the_check(whole, tmp_path, monkeypatch):
         (plot_tradeoff, ['a.png', '--counts', 'counts.json'], 'has no counts of resnet152-mod'),
     ],
 )
-def test_bad_input_gets_one_line_before_anything_is_counted(
+def test_invalid_input_fails_with_one_line_before_counting(
     tool, options, message, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
