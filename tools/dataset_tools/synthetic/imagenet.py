@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from .canvas import Canvas
+from .drawings import KINDS, draw_object
 from .output import progress, save_picture, save_text
 from .street import StreetScene
-from .things import KINDS, draw_thing
 
 MAX_CLASSES = KINDS
 SPLITS = ('train', 'val')
@@ -39,7 +39,7 @@ def draw_picture(
     rng = np.random.default_rng([seed, 3, SPLITS.index(split), number])
     width, height = size or (int(rng.integers(256, 361)), int(rng.integers(240, 321)))
     canvas = StreetScene(rng, width, height).paint_backdrop()
-    thing = draw_thing(rng, index, width, height, rng.uniform(0.45, 0.9))
+    thing = draw_object(rng, index, width, height, rng.uniform(0.45, 0.9))
     canvas.paint(f'class {index}', thing, blobs=rng.uniform(0, 5))
     canvas.expose(rng)
     return canvas

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import things
+from . import drawings
 from .camera import Block, Camera
 from .canvas import Canvas, Frame, Part, Rng, bounds, box, disc, fit, mix, pick, shade, vary
 
@@ -31,20 +31,20 @@ VEHICLES = {  # colours, distance from the road's edge, range of distances
     'train': (((20, 130, 120), (150, 24, 70)), 1.7, (10, 17)),
 }
 FIGURES = {  # drawing, colours, height in metres, where a rider sits
-    'person': (things.person, COATS, 1.85, None),
-    'bicycle': (things.bicycle, ((206, 40, 40), (30, 110, 190), (40, 140, 80)), 1.35, (27, -13)),
-    'motorcycle': (things.motorcycle, ((206, 30, 36), (230, 90, 20)), 1.4, (48, -10)),
+    'person': (drawings.person, COATS, 1.85, None),
+    'bicycle': (drawings.bicycle, ((206, 40, 40), (30, 110, 190), (40, 140, 80)), 1.35, (27, -13)),
+    'motorcycle': (drawings.motorcycle, ((206, 30, 36), (230, 90, 20)), 1.4, (48, -10)),
 }
 BORDERS = {  # depth and height in metres, colours; tiles: their cells in metres, shares, colour
     'building': (9, (9, 16), PLASTERS, (
         (2.8, 3.2, (0.14, 0.86), (0.2, 0.84), (236, 230, 220)),
-        (2.8, 3.2, (0.24, 0.76), (0.26, 0.78), things.GLASS),
+        (2.8, 3.2, (0.24, 0.76), (0.26, 0.78), drawings.GLASS),
     )),
     'wall': (0.5, (2.6, 3.4), ((212, 180, 160),), ((1.1, 0.4, (0, 0.9), (0, 0.8), (152, 74, 58)),)),
     'fence': (0.15, (2.2, 2.9), ((64, 74, 70),), ((0.6, 9, (0.2, 0.7), (0, 1), (218, 222, 220)),)),
     'vegetation': (1.5, (1.8, 3.2), LEAVES, ()),
 }  # fmt: skip
-SIGNALS = {'traffic light': things.traffic_light, 'traffic sign': things.traffic_sign}
+SIGNALS = {'traffic light': drawings.traffic_light, 'traffic sign': drawings.traffic_sign}
 HEAVY = ('truck', 'bus', 'train')  # they take turns
 # Strength of fine and of coarse noise.
 TEXTURE = {'vegetation': (9, 12), 'terrain': (8, 9), 'road': (5, 3), 'sky': (1, 1.5)}
@@ -137,7 +137,7 @@ class StreetScene:
         else:
             xs, ys = np.arange(x0, x1 - 2 * metre, 3 * metre), np.arange(top, horizon, 3 * metre)
             for x, y in itertools.product(xs + metre, ys + metre):
-                parts.append(box(x, y, x + 1.4 * metre, y + 1.6 * metre, things.GLASS, False))
+                parts.append(box(x, y, x + 1.4 * metre, y + 1.6 * metre, drawings.GLASS, False))
         self._put('vegetation' if green else 'building', parts)
 
     def _paint_street(self) -> None:
@@ -176,7 +176,7 @@ class StreetScene:
             self.items.append(Item(z1 - 0.5, label, self._border(label, x, z0, z1)))
         for z in rng.uniform(14, 40, rng.integers(1, 4)):
             x = self.edge[side] + side * (self.walk + rng.uniform(0.2, 1.5))
-            parts = things.tree(rng, vary(rng, pick(rng, LEAVES)))
+            parts = drawings.tree(rng, vary(rng, pick(rng, LEAVES)))
             tall = rng.uniform(5.5, 7.5) * self.camera.focal / z
             self.items.append(Item(z, 'vegetation', fit(parts, *self.camera(x, 0, z), tall)))
 
@@ -224,7 +224,7 @@ class StreetScene:
         z, colour = rng.uniform(*distances), vary(rng, pick(rng, colours), 10)
         oncoming = kind == 'train' or bool(rng.random() < 0.5)
         x = self.edge[-1] + margin if oncoming else self.edge[1] - margin
-        parts = things.vehicle(rng, kind, self.camera, x, z, colour, oncoming)
+        parts = drawings.vehicle(rng, kind, self.camera, x, z, colour, oncoming)
         return [Item(z, kind, parts)]
 
     def _figure(self, kind: str) -> list[Item]:
@@ -236,7 +236,7 @@ class StreetScene:
             side = pick(rng, (-1, 1))
             x = self.edge[side] + side * rng.uniform(-0.6, self.walk)
         elif rng.random() < 0.75:
-            parts = things.rider(rng, vary(rng, pick(rng, VESTS), 10))
+            parts = drawings.rider(rng, vary(rng, pick(rng, VESTS), 10))
             group['rider'] = [part._replace(points=part.points + seat) for part in parts]
         foot, tall = self.camera(x, 0, z), height * rng.uniform(0.95, 1.1) * self.camera.focal / z
         stretch, frame = pick(rng, (-1, 1)) * rng.uniform(0.8, 1), bounds(group[kind])
@@ -262,7 +262,7 @@ class StreetScene:
         if item.label in VEHICLES or item.label in FIGURES:
             x0, _, x1, y1 = bounds(item.parts)
             size = (x1 - x0) * 0.54, (x1 - x0) * 0.06 + 1
-            self.canvas.darken(disc((x0 + x1) / 2, y1, *size, things.BLACK), 0.6)
+            self.canvas.darken(disc((x0 + x1) / 2, y1, *size, drawings.BLACK), 0.6)
         share = min(0.4, item.z / 180)
         parts = [part._replace(colour=mix(part.colour, self.haze, share)) for part in item.parts]
         self._put(item.label, parts)

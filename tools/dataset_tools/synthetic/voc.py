@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import numpy as np
 
 from .canvas import Canvas, pick
+from .drawings import DRAWINGS, draw_object
 from .output import progress, save_picture, save_text
 from .street import StreetScene
-from .things import DRAWINGS, draw_thing
 
 CLASSES = tuple(DRAWINGS)
 YEARS = (2007, 2012)
@@ -62,7 +62,7 @@ def draw_picture(
     first = len(canvas.objects)
     for n, index in enumerate(indices, 1):
         share = rng.uniform(0.5, 0.85) if n == len(indices) else rng.uniform(0.25, 0.6)
-        thing = draw_thing(rng, index, canvas.width, canvas.height, share)
+        thing = draw_object(rng, index, canvas.width, canvas.height, share)
         canvas.paint(CLASSES[index], thing)
     canvas.expose(rng)
     objects = [describe(canvas, number) for number in range(first, len(canvas.objects))]

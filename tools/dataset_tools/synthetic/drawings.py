@@ -199,7 +199,7 @@ BANDS = (None, WHITE, (30, 30, 60), (250, 220, 60), (190, 30, 40))
 KINDS = len(DRAWINGS) * len(TINTS) * len(BANDS)
 
 
-def draw_thing(rng: Rng, kind: int, width: int, height: int, share: float) -> list[Part]:
+def draw_object(rng: Rng, kind: int, width: int, height: int, share: float) -> list[Part]:
     """Draw a thing anywhere in a picture, at a share of the largest size that fits.
 
     The kinds from 0 to KINDS - 1 differ by the drawing first, then by its colour, then by a band

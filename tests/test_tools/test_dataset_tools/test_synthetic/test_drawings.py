@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from synthetic.canvas import Canvas, bounds
-from synthetic.things import KINDS, draw_thing
+from synthetic.drawings import KINDS, draw_object
 
 
 @pytest.mark.parametrize('kind', range(20))
@@ -10,7 +10,7 @@ def test_drawings_hang_together(kind):
     rng = np.random.default_rng(3)
     for _ in range(3):
         canvas = Canvas(rng, 400, 220)
-        parts = draw_thing(rng, kind, 400, 220, 0.6)
+        parts = draw_object(rng, kind, 400, 220, 0.6)
         left, top, *_ = bounds(parts)
         parts = [part._replace(points=part.points - (left - 9, top - 9)) for part in parts]
         item = canvas.paint('thing', parts)
@@ -23,6 +23,6 @@ def test_a_thousand_kinds_are_distinct():
     assert KINDS == 1000
     seen = set()
     for kind in range(KINDS):
-        parts = draw_thing(np.random.default_rng(0), kind, 100, 100, 0.5)
+        parts = draw_object(np.random.default_rng(0), kind, 100, 100, 0.5)
         seen.add(tuple((part.points.tobytes(), part.colour) for part in parts))
     assert len(seen) == KINDS
