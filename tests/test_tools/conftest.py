@@ -1,34 +1,22 @@
-"""The tools as programs, and as functions in this process."""
+"""Running the tools, as programs or in this process."""
 
 import logging
-import os
-import subprocess
 
 import pytest
 
-from ..utils.tasks import data, shrink, trained  # noqa: F401
+from ..utils.tasks import arguments, data, shrink, trained  # noqa: F401
+from ..utils.warm_python import run_program
 
 
 @pytest.fixture(scope='session')
 def run_tool():
-    """Run a program of tools/ (or any other) as a user would, in an empty folder or in ``cwd``."""
-
-    def run(*command, cwd, **env):
-        return subprocess.run(
-            [str(part) for part in command],
-            cwd=cwd,
-            env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore', **env},
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-
-    return run
+    """Run a program as a user would, in the folder ``cwd``."""
+    return run_program
 
 
 @pytest.fixture
 def in_process(tmp_path, monkeypatch):
-    """What running a tool's main in this process needs; programs take seconds to start."""
+    """Set up this process to run a tool's main; a program would take seconds to start."""
     monkeypatch.chdir(tmp_path)
     # mmengine's loggers keep the captured streams of earlier tests, which are closed by now.
     monkeypatch.setattr(logging, 'raiseExceptions', False)
@@ -36,7 +24,7 @@ def in_process(tmp_path, monkeypatch):
 
 @pytest.fixture
 def fails(capsys, in_process):
-    """Run a tool's main in this process; gives the one line that it ended with."""
+    """Run a tool's main in this process; returns the error line that it ends with."""
     pytest.importorskip('mmseg')
 
     def run(main, *arguments):
@@ -54,6 +42,7 @@ def fails(capsys, in_process):
 
 
 @pytest.fixture
-def options(data, tmp_path):  # noqa: F811
-    return ['--data-root', data / 'scenes', '--work-dir', tmp_path / 'out', '--cfg-options',
-            *shrink('mmseg')]  # fmt: skip
+def options(data):  # noqa: F811
+    """The options of a small training of a segmentor."""
+    _, *options = arguments('mmseg', data)
+    return [*options, '--cfg-options', *shrink('mmseg')]

@@ -25,23 +25,6 @@ def test_parts_that_are_not_solid_are_clipped_to_the_silhouette(canvas):
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 40, 20, 40)
 
 
-def test_later_objects_cover_earlier_ones(canvas):
-    canvas.paint('far', [box(10, 10, 50, 50, (90, 90, 90))])
-    canvas.paint('near', [box(30, 10, 70, 50, (50, 50, 50))])
-    assert canvas.owner[30, 40] == 1
-    assert canvas.objects[0].area == 41 * 41
-    assert (canvas.owner == 0).sum() == 20 * 41
-
-
-@pytest.mark.parametrize(
-    ('frame', 'crosses'),
-    [((10, 10, 30, 30), False), ((-9, 10, 30, 30), True), ((50, 40, 70, 99), True)],
-)
-def test_objects_that_cross_the_edge_are_marked(canvas, frame, crosses):
-    canvas.paint('object', [box(*frame, (1, 2, 3))])
-    assert canvas.objects[0].crosses_edge is crosses
-
-
 @pytest.mark.parametrize('frame', [(-50, 5, -20, 30), (5, 70, 30, 99), (200, 200, 300, 300)])
 def test_objects_outside_the_image_are_not_painted(canvas, frame):
     canvas.paint('object', [box(*frame, (1, 2, 3))])

@@ -101,14 +101,19 @@ def test_boxes_are_tight_around_the_visible_pixels():
 
 def test_hidden_objects_and_objects_at_the_edge_are_marked():
     canvas = Canvas(np.random.default_rng(0), 200, 100)
-    frames = [(10, 10, 50, 50), (100, 10, 160, 50), (-20, 60, 30, 90)]
-    for name, frame in zip(('cat', 'dog', 'cow'), frames, strict=True):
+    for name, frame in (
+        ('cat', (10, 10, 50, 50)),
+        ('dog', (100, 10, 160, 50)),
+        ('cow', (-20, 60, 30, 90)),
+        ('sheep', (150, 70, 180, 120)),
+    ):
         canvas.paint(name, [box(*frame, (120, 120, 120))])
     canvas.paint('bus', [box(120, 5, 190, 60, (200, 0, 0))])
-    cat, dog, cow = (describe(canvas, n) for n in range(3))
+    cat, dog, cow, sheep = (describe(canvas, n) for n in range(4))
     assert (cat.truncated, cat.difficult, cat.box) == (False, False, (11, 11, 51, 51))
     assert (dog.truncated, dog.difficult, dog.box) == (True, True, (101, 11, 120, 51))
     assert (cow.truncated, cow.difficult, cow.box) == (True, False, (1, 61, 31, 91))
+    assert (sheep.truncated, sheep.difficult, sheep.box) == (True, False, (151, 71, 181, 100))
     canvas.paint('sofa', [box(0, 55, 40, 99, (200, 0, 0))])
     assert describe(canvas, 2) is None
     assert '<name>cat</name>' in annotation(2007, '000001', canvas, [cat])
