@@ -145,16 +145,11 @@ model = dict(
     backbone=dict(type=ResNet, depth=18, norm_cfg=dict(type=BatchNorm2d)),
     neck=dict(type=GlobalAveragePooling),
     head=dict(type=LinearClsHead, num_classes=2, in_channels=512))
-pipeline = [
-    dict(type=LoadImageFromFile), dict(type=Resize, scale=(32, 32)),
-    dict(type=PackInputs)]
-train_dataset = dict(type=ImageNet, data_root='data', split='train', pipeline=pipeline)
-val_dataset = dict(type=ImageNet, data_root='data', split='val', pipeline=pipeline)
-train_dataloader = dict(
-    batch_size=2, dataset=train_dataset,
-    sampler=dict(type=DefaultSampler, shuffle=True))
-test_dataloader = dict(
-    batch_size=2, dataset=val_dataset, sampler=dict(type=DefaultSampler, shuffle=False))
+pipeline = [dict(type=LoadImageFromFile), dict(type=Resize, scale=(32, 32)), dict(type=PackInputs)]
+dataset = dict(type=ImageNet, data_root='data', pipeline=pipeline)
+loader = dict(batch_size=2, sampler=dict(type=DefaultSampler, shuffle=False))
+train_dataloader = dict(loader, dataset=dict(dataset, split='train'))
+test_dataloader = dict(loader, dataset=dict(dataset, split='val'))
 test_evaluator = dict(type=Accuracy, topk=(1,))
 train_cfg = dict(by_epoch=True, max_epochs=1)
 test_cfg = dict()
