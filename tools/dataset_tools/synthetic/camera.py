@@ -46,10 +46,7 @@ class Face(NamedTuple):
         return poly([self.camera(*point) for point in points], colour, solid)
 
     def tiles(self, columns: int, rows: int, us: tuple, vs: tuple, colour: Colour) -> list[Part]:
-        """A grid of rectangles, for example windows.
-
-        ``us`` and ``vs`` are the range that a rectangle covers in its cell, from 0 to 1.
-        """
+        """A grid of rectangles, each in the ranges us and vs (from 0 to 1) of its cell."""
         parts = []
         for n, m in itertools.product(range(columns), range(rows)):
             (u0, u1), (v0, v1) = ((n + u) / columns for u in us), ((m + v) / rows for v in vs)

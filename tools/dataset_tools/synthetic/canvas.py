@@ -59,14 +59,8 @@ def fit(
 ) -> list[Part]:  # fmt: skip
     """Scale a drawing to a height and move its lower left corner.
 
-    Args:
-        parts: The drawing.
-        left: Left edge of the result.
-        bottom: Lower edge of the result.
-        height: Height of the result.
-        stretch: Additional factor on the width, for objects seen at an angle. A negative factor
-            also mirrors the drawing.
-        frame: Bounding box to scale and move; by default that of the drawing.
+    ``stretch`` is a factor on the width, for objects seen at an angle; if it is negative, it also
+    mirrors. ``frame`` is the bounding box to scale and move, by default that of the drawing.
     """
     x0, y0, x1, y1 = frame or bounds(parts)
     origin = np.array([x0 if stretch > 0 else x1, y1])
@@ -105,10 +99,7 @@ class PaintedObject(NamedTuple):
 
 
 class Canvas:
-    """An image to paint objects on, from far to near.
-
-    ``owner`` holds, for each pixel, the index of its object in ``objects``, or UNPAINTED.
-    """
+    """An image to paint on; ``owner`` has each pixel's index in ``objects``, or UNPAINTED."""
 
     def __init__(self, rng: Rng, width: int, height: int) -> None:
         self.width, self.height = width, height
@@ -123,11 +114,7 @@ class Canvas:
     def paint(self, label: str, parts: Sequence[Part], grain: float = 4, blobs: float = 2) -> None:
         """Paint an object over everything painted so far, if it is inside the image.
 
-        Args:
-            label: Its class.
-            parts: Its drawing in pixels.
-            grain: Strength of the noise per pixel.
-            blobs: Strength of the noise that varies over several pixels.
+        ``grain`` is the strength of the noise per pixel, ``blobs`` of noise over several pixels.
         """
         x0, y0, x1, y1 = bounds(parts)
         left, top = max(0, int(x0) - 1), max(0, int(y0) - 1)

@@ -201,15 +201,10 @@ KINDS = len(DRAWINGS) * len(TINTS) * len(BANDS)
 
 
 def draw_object(rng: Rng, kind: int, width: int, height: int, share: float) -> list[Part]:
-    """Draw an object at a random position in an image.
+    """Draw an object at a random position, at a share of the largest size that fits.
 
-    Args:
-        rng: Random numbers.
-        kind: Number of the object, less than KINDS. The first twenty are the classes of VOC. The
-            next ones are the same drawings in another colour, and then with a band across them.
-        width: Width of the image.
-        height: Height of the image.
-        share: Size of the object, as a share of the largest size that fits.
+    The first twenty of the KINDS are the classes of VOC. The next ones are the same drawings in
+    another colour, and then with a band across them.
     """
     variant, number = divmod(kind, len(DRAWINGS))
     band, tint = divmod(variant, len(TINTS))

@@ -32,13 +32,8 @@ def is_complete(dest: Path, record: dict) -> bool:
 def output_folder(dest: Path, record: dict, overwrite: bool) -> Iterator[Path]:
     """Provide a temporary folder; when the with block succeeds, rename it to ``dest``.
 
-    Args:
-        dest: The folder of the data set.
-        record: Description of the data set, written to ``generated.json``.
-        overwrite: Whether to replace the contents of ``dest``.
-
-    Raises:
-        OutputError: ``dest`` has contents that must not be replaced, or it cannot be written.
+    The record is written to ``generated.json``. Contents of ``dest`` are replaced only with
+    ``overwrite``. Raises OutputError if ``dest`` has contents or cannot be written.
     """
     dest = dest.resolve()  # a symbolic link remains, and its target is replaced
     if not dest.name:
