@@ -1,9 +1,9 @@
-"""Label the pixels of a folder's images by an exported segmentor, without torch or OpenMMLab.
+"""Draw the predictions of an exported segmentor for a folder of images, without torch.
 
     python examples/segment_folder.py NETWORK.onnx IMAGES OUT
 
-NETWORK.onnx is what tools/deployment/export.py wrote; the notes in it say how to prepare images.
-The overlays need numpy, Pillow and onnxruntime.
+NETWORK.onnx is a file of tools/deployment/export.py; its metadata say how to prepare images. The
+program needs numpy, Pillow and onnxruntime.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from PIL import Image
 
 
 def prepare(image: Image.Image, notes: dict[str, str]) -> np.ndarray:
-    """A picture as the network takes it, shape (1, 3, H, W)."""
+    """Convert an image to the input of the network, shape (1, 3, H, W)."""
     _, _, height, width = notes['shape'].split('x')
     if height.isdigit():
         image = image.resize((int(width), int(height)), Image.Resampling.BILINEAR)
@@ -31,7 +31,7 @@ def prepare(image: Image.Image, notes: dict[str, str]) -> np.ndarray:
 
 
 def main(network: str, folder: str, out: str) -> None:
-    """Write an overlay for every image of a folder."""
+    """Write an overlay of image and prediction for each image of a folder."""
     session = onnxruntime.InferenceSession(network, providers=['CPUExecutionProvider'])
     notes = session.get_modelmeta().custom_metadata_map
     colors = json.loads(notes['palette']) or np.random.default_rng(0).integers(0, 256, (256, 3))

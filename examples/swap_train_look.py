@@ -1,8 +1,8 @@
-"""From a dense config to MoD, to a trained network, to a look at its selectors, on a CPU.
+"""Replace the backbone of a config by MoD, train it on a CPU, and show the selected channels.
 
     python examples/swap_train_look.py
 
-It needs mmpretrain, no data set, no weights and no GPU; it writes into work_dirs/example.
+It needs mmpretrain, but no data set, weights or GPU. It writes to work_dirs/example.
 """
 
 from __future__ import annotations
@@ -18,89 +18,89 @@ from pathlib import Path
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 TOOLS = Path(__file__).resolve().parents[1] / 'tools'
-CLASSES = ('aeroplane', 'bicycle', 'bird', 'boat')  # what it draws
+CLASSES = ('aeroplane', 'bicycle', 'bird', 'boat')  # the first that generate_data.py draws
 
 
 def main() -> None:
-    """The five steps."""
+    """Run the five steps."""
     args = parse_args()
     work_dir = Path(args.work_dir).resolve()
 
-    step(1, 'Pictures: four kinds of things, drawn')
-    draw_pictures(work_dir / 'data', args)
+    step(1, 'Data: drawn images of four classes')
+    draw_images(work_dir / 'data', args)
 
-    step(2, "Config: mmpretrain's own ResNet-18 for CIFAR, on these pictures")
+    step(2, "Config: mmpretrain's ResNet-18 for CIFAR, with these images")
     cfg = dense_config(work_dir / 'data', work_dir, args.epochs)
-    print(f'model.backbone: {dict(cfg.model.backbone)}\nparameters: {parameters(cfg):,}')
+    print(f'model.backbone: {dict(cfg.model.backbone)}\nparameters: {count_parameters(cfg):,}')
 
-    step(3, 'Swap: what swap_backbone changes')
+    step(3, 'Swap: the changes of swap_backbone')
     from mmcnnmod import swap_backbone
     from mmcnnmod.cli import train
 
     swap_backbone(cfg)
-    print(f'parameters: {parameters(cfg):,}')
+    print(f'parameters: {count_parameters(cfg):,}')
 
     step(4, f'Train and validate: {args.epochs} epochs; guessing gives {100 / len(CLASSES):.0f} %')
-    # Two numbers for each MoD block, whenever the log is written: docs/channel_usage.md.
+    # It logs two numbers for each MoD block, see docs/channel_usage.md.
     cfg.custom_hooks = [dict(type='ChannelUsageHook', interval=cfg.default_hooks.logger.interval)]
     config = work_dir / 'resnet18-mod.py'
     cfg.dump(config)
-    with redirect_stdout(LinesWith('Epoch(')):
+    with redirect_stdout(FilteredOutput('Epoch(')):
         train.main([str(config)])  # as tools/train.py does
 
-    step(5, 'Look: which channels the first MoD block of the third stage selects')
+    step(5, 'Look: the channels that the first MoD block of the third stage selects')
     checkpoint = work_dir / f'epoch_{args.epochs}.pth'
     run('analysis_tools/channel_usage.py', config, checkpoint, '--out-dir', work_dir)
 
 
 def run(tool: str, *arguments) -> None:
-    """Run a program of tools/; if it fails, so does the example."""
+    """Run a program of tools/, and exit with its code if it fails."""
     done = subprocess.run([sys.executable, TOOLS / tool, *arguments], check=False)
     if done.returncode:
         sys.exit(done.returncode)
 
 
 def parse_args() -> argparse.Namespace:
-    """The options."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--work-dir', default='work_dirs/example', help='where everything goes')
-    parser.add_argument('--train', type=int, default=240, help='pictures to train on')
-    parser.add_argument('--val', type=int, default=80, help='pictures to look at afterwards')
-    parser.add_argument('--epochs', type=int, default=6, help='times that all are seen')
+    parser.add_argument('--work-dir', default='work_dirs/example', help='output folder')
+    parser.add_argument('--train', type=int, default=240, help='number of training images')
+    parser.add_argument('--val', type=int, default=80, help='number of validation images')
+    parser.add_argument('--epochs', type=int, default=6, help='number of epochs')
     return parser.parse_args()
 
 
 def step(number: int, title: str) -> None:
-    """Announce a step."""
+    """Print the title of a step."""
     print(f'\n=== {number}/5 {title}', flush=True)
 
 
-class LinesWith:
-    """Prints only records with a text; the whole log, which is long, is in the work dir."""
+class FilteredOutput:
+    """Prints only the records that contain a text; the full log is in the work dir."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.out = sys.stdout
 
     def write(self, record: str) -> None:
-        """Called once for each record of the log."""
+        """Print a record of the log if it contains the text."""
         if self.text in record:
             self.out.write(record)
 
     def flush(self) -> None:
-        """Part of what a stream has to offer."""
+        """Flush the output; loggers call it."""
         self.out.flush()
 
 
-def draw_pictures(folder: Path, args: argparse.Namespace) -> None:
-    """Draw a data set in ImageNet's layout; what is there already is kept."""
+def draw_images(folder: Path, args: argparse.Namespace) -> None:
+    """Draw a data set in the layout of ImageNet, unless it already exists."""
     sizes = dict(size='64x64', classes=len(CLASSES), train=args.train, val=args.val)
     options = [word for name, value in sizes.items() for word in (f'--{name}', str(value))]
     run('dataset_tools/generate_data.py', 'imagenet', folder, *options)
 
 
 def dense_config(data: Path, work_dir: Path, epochs: int):
-    """The toolbox's config as it is installed, with other data and a shorter schedule."""
+    """The config in the installed toolbox, with other data and a shorter schedule."""
     from mmengine.hub import get_config
 
     cfg = get_config('mmpretrain::resnet/resnet18_8xb16_cifar10.py')
@@ -127,8 +127,8 @@ def dense_config(data: Path, work_dir: Path, epochs: int):
     return cfg
 
 
-def parameters(cfg) -> int:
-    """How many the model has."""
+def count_parameters(cfg) -> int:
+    """The number of parameters of a config's model."""
     from mmpretrain.registry import MODELS
 
     return sum(parameter.numel() for parameter in MODELS.build(cfg.model).parameters())

@@ -1,4 +1,4 @@
-"""Shared fixtures: the toolboxes that are installed here, their MoD backbones, and programs."""
+"""Shared fixtures, and how the tests are distributed to processes."""
 
 import importlib
 import json
@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from .utils.warm_python import read_indexes_once
+from .utils.warm_python import quiet_environment, read_indexes_once, run_program
 
-# Toolboxes are imported only by tests: the process that distributes the tests needs none.
 TOOLBOXES = ('mmdet', 'mmpretrain', 'mmseg')
-# The tests of files with the same name run in one process, because they share expensive fixtures.
-TOGETHER = {
+# Expensive fixtures that files share: tests of files with the same fixture run in one process.
+SHARED_FIXTURES = {
     'tests/test_tools/test_deploy.py': 'trained networks',
     'tests/test_tools/test_export.py': 'trained networks',
     'tests/test_tools/test_publish_model.py': 'trained networks',
@@ -25,10 +24,10 @@ TOGETHER = {
     'tests/test_configs.py': 'built networks',
     'tests/test_packaging.py': 'packages',
 }
-# Their tests take longest, so that they begin first.
+# Folders with the longest tests, which start first.
 LONG = {'test_dev_scripts', 'test_tools'}
 ROOT = Path(__file__).resolve().parents[1]
-GIGABYTES = 3  # memory per process that runs tests, with the programs that they start
+GIGABYTES = 3  # memory per process, with the programs that its tests start
 
 if 'PYTEST_XDIST_WORKER' in os.environ:
     os.environ.setdefault('OMP_NUM_THREADS', '1')  # read when torch is loaded
@@ -42,9 +41,9 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """The number of processes that cores and memory allow."""
+    """As many processes as cores and memory allow."""
     memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-    limit = Path('/sys/fs/cgroup/memory.max')  # a container's
+    limit = Path('/sys/fs/cgroup/memory.max')  # of a container
     if limit.is_file() and limit.read_text().strip() != 'max':
         memory = min(memory, int(limit.read_text()))
     return max(1, min(len(os.sched_getaffinity(0)), memory // (GIGABYTES * 10**9)))
@@ -52,21 +51,21 @@ def pytest_xdist_auto_num_workers():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Run tests that share something in one process; xdist's groups fail with pytest 9.2."""
+    """Run tests that share a fixture in one process; xdist's groups fail with pytest 9.2."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class Together(LoadScopeScheduling):
+    class SharedFixtureScheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             # torch's compiler prepares its headers once per process.
             if 'inductor' in nodeid:
                 return 'inductor'
-            return TOGETHER.get(nodeid.split('::')[0], nodeid)
+            return SHARED_FIXTURES.get(nodeid.split('::')[0], nodeid)
 
-    return Together(config, log)
+    return SharedFixtureScheduling(config, log)
 
 
 def pytest_collection_modifyitems(config, items):
-    """With several processes, run the longest tests first."""
+    """With several processes, start the longest tests first."""
     if hasattr(config, 'workerinput'):
         items.sort(key=lambda item: not LONG.intersection(item.path.parts))
 
@@ -108,16 +107,24 @@ def backbones(toolbox):
     return importlib.import_module(f'mmcnnmod.toolboxes.{toolbox}')
 
 
-class WarmPython:
-    """Runs programs in forks of a Python that has imported the toolboxes, see warm_python.py."""
+@pytest.fixture(scope='session')
+def run_python(tmp_path_factory):
+    """Run a program as ``python ARGUMENTS`` does, without the seconds that imports take."""
+    if importlib.import_module('torch').cuda.is_available():
+        # A fork cannot use CUDA if its parent has initialised it.
+        yield lambda *arguments, cwd=ROOT, forget=(), **env: run_program(
+            sys.executable, *arguments, cwd=cwd, **env
+        )
+        return
+    folder = tmp_path_factory.mktemp('programs')
+    out, err = folder / 'out', folder / 'err'
+    program = Path(__file__).with_name('utils') / 'warm_python.py'
+    server = subprocess.Popen(
+        [sys.executable, program], env=quiet_environment(), text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
 
-    def __init__(self, folder):
-        self.out, self.err = folder / 'out', folder / 'err'
-        self.server = None
-        # CUDA cannot be used in a fork after it was initialised.
-        self.cold = importlib.import_module('torch').cuda.is_available()
-
-    def __call__(self, *arguments, cwd=ROOT, forget=(), **env):
+    def run(*arguments, cwd=ROOT, forget=(), **env):
         """Run a program.
 
         Args:
@@ -130,49 +137,24 @@ class WarmPython:
             subprocess.CompletedProcess: The exit code, output and errors.
         """
         arguments = [str(part) for part in arguments]
-        own = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
-        env = {**own, **env}
-        if self.cold:
-            return subprocess.run(
-                [sys.executable, *arguments], cwd=cwd, env=env, capture_output=True, text=True
-            )
-        if self.server is None:
-            program = Path(__file__).with_name('utils') / 'warm_python.py'
-            self.server = subprocess.Popen(
-                [sys.executable, program], env=own, text=True,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-        job = dict(arguments=arguments, cwd=str(cwd), env=env, forget=forget)
-        job.update(stdout=str(self.out), stderr=str(self.err))
-        print(json.dumps(job), file=self.server.stdin, flush=True)
-        code = self.server.stdout.readline()
-        assert code, f'the Python that has the toolboxes imported has ended, at {arguments}'
-        code = int(code)
-        texts = (path.read_text(errors='replace') for path in (self.out, self.err))
-        return subprocess.CompletedProcess(arguments, code, *texts)
+        job = dict(arguments=arguments, cwd=str(cwd), env=quiet_environment(**env), forget=forget)
+        job.update(stdout=str(out), stderr=str(err))
+        print(json.dumps(job), file=server.stdin, flush=True)
+        code = server.stdout.readline()
+        assert code, f'the server ended while it ran {arguments}'
+        texts = (path.read_text(errors='replace') for path in (out, err))
+        return subprocess.CompletedProcess(arguments, int(code), *texts)
 
-    def end(self):
-        """Stop the server, if it was started.
-
-        Closing its input is not enough, because forks of this process may have inherited it, for
-        example the pool of mmdet's eval_map.
-        """
-        if self.server is not None:
-            self.server.kill()
-            self.server.wait()
-
-
-@pytest.fixture(scope='session')
-def run_python(tmp_path_factory):
-    """Run a program as ``python ARGUMENTS`` does, without the seconds that the imports take."""
-    python = WarmPython(tmp_path_factory.mktemp('programs'))
-    yield python
-    python.end()
+    yield run
+    # Closing its input is not enough: forks of this process, for example the pool of mmdet's
+    # eval_map, may have inherited it.
+    server.kill()
+    server.wait()
 
 
 @pytest.fixture
 def compiled_graphs(monkeypatch):
-    """What torch.compile was given to compile; without inductor, which takes a minute."""
+    """The graphs given to torch.compile, which are not compiled: inductor takes a minute."""
     import torch
 
     compile, found = torch.compile, []

@@ -1,4 +1,4 @@
-"""The programs in examples/ run with small data."""
+"""The programs in examples/ run on small data."""
 
 import re
 import subprocess
@@ -33,10 +33,10 @@ def test_swap_train_look(run_python, tmp_path):
     assert (tmp_path / 'channel_usage_layer3.1.png').stat().st_size > 0
 
 
-def test_failed_step_ends_the_example(run_python, tmp_path):
+def test_example_ends_when_a_step_fails(run_python, tmp_path):
     result = run_python(EXAMPLE, '--work-dir', tmp_path, '--train', '1', cwd=tmp_path)
     assert result.returncode == 2
-    assert 'error: argument --train: 4 classes need at least as many pictures' in result.stderr
+    assert 'error: argument --train: 4 classes need at least as many images' in result.stderr
     assert '2/5' not in result.stdout
 
 
@@ -50,8 +50,8 @@ runpy.run_path(path, run_name='__main__')
 
 
 @pytest.mark.parametrize('more', [(), ('--dynamic-shape', '--with-preprocessing')])
-def test_segment_folder_only_needs_onnx_runtime(tmp_path, capsys, more):
-    """The overlays show the predictions of the original network."""
+def test_segment_folder_needs_no_torch(tmp_path, capsys, more):
+    """The overlays show the label map that the segmentor predicts."""
     for package in ('onnx', 'onnxruntime', 'mmseg'):
         pytest.importorskip(package)
     from mmseg.structures import SegDataSample

@@ -1,4 +1,4 @@
-"""Any options and config texts: a model, or one line that says what is wrong."""
+"""Random options and config files give a model, or one line that says what is wrong."""
 
 import io
 import json
@@ -27,7 +27,7 @@ from ..utils.drawing import share
 pytestmark = pytest.mark.filterwarnings('ignore')
 
 SMALL = {'model.backbone.base_channels': 16, 'model.backbone.stem_channels': 16}
-# Configs, and what makes their models small.
+# Configs, and the settings that make their models small.
 CONFIGS = {
     'resnet18_cifar10': SMALL,
     'resnet18-mod_cifar10': {**SMALL, 'model.backbone.r': 4},
@@ -68,7 +68,7 @@ VALUES = st.sampled_from([
     {'_delete_': True}, {'type': 'torch.nn.Identity'}, {'type': 'ResNet', 'depth': 18},
 ])
 # fmt: on
-# Lines for a config: each is wrong there, or does nothing.
+# Lines to insert into a config: each is wrong or has no effect.
 LINES = r"""
 _base_ = "nowhere.py"
 _base_ = 3
@@ -109,9 +109,7 @@ train_dataloader = 3
 train_dataloader = []
 val_dataloader = dict(num_workers="x")
 load_from = 3
-load_from = "nowhere.pth"
 resume = []
-custom_hooks = 3
 data = dict()
 data_root = 5
 work_dir = 5
@@ -143,38 +141,39 @@ LINES = st.sampled_from(
 
 
 @cache
-def tree(name):
-    """A config of ours with all its bases, as plain dicts and lists."""
+def load(name):
+    """One of our configs with all its bases, as plain dicts and lists."""
     cfg = Config.fromfile(ROOT / 'configs' / f'{name}.py')
     cfg.merge_from_dict(CONFIGS[name])
     return cfg.to_dict()
 
 
 @cache
-def paths(name):
-    """Where something stands in the config; most of all in its model."""
-    found = list(walk(tree(name)))
-    return found + 3 * [path for path in found if path[0] == 'model']
+def likely_paths(name):
+    """The paths to all values of a config; those of its model are four times as likely."""
+    paths = list(iter_paths(load(name)))
+    return paths + 3 * [path for path in paths if path[0] == 'model']
 
 
-def walk(node, path=()):
+def iter_paths(node, path=()):
+    """The paths to all values in nested dicts and lists, as tuples of keys."""
     if path:
         yield path
     items = node.items() if isinstance(node, dict) else enumerate(node)
     for key, value in items:
         if isinstance(value, (dict, list, tuple)):
-            yield from walk(value, (*path, key))
+            yield from iter_paths(value, (*path, key))
         else:
             yield (*path, key)
 
 
-def python_text(node):
-    return ''.join(f'{key} = {value!r}\n' for key, value in node.items())
+def python_text(config):
+    return ''.join(f'{key} = {value!r}\n' for key, value in config.items())
 
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
-    """A folder for configs, and an empty one where the programs run."""
+    """A folder for configs, and an empty working directory."""
     (tmp_path / 'configs').mkdir()
     (tmp_path / 'empty').mkdir()
     monkeypatch.chdir(tmp_path / 'empty')
@@ -183,15 +182,15 @@ def folders(tmp_path, monkeypatch):
     return tmp_path / 'configs', tmp_path / 'empty'
 
 
-def check_program(folders, *arguments):
-    """The first steps of a program: they give a model, or end with one line; and write nothing."""
+def assert_model_or_one_line(folders, *arguments):
+    """Training builds its model, or ends with one line; it writes no file."""
     configs, empty = folders
     before = sorted(configs.rglob('*'))
     out, err = io.StringIO(), io.StringIO()
     code, model = 0, None
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            model = program([str(argument) for argument in arguments])
+            model = model_to_train([str(argument) for argument in arguments])
         except SystemExit as end:
             code = end.code
     assert sorted(configs.rglob('*')) == before
@@ -205,7 +204,7 @@ def check_program(folders, *arguments):
     errors = [line for line in text.splitlines() if 'error: ' in line]
     assert len(errors) == 1, text
     assert text.rstrip().endswith(errors[0])
-    if code == 2:  # argparse's, after the usage
+    if code == 2:  # from argparse, after the usage
         assert ': error: ' in errors[0]
     else:
         assert code == 1
@@ -213,7 +212,8 @@ def check_program(folders, *arguments):
         assert '--debug shows the traceback' not in errors[0], errors[0]
 
 
-def program(argv):
+def model_to_train(argv):
+    """The first steps of tools/train.py."""
     args = train_parser().parse_args(argv)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
         cfg = training_config(args)
@@ -221,7 +221,7 @@ def program(argv):
             return build_model(cfg, args.config)
 
 
-def write(folders, text, suffix='.py'):
+def write_config(folders, text, suffix='.py'):
     path = folders[0] / f'config{suffix}'
     path.write_bytes(text if isinstance(text, bytes) else text.encode(errors='surrogatepass'))
     return path
@@ -229,31 +229,32 @@ def write(folders, text, suffix='.py'):
 
 @share(0.08)
 @given(st.data())
-def test_options_for_mod(folders, data):
+def test_mod_options(folders, data):
     name = data.draw(st.sampled_from(list(CONFIGS)), 'config')
-    path = write(folders, python_text(tree(name)))
+    path = write_config(folders, python_text(load(name)))
     good = ['r=4', 'c=4', 'c=2', 'position=last', 'mod_stages=[0,1]', 'depth=26', 'placement=every']
     pairs = st.sampled_from(good) | st.tuples(MOD_KEYS, TEXTS).map('='.join) | TEXTS
-    check_program(folders, path, '--mod', *data.draw(st.lists(pairs, max_size=3), 'options'))
+    options = data.draw(st.lists(pairs, max_size=3), 'options')
+    assert_model_or_one_line(folders, path, '--mod', *options)
 
 
 @share(0.1)
 @given(st.data())
-def test_options_for_the_config(folders, data):
+def test_cfg_options(folders, data):
     name = data.draw(st.sampled_from(list(CONFIGS)), 'config')
-    path = write(folders, python_text(tree(name)))
-    keys = st.sampled_from(paths(name)).map(lambda keys: '.'.join(map(str, keys)))
+    path = write_config(folders, python_text(load(name)))
+    keys = st.sampled_from(likely_paths(name)).map(lambda keys: '.'.join(map(str, keys)))
     keys = keys | st.tuples(keys, MOD_KEYS).map('.'.join) | MOD_KEYS
     pairs = st.tuples(keys, TEXTS).map('='.join) | TEXTS
     options = data.draw(st.lists(pairs, min_size=1, max_size=3), 'options')
-    check_program(folders, path, '--cfg-options', *options)
+    assert_model_or_one_line(folders, path, '--cfg-options', *options)
 
 
 @share(0.12)
 @given(st.data())
-def test_config_texts(folders, data):
+def test_config_files(folders, data):
     name = data.draw(st.sampled_from(list(CONFIGS)), 'config')
-    config = deepcopy(tree(name))
+    config = deepcopy(load(name))
     for _ in range(data.draw(st.integers(0, 2), 'changes')):
         change(config, data)
     if data.draw(st.integers(0, 9), 'kind') == 0:
@@ -261,19 +262,18 @@ def test_config_texts(folders, data):
     else:
         text, suffix = python_text(config), '.py'
     for _ in range(data.draw(st.integers(0, 2), 'edits')):
-        text = edited(text, data)
+        text = edit(text, data)
     suffix = data.draw(st.sampled_from([suffix] * 9 + ['.yml', '.txt', '']), 'suffix')
     options = data.draw(st.sampled_from([[], ['--mod'], ['--data-root', 'x'], ['--work-dir', '']]))
     encoded = text.encode(errors='surrogatepass')
     if data.draw(st.integers(0, 9), 'bytes') == 0:
         encoded = data.draw(st.sampled_from([b'', b'\xff\xfe', b'\x80', b'\xef\xbb\xbf'])) + encoded
-    check_program(folders, write(folders, encoded, suffix), *options)
+    assert_model_or_one_line(folders, write_config(folders, encoded, suffix), *options)
 
 
 def change(config, data):
-    """Take a value out of the tree, or put another one there."""
-    found = list(walk(config))
-    *keys, last = data.draw(st.sampled_from(found), 'where')
+    """Delete or replace a value of the config."""
+    *keys, last = data.draw(st.sampled_from(list(iter_paths(config))), 'where')
     node = config
     for key in keys:
         node = node[key]
@@ -285,8 +285,8 @@ def change(config, data):
         node[last] = data.draw(VALUES, 'value')
 
 
-def edited(text, data):
-    """The text with a line more, a line less, or a few characters less."""
+def edit(text, data):
+    """Insert or delete a line or characters, or cut the text off."""
     lines = text.split('\n')
     i = data.draw(st.integers(0, len(lines) - 1), 'line')
     kind = data.draw(st.sampled_from(['insert', 'delete', 'cut', 'shorten']), 'edit')

@@ -1,31 +1,19 @@
 """Running the tools, as programs or in this process."""
 
 import logging
-import os
-import subprocess
 
 import pytest
 
 from mmcnnmod.ops import DeployedMoDBlock
 
-from ..utils.tasks import data, shrink, trained  # noqa: F401
+from ..utils.tasks import arguments, data, shrink, trained  # noqa: F401
+from ..utils.warm_python import run_program
 
 
 @pytest.fixture(scope='session')
 def run_tool():
     """Run a program as a user would, in the folder ``cwd``."""
-
-    def run(*command, cwd, **env):
-        return subprocess.run(
-            [str(part) for part in command],
-            cwd=cwd,
-            env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore', **env},
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-
-    return run
+    return run_program
 
 
 @pytest.fixture
@@ -69,6 +57,7 @@ def deployed_blocks(monkeypatch):
 
 
 @pytest.fixture
-def options(data, tmp_path):  # noqa: F811
-    return ['--data-root', data / 'scenes', '--work-dir', tmp_path / 'out', '--cfg-options',
-            *shrink('mmseg')]  # fmt: skip
+def options(data):  # noqa: F811
+    """The options of a small training of a segmentor."""
+    _, *options = arguments('mmseg', data)
+    return [*options, '--cfg-options', *shrink('mmseg')]

@@ -1,4 +1,4 @@
-"""The tools with other starting weights, runners and styles of configs."""
+"""Training that starts from other weights, and with other runners and styles of configs."""
 
 import sys
 
@@ -10,102 +10,108 @@ from mmengine.registry import MODELS, init_default_scope
 from mmcnnmod.cli import test as testing
 from mmcnnmod.cli import train as training
 
-from ..utils.tasks import ROOT, TASKS, shrink, tail
+from ..utils.tasks import ROOT, arguments, shrink, tail
 
 pytestmark = pytest.mark.filterwarnings('ignore')
-FLEXIBLE = ['runner_type=FlexibleRunner', 'strategy.type=SingleDeviceStrategy']
+FROZEN = 'optim_wrapper.optimizer.lr=0'
+DETECTOR = ROOT / 'configs/faster-rcnn_r50_fpn_voc0712.py'
 
 
-def arguments(scope, data, *more, config=None):
-    """For a small training of a toolbox's task."""
-    ours, name, *_ = TASKS[scope]
-    return [
-        str(part)
-        for part in (config or ROOT / ours, '--data-root', data / name, '--work-dir', 'out', *more)
-    ]
+@pytest.fixture
+def train(data, in_process):
+    """Train a toolbox's task for one epoch; returns the weights."""
+
+    def train(toolbox, config, *options, cfg_options=()):
+        command = arguments(toolbox, data, *options, config=config)
+        training.main([*command, '--cfg-options', *shrink(toolbox), *cfg_options])
+        return torch.load('out/epoch_1.pth', weights_only=False)['state_dict']
+
+    return train
 
 
-def dense_detector(tmp_path, classes):
-    """The checkpoint of a small dense detector, with another number of classes than VOC's."""
-    cfg = Config.fromfile(ROOT / 'configs/faster-rcnn_r50_fpn_voc0712.py')
+@pytest.fixture
+def dense_detector(in_process):
+    """The weights of a small dense detector with 7 classes, also in dense.pth."""
+    pytest.importorskip('mmdet')
+    cfg = Config.fromfile(DETECTOR)
     options = (option.partition('=') for option in shrink('mmdet') if option.startswith('model'))
     cfg.merge_from_dict({key: eval(value) for key, _, value in options})
-    cfg.model.roi_head.bbox_head.num_classes = classes
+    cfg.model.roi_head.bbox_head.num_classes = 7
     cfg.model.neck.in_channels = [64, 128, 256, 512]
     cfg.model.backbone.init_cfg = None
     init_default_scope('mmdet')
     torch.manual_seed(0)
     weights = MODELS.build(cfg.model).state_dict()
-    torch.save({'state_dict': weights, 'meta': {}}, tmp_path / 'dense.pth')
+    torch.save({'state_dict': weights, 'meta': {}}, 'dense.pth')
     return weights
 
 
 @pytest.mark.parametrize('options', [[], ['depth=26'], ['placement=every']])
-def test_load_from_a_whole_dense_detector(data, tmp_path, in_process, options):
-    """Fine-tuning: all its weights are used but those of other classes."""
-    pytest.importorskip('mmdet')
-    dense = dense_detector(tmp_path, classes=7)
-    dense_config = ROOT / 'configs/faster-rcnn_r50_fpn_voc0712.py'
-    training.main(
-        [
-            *arguments('mmdet', data, '--mod', *options, config=dense_config),
-            '--no-validate', '--cfg-options', *shrink('mmdet'), 'load_from=dense.pth',
-            'model.backbone.init_cfg=None', 'optim_wrapper.optimizer.lr=0',
-        ]
-    )  # fmt: skip
-    trained = torch.load('out/epoch_1.pth', weights_only=False)['state_dict']
+def test_load_from_a_dense_detector(train, dense_detector, options):
+    """All its weights are used, except those of its classes."""
+    cfg_options = [FROZEN, 'load_from=dense.pth', 'model.backbone.init_cfg=None']
+    weights = train('mmdet', DETECTOR, '--mod', *options, '--no-validate', cfg_options=cfg_options)
     for name in (
         'neck.lateral_convs.0.conv.weight',
         'rpn_head.rpn_conv.weight',
         'backbone.conv1.weight',
         'backbone.layer3.0.conv1.weight',
     ):
-        assert torch.equal(trained[name], dense[name]), name
-    assert len(trained['roi_head.bbox_head.fc_cls.weight']) == 21
-    assert any('.conv_block.' in name for name in trained)
+        assert torch.equal(weights[name], dense_detector[name]), name
+    assert len(weights['roi_head.bbox_head.fc_cls.weight']) == 21
+    assert any('.conv_block.' in name for name in weights)
 
 
-@pytest.mark.parametrize('own', [['--pretrained', 'moco.pth'], []])
-def test_backbones_from_contrastive_learning(data, tmp_path, in_process, own):
+@pytest.mark.parametrize(
+    ('prefix', 'options', 'init_cfg'),
+    [
+        ('', [], ['type=Pretrained', 'checkpoint=a.pth']),
+        (
+            'module.encoder_q.',
+            [],
+            ['type=Pretrained', 'checkpoint=a.pth', 'prefix=module.encoder_q'],
+        ),
+        ('module.encoder_q.', ['--pretrained', 'a.pth'], []),
+    ],
+)
+def test_start_from_a_dense_classifier(train, in_process, prefix, options, init_cfg):
+    """Contrastive learning trains two encoders, q and k."""
     mmpretrain = pytest.importorskip('mmpretrain')
-    source = mmpretrain.models.ResNet(18).state_dict()
-    names = {f'module.encoder_{x}.{name}': t for x in 'qk' for name, t in source.items()}
-    torch.save({'state_dict': {**names, 'module.queue': torch.ones(2)}}, tmp_path / 'moco.pth')
-    init_cfg = 'model.backbone.init_cfg'
-    config = [f'{init_cfg}.type=Pretrained', f'{init_cfg}.checkpoint=moco.pth',
-              f'{init_cfg}.prefix=module.encoder_q']  # fmt: skip
-    training.main(
-        [
-            *arguments('mmpretrain', data, '--mod', config=ROOT / 'configs/resnet18_in1k.py'),
-            *own, '--cfg-options', *shrink('mmpretrain'), 'optim_wrapper.optimizer.lr=0',
-            *([] if own else config),
-        ]
+    dense = mmpretrain.models.ResNet(18).state_dict()
+    names = {f'{prefix}{name}': tensor for name, tensor in dense.items()}
+    names |= {name.replace('encoder_q', 'encoder_k'): tensor for name, tensor in names.items()}
+    torch.save({'state_dict': names}, 'a.pth')
+    weights = train(
+        'mmpretrain', ROOT / 'configs/resnet18_in1k.py', '--mod', 'c=32', *options,
+        cfg_options=[FROZEN, *(f'model.backbone.init_cfg.{setting}' for setting in init_cfg)],
     )  # fmt: skip
-    trained = torch.load('out/epoch_1.pth', weights_only=False)['state_dict']
     name = 'layer4.0.conv1.weight'
-    assert torch.equal(trained[f'backbone.{name}'], source[name])
+    assert torch.equal(weights[f'backbone.{name}'], dense[name])
+    assert weights['backbone.layer4.1.conv_block.0.conv.weight'].shape[1] == 512 // 32
 
 
 def test_flexible_runner(data, in_process, fails):
     pytest.importorskip('mmpretrain')
-    options = ['--cfg-options', *shrink('mmpretrain'), *FLEXIBLE]
-    training.main([*arguments('mmpretrain', data), *options])
-    training.main([*arguments('mmpretrain', data, '--resume'), *options, 'train_cfg.max_epochs=2'])
+    config, *flags = arguments('mmpretrain', data)
+    options = ['--cfg-options', *shrink('mmpretrain'), 'runner_type=FlexibleRunner',
+               'strategy.type=SingleDeviceStrategy']  # fmt: skip
+    training.main([config, *flags, *options])
+    training.main([config, *flags, '--resume', *options, 'train_cfg.max_epochs=2'])
     content = torch.load('out/epoch_2.pth', weights_only=False)
     assert content['meta']['epoch'] == 2
-    config, *others = arguments('mmpretrain', data)
-    testing.main([config, 'out/epoch_2.pth', *others, '--deploy', *options])
+    testing.main([config, 'out/epoch_2.pth', *flags, '--deploy', *options])
     torch.save({'state_dict': torch.nn.Linear(3, 4).state_dict(), 'meta': {}}, 'other.pth')
-    line = fails(training.main, *arguments('mmpretrain', data), *options, 'load_from=other.pth')
+    line = fails(training.main, config, *flags, *options, 'load_from=other.pth')
     assert 'checkpoint other.pth does not fit this model: 0 of' in line
 
 
 @pytest.mark.parametrize(
-    ('lines', 'word'),
+    ('lines', 'words'),
     [
         (
             "data = dict(samples_per_gpu=2)\noptimizer = dict(type='SGD')\nrunner = dict()\n",
-            'has the layout of mmdetection 2.x, .* (data, optimizer, runner); migrate it, see http',
+            'has the layout of mmdetection 2.x, mmsegmentation 0.x or mmcls (data, optimizer, '
+            'runner); migrate it, see http',
         ),
         ('train_dataloader = dict()\n', 'has no train_cfg, which training needs'),
         ('', 'has no train_dataloader, which training needs'),
@@ -116,51 +122,48 @@ def test_flexible_runner(data, in_process, fails):
     ],
 )
 @pytest.mark.parametrize('options', [[], ['--amp'], ['--mod']])
-def test_an_incomplete_config(fails, tmp_path, lines, word, options):
+def test_incomplete_config(fails, tmp_path, lines, words, options):
     pytest.importorskip('mmdet')
     model = "model = dict(type='RetinaNet', backbone=dict(type='ResNet', depth=50))\n"
     (tmp_path / 'a.py').write_text(f"default_scope = 'mmdet'\n{model}{lines}")
     line = fails(training.main, 'a.py', *options)
     assert line.startswith('error: config a.py')
-    for part in word.split(' .* '):
-        assert part in line
+    assert words in line
 
 
-def test_a_new_style_config_trains(data, in_process, tmp_path):
-    """Without a default_scope, with a norm as a class; the copy in the work dir runs, too."""
+NEW_STYLE = """\
+from mmengine.dataset import DefaultSampler
+from mmengine.optim import OptimWrapper
+from mmpretrain.datasets import ImageNet, LoadImageFromFile, PackInputs, Resize
+from mmpretrain.evaluation import Accuracy
+from mmpretrain.models import (
+    ClsDataPreprocessor, GlobalAveragePooling, ImageClassifier, LinearClsHead, ResNet)
+from torch.nn import BatchNorm2d
+from torch.optim import SGD
+model = dict(
+    type=ImageClassifier, data_preprocessor=dict(type=ClsDataPreprocessor),
+    backbone=dict(type=ResNet, depth=18, norm_cfg=dict(type=BatchNorm2d)),
+    neck=dict(type=GlobalAveragePooling),
+    head=dict(type=LinearClsHead, num_classes=2, in_channels=512))
+pipeline = [dict(type=LoadImageFromFile), dict(type=Resize, scale=(32, 32)), dict(type=PackInputs)]
+dataset = dict(type=ImageNet, data_root='data', pipeline=pipeline)
+loader = dict(batch_size=2, sampler=dict(type=DefaultSampler, shuffle=False))
+train_dataloader = dict(loader, dataset=dict(dataset, split='train'))
+test_dataloader = dict(loader, dataset=dict(dataset, split='val'))
+test_evaluator = dict(type=Accuracy, topk=(1,))
+train_cfg = dict(by_epoch=True, max_epochs=1)
+test_cfg = dict()
+optim_wrapper = dict(type=OptimWrapper, optimizer=dict(type=SGD, lr=0.1))
+"""
+
+
+def test_new_style_config(data, in_process, tmp_path):
+    """It has no default_scope and a class as norm; the config in the work dir runs, too."""
     pytest.importorskip('mmpretrain')
-    (tmp_path / 'new.py').write_text(
-        'from mmengine.dataset import DefaultSampler\n'
-        'from mmengine.optim import OptimWrapper\n'
-        'from mmpretrain.datasets import ImageNet, LoadImageFromFile, PackInputs, Resize\n'
-        'from mmpretrain.evaluation import Accuracy\n'
-        'from mmpretrain.models import (\n'
-        '    ClsDataPreprocessor, GlobalAveragePooling, ImageClassifier, LinearClsHead, ResNet)\n'
-        'from torch.nn import BatchNorm2d\n'
-        'from torch.optim import SGD\n'
-        'model = dict(\n'
-        '    type=ImageClassifier, data_preprocessor=dict(type=ClsDataPreprocessor),\n'
-        '    backbone=dict(type=ResNet, depth=18, norm_cfg=dict(type=BatchNorm2d)),\n'
-        '    neck=dict(type=GlobalAveragePooling),\n'
-        '    head=dict(type=LinearClsHead, num_classes=2, in_channels=512))\n'
-        'pipeline = [\n'
-        '    dict(type=LoadImageFromFile), dict(type=Resize, scale=(32, 32)),\n'
-        '    dict(type=PackInputs)]\n'
-        "train_dataset = dict(type=ImageNet, data_root='data', split='train', pipeline=pipeline)\n"
-        "val_dataset = dict(type=ImageNet, data_root='data', split='val', pipeline=pipeline)\n"
-        'train_dataloader = dict(\n'
-        '    batch_size=2, dataset=train_dataset,\n'
-        '    sampler=dict(type=DefaultSampler, shuffle=True))\n'
-        'test_dataloader = dict(\n'
-        '    batch_size=2, dataset=val_dataset, sampler=dict(type=DefaultSampler, shuffle=False))\n'
-        'test_evaluator = dict(type=Accuracy, topk=(1,))\n'
-        'train_cfg = dict(by_epoch=True, max_epochs=1)\n'
-        'test_cfg = dict()\n'
-        'optim_wrapper = dict(type=OptimWrapper, optimizer=dict(type=SGD, lr=0.1))\n'
-    )
+    (tmp_path / 'new.py').write_text(NEW_STYLE)
     training.main(arguments('mmpretrain', data, '--mod', 'depth=26', config='new.py'))
-    trained = torch.load('out/epoch_1.pth', weights_only=False)['state_dict']
-    assert any('.conv_block.' in name for name in trained)
+    weights = torch.load('out/epoch_1.pth', weights_only=False)['state_dict']
+    assert any('.conv_block.' in name for name in weights)
     testing.main(['out/new.py', 'out/epoch_1.pth', '--work-dir', 'again'])
 
 

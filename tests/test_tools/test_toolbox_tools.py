@@ -1,4 +1,4 @@
-"""The toolboxes' tools for looking at configs and models, on ours."""
+"""The toolboxes' tools for analysis run with our configs and models."""
 
 import importlib.util
 from pathlib import Path
@@ -9,7 +9,7 @@ from ..utils.tasks import TASKS, tail
 
 pytestmark = pytest.mark.slow
 ANALYSIS = 'analysis_tools'
-# The tool, its arguments and what it prints or, if that is None, draws; CONFIG and so on are files.
+# Toolbox, tool, arguments, and a part of the output; None for a tool that writes images.
 TOOLS = [
     ('mmpretrain', f'{ANALYSIS}/get_flops.py', 'CONFIG --shape 64', 'Flops'),
     ('mmpretrain', f'{ANALYSIS}/analyze_logs.py', 'cal_train_time LOG', 'average iter time'),
@@ -20,23 +20,22 @@ TOOLS = [
 ]
 
 
-@pytest.mark.parametrize(('toolbox', 'tool', 'arguments', 'word'), TOOLS)
-def test_tool(toolbox, tool, arguments, word, trained, run_python, tmp_path):
+@pytest.mark.parametrize(('toolbox', 'tool', 'command', 'output'), TOOLS)
+def test_tool(toolbox, tool, command, output, trained, run_python, tmp_path):
     pytest.importorskip(toolbox)
     work_dir, _ = trained(toolbox)
-    out = tmp_path / 'out'
+    task = TASKS[toolbox]
     files = {
-        'CONFIG': work_dir / Path(TASKS[toolbox][0]).name,
-        'CHECKPOINT': work_dir / TASKS[toolbox][3],
-        'LOG': next(work_dir.glob('*/vis_data/scalars.json'), None),
-        'OUT': out,
+        'CONFIG': work_dir / Path(task.config).name,
+        'CHECKPOINT': work_dir / task.checkpoint,
+        'LOG': next(work_dir.glob('*/vis_data/scalars.json')),
+        'OUT': tmp_path / 'out',
     }
     program = Path(importlib.util.find_spec(toolbox).origin).parent / '.mim' / 'tools' / tool
-    result = run_python(
-        program, *(files.get(part, part) for part in arguments.split()), cwd=work_dir
-    )
+    words = [files.get(word, word) for word in command.split()]
+    result = run_python(program, *words, cwd=work_dir)
     assert result.returncode == 0, tail(result)
-    if word:
-        assert word in result.stdout
+    if output:
+        assert output in result.stdout
     else:
         assert list(tmp_path.rglob('*.png')) + list(tmp_path.rglob('*.jp*g')), tail(result)

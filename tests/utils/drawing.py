@@ -1,4 +1,4 @@
-"""How many examples are drawn, and the values that no option is meant to have."""
+"""Settings and strategies of the fuzz tests."""
 
 import math
 import os
@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from .blocks import TORCH
 
-# Of all fuzz tests together. Set it, and every run draws others; unset, all runs draw the same.
+# Number of examples of all fuzz tests together. If it is set, each run draws other examples.
 CHOSEN = os.environ.get('FUZZ_EXAMPLES')
 TOTAL = int(CHOSEN or 300)
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
-if TORCH >= (2, 4):  # before, torch has no float16 on CPUs
+if TORCH >= (2, 4):  # earlier versions do not support float16 on CPUs
     DTYPES += (torch.float16,)
 # The words that options of MoD blocks and backbones take.
 CHOICES = {
@@ -37,20 +37,20 @@ WRONG = st.one_of(
 
 
 def share(part):
-    """Settings for a test that draws this part of the examples."""
+    """The settings of a test that draws a part of the examples, from 0 to 1."""
     return settings(
         max_examples=max(1, round(TOTAL * part)),
         deadline=None,
         derandomize=not CHOSEN,
         print_blob=True,
         report_multiple_bugs=False,
-        phases=set(Phase) - {Phase.explain},  # which takes long
+        phases=set(Phase) - {Phase.explain},  # it takes long
         suppress_health_check=list(HealthCheck),
     )
 
 
 def drawn(data, strategies, required=()):
-    """Some of the options, each with a drawn value."""
+    """Draw values for the required options and for some of the others."""
     return {
         name: data.draw(strategy, name)
         for name, strategy in strategies.items()
@@ -59,7 +59,7 @@ def drawn(data, strategies, required=()):
 
 
 def with_wrong_values(data, options, names):
-    """The options, of which one or two have a value of the wrong kind."""
+    """The options, with wrong values for one or two of the names."""
     chosen = data.draw(st.lists(st.sampled_from(sorted(names)), min_size=1, max_size=2), 'wrong')
     return {**options, **{name: data.draw(WRONG, name) for name in chosen}}
 
@@ -79,7 +79,7 @@ def is_count(value, most):
 
 
 def feature_map(shape, dtype, layout, seed):
-    """A map that is no longer contiguous, if ``layout`` says so."""
+    """A random feature map with one of the LAYOUTS in memory."""
     n, channels, height, width = shape
     generator = torch.Generator().manual_seed(seed)
     if layout == 'strided':
@@ -93,7 +93,7 @@ def feature_map(shape, dtype, layout, seed):
 
 
 def check_message(problem, *words):
-    """One line that has one of the words and is no longer than a reader bears."""
+    """The message is one line of less than 400 characters with at least one of the words."""
     message = str(problem)
     assert len(message.splitlines()) == 1, message
     assert len(message) < 400, message

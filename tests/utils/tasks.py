@@ -1,13 +1,25 @@
-"""A small task for each toolbox: generated data, and the options that shrink a config to it."""
+"""A small task for each toolbox: generated data, and options that make a config small."""
 
 import json
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# One config per toolbox, with what makes two iterations of it take seconds.
+
+class Task(NamedTuple):
+    """How to train one config of a toolbox for two iterations, which takes seconds."""
+
+    config: str
+    data: str  # the folder of the fixture data
+    options: list[str]  # --cfg-options that make the model and the images small
+    checkpoint: str  # its name
+    metric: str  # the end of the score's name
+
+
 COMMON = [
     'train_dataloader.num_workers=0',
     'val_dataloader.num_workers=0',
@@ -16,7 +28,7 @@ COMMON = [
     'default_hooks.logger.interval=1',
 ]
 TASKS = {
-    'mmseg': (
+    'mmseg': Task(
         'configs/fcn_r18-mod_street-scenes.py',
         'scenes',
         [
@@ -32,7 +44,7 @@ TASKS = {
         'iter_2.pth',
         'mIoU',
     ),
-    'mmdet': (
+    'mmdet': Task(
         'configs/faster-rcnn_r50-mod_fpn_voc0712.py',
         'voc',
         [
@@ -48,19 +60,22 @@ TASKS = {
             'model.test_cfg.rpn.max_per_img=50',
             'train_cfg.max_epochs=1',
             'train_dataloader.dataset.times=1',
-            'train_dataloader.dataset.dataset.datasets.0.filter_cfg.min_size=1',
-            'train_dataloader.dataset.dataset.datasets.0.filter_cfg.bbox_min_size=1',
-            'train_dataloader.dataset.dataset.datasets.1.filter_cfg.min_size=1',
-            'train_dataloader.dataset.dataset.datasets.1.filter_cfg.bbox_min_size=1',
-            'train_dataloader.dataset.dataset.datasets.0.pipeline.2.scale="(128,96)"',
-            'train_dataloader.dataset.dataset.datasets.1.pipeline.2.scale="(128,96)"',
+            *(
+                f'train_dataloader.dataset.dataset.datasets.{i}.{option}'
+                for i in (0, 1)
+                for option in (
+                    'filter_cfg.min_size=1',
+                    'filter_cfg.bbox_min_size=1',
+                    'pipeline.2.scale="(128,96)"',
+                )
+            ),
             'val_dataloader.dataset.pipeline.1.scale="(128,96)"',
             'test_dataloader.dataset.pipeline.1.scale="(128,96)"',
         ],
         'epoch_1.pth',
         'mAP',
     ),
-    'mmpretrain': (
+    'mmpretrain': Task(
         'configs/resnet18-mod_in1k.py',
         'imagenet',
         [
@@ -77,9 +92,16 @@ TASKS = {
 }
 
 
-def shrink(scope):
-    """The --cfg-options that make the scope's task small."""
-    return [*COMMON, *TASKS[scope][2]]
+def shrink(toolbox):
+    """The --cfg-options that make a toolbox's task small."""
+    return [*COMMON, *TASKS[toolbox].options]
+
+
+def arguments(toolbox, data, *options, config=None):
+    """The arguments of tools/train.py for a toolbox's task, but for the --cfg-options."""
+    task = TASKS[toolbox]
+    parts = (config or ROOT / task.config, '--data-root', data / task.data, '--work-dir', 'out')
+    return [str(part) for part in (*parts, *options)]
 
 
 def run_main(program, *arguments):
@@ -88,12 +110,13 @@ def run_main(program, *arguments):
 
 
 def tail(result):
-    """The end of what a program printed, for a failed assertion."""
+    """The end of a program's output, for a failed assertion."""
     return f'{result.stdout[-3000:]}\n{result.stderr[-3000:]}'
 
 
-def newest_json(folder):
-    return json.loads(max(folder.glob('*/*.json'), key=lambda p: p.stat().st_mtime).read_text())
+def newest_json(work_dir):
+    """The newest JSON file of a work dir: the scores of its last run."""
+    return json.loads(max(work_dir.glob('*/*.json'), key=lambda p: p.stat().st_mtime).read_text())
 
 
 @pytest.fixture(scope='session')
@@ -101,29 +124,27 @@ def data(run_python, tmp_path_factory):
     """Folder with 'scenes', 'voc' and 'imagenet', each with four images to train on."""
     folder = tmp_path_factory.mktemp('data')
     tool = ROOT / 'tools' / 'dataset_tools' / 'generate_data.py'
-    for kind, name, size, more in (
-        ('cityscapes', 'scenes', '64x32', ['--train', '4', '--val', '2']),
-        ('voc', 'voc', '160x120', ['--train', '2', '--val', '2']),
-        ('imagenet', 'imagenet', '64x64', ['--train', '4', '--val', '2', '--classes', '2']),
+    for kind, name, *options in (
+        ('cityscapes', 'scenes', '--size', '64x32', '--train', '4', '--val', '2'),
+        ('voc', 'voc', '--size', '160x120', '--train', '2', '--val', '2'),
+        ('imagenet', 'imagenet', '--size', '64x64', '--train', '4', '--val', '2', '--classes', '2'),
     ):
-        result = run_python(tool, kind, folder / name, '--size', size, *more, cwd=folder)
+        result = run_python(tool, kind, folder / name, *options, cwd=folder)
         assert result.returncode == 0, tail(result)
     return folder
 
 
 @pytest.fixture(scope='session')
 def trained(data, run_python, tmp_path_factory):
-    """Train two iterations of a toolbox's task, once; gives the work dir and the result."""
-    done = {}
+    """Train a toolbox's task for two iterations, once; gives the work dir and the result."""
 
-    def train(scope):
-        if scope not in done:
-            config, name, *_ = TASKS[scope]
-            work_dir = tmp_path_factory.mktemp(scope)
-            done[scope] = work_dir, run_python(
-                ROOT / 'tools/train.py', ROOT / config, '--work-dir', work_dir,
-                '--data-root', data / name, '--cfg-options', *shrink(scope), cwd=work_dir,
-            )  # fmt: skip
-        return done[scope]
+    @cache
+    def train(toolbox):
+        folder = tmp_path_factory.mktemp(toolbox)
+        result = run_python(
+            ROOT / 'tools/train.py', *arguments(toolbox, data),
+            '--cfg-options', *shrink(toolbox), cwd=folder,
+        )  # fmt: skip
+        return folder / 'out', result
 
     return train

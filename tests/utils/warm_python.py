@@ -1,8 +1,8 @@
-"""A server with the toolboxes imported, which runs programs in forks that start at once.
+"""A server that imports the toolboxes once and runs programs in forks, which start at once.
 
-Each line of its input describes a program; it answers with the exit code. When a program starts
-the interpreter again, as launchers do, that is a fork as well. Nothing of this project is imported
-in advance, so programs import the current state.
+Each line of its input describes a program, and each line of its output is an exit code. If a
+program starts the interpreter again, as launchers do, that is a fork, too. The server does not
+import this project, so that programs import its current files.
 """
 
 import atexit
@@ -22,8 +22,30 @@ STACK = ('torch', 'mmcv.ops', 'mmengine.runner', 'mmpretrain.apis', 'mmseg.apis'
 SECONDS = 600
 
 
+def quiet_environment(**more):
+    """The environment of a program: one thread, no warnings, and additional variables."""
+    return {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore', **more}
+
+
+def run_program(*command, cwd, **env):
+    """Run a program in a new process.
+
+    Args:
+        *command: The program and its arguments.
+        cwd: The working directory.
+        **env: Additional environment variables.
+
+    Returns:
+        subprocess.CompletedProcess: The exit code, output and errors.
+    """
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd, env=quiet_environment(**env), capture_output=True, text=True, timeout=SECONDS,
+    )  # fmt: skip
+
+
 class ForkingPopen(subprocess.Popen):
-    """Starts processes of this interpreter as forks, and other programs as usual."""
+    """Starts Python programs as forks, and other programs as usual."""
 
     def __init__(self, args, *more, env=None, pass_fds=(), forget=(), **options):
         if not isinstance(args, str) and args[0] == sys.executable:
@@ -32,22 +54,21 @@ class ForkingPopen(subprocess.Popen):
 
 
 def become(arguments, env, keep_open, forget):
-    """In a fork, do what the interpreter does with these arguments, and exit."""
+    """In a fork, do what the interpreter does with its arguments, and exit."""
     code = 1
     try:
+        # Close all other files; one is the pipe from which Popen learns that the program started.
         begin = 3
-        for kept in sorted(keep_open):
+        for kept in (*sorted(keep_open), os.sysconf('SC_OPEN_MAX')):
             os.closerange(begin, kept)
             begin = kept + 1
-        # This includes the pipe that tells Popen that the program has started.
-        os.closerange(begin, os.sysconf('SC_OPEN_MAX'))
         if env is not None:
             os.environ.clear()
             os.environ.update(env)
         for name in list(sys.modules):
             if name.split('.')[0] in forget:
                 del sys.modules[name]
-        sys.stdin, sys.stdout, sys.stderr = (stream(number) for number in range(3))
+        sys.stdin, sys.stdout, sys.stderr = (open_stream(number) for number in range(3))
         run([os.fspath(argument) for argument in arguments])
         code = 0
     except SystemExit as end:
@@ -66,14 +87,14 @@ def become(arguments, env, keep_open, forget):
         os._exit(code)
 
 
-def stream(number):
-    """Standard input, output or error, line by line."""
+def open_stream(number):
+    """Open standard input, output or error, buffered by line."""
     mode = 'w' if number else 'r'
     return open(number, mode, buffering=1, errors='backslashreplace', closefd=False)
 
 
 def run(arguments):
-    """Run a script, a module (-m) or a text (-c) as __main__."""
+    """Run a script, a module (-m) or code (-c) as __main__."""
     while arguments[0] in ('-u', '-W'):
         arguments = arguments[1 if arguments[0] == '-u' else 2 :]
     first, *sys.argv = arguments
@@ -82,8 +103,8 @@ def run(arguments):
         runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)
     elif first == '-c':
         sys.path.insert(0, '')
-        text, sys.argv[0] = sys.argv[0], '-c'
-        exec(compile(text, '<string>', 'exec'), {'__name__': '__main__'})
+        code, sys.argv[0] = sys.argv[0], '-c'
+        exec(compile(code, '<string>', 'exec'), {'__name__': '__main__'})
     else:
         sys.path.insert(0, os.path.dirname(os.path.abspath(first)))
         sys.argv.insert(0, first)
@@ -91,23 +112,23 @@ def run(arguments):
 
 
 def read_indexes_once(packages=()):
-    """Cache the model indexes that mmengine reads for every config based on a toolbox's config.
+    """Cache the model indexes, which mmengine reads for every config based on a toolbox's config.
 
     Reading one takes half a second.
 
     Args:
-        packages: Toolboxes whose index is read at once.
+        packages: Toolboxes whose indexes are read now.
     """
     from mmengine.config import utils
 
     utils.load = cache(utils.load)
     for package in packages:
-        with suppress(Exception):  # the index is read, then the empty name is not found
+        with suppress(Exception):  # it reads the index and then does not find the empty name
             utils._get_cfg_metainfo(os.path.dirname(find_spec(package).origin), '')
 
 
 def serve():
-    """Run one command after the other."""
+    """Run the programs one after the other."""
     for line in sys.stdin:
         job = json.loads(line)
         with open(job['stdout'], 'wb') as out, open(job['stderr'], 'wb') as err:
@@ -129,7 +150,7 @@ if __name__ == '__main__':
     sys.path.pop(0)
     with redirect_stdout(sys.stderr):
         for name in STACK:
-            # The program reports what is missing or broken.
+            # A program that needs the module reports the error.
             with suppress(Exception):
                 importlib.import_module(name)
         with suppress(Exception):

@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import generate_data
 import pytest
@@ -7,93 +8,90 @@ from synthetic import cityscapes
 SMALL = ('--train', '2', '--val', '1', '--size', '64x32')
 
 
-def make(dest, *more):
+@pytest.fixture
+def run_cli(run_python, tmp_path):
+    """Run the tool as a user would."""
+    return partial(run_python, generate_data.__file__, cwd=tmp_path)
+
+
+def generate(dest, *more):
     return generate_data.main(['cityscapes', str(dest), *SMALL, *more])
 
 
-class Broken(Exception):
-    """What goes wrong in the middle."""
+def read_record(dest):
+    return json.loads((dest / 'generated.json').read_text())
 
 
-@pytest.fixture
-def broken(monkeypatch):
-    """The second scene fails."""
-
-    def draw(split, number, size, seed):
-        if number == 1:
-            raise Broken
-        return real(split, number, size, seed)
-
-    real = cityscapes.draw_scene
-    monkeypatch.setattr(cityscapes, 'draw_scene', draw)
+def read_files(folder):
+    paths = [path for path in folder.rglob('*') if path.is_file()]
+    return {path.relative_to(folder): path.read_bytes() for path in paths}
 
 
-def test_failure_leaves_nothing(tmp_path, broken):
-    with pytest.raises(Broken):
-        make(tmp_path / 'set')
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_failure_keeps_the_old_set(tmp_path, broken, files_of):
-    dest = tmp_path / 'set'
-    dest.mkdir()
-    (dest / 'old.txt').write_text('old')
-    with pytest.raises(Broken):
-        make(dest, '--overwrite')
-    assert files_of(tmp_path) == {'set/old.txt': b'old'}
-
-
-def test_a_leftover_partial_is_removed(tmp_path):
+def test_leftovers_of_an_interrupted_run_are_removed(tmp_path):
     leftover = tmp_path / 'set.partial' / 'leftImg8bit'
     leftover.mkdir(parents=True)
     (leftover / 'stale.png').touch()
-    assert make(tmp_path / 'set') == 0
+    assert generate(tmp_path / 'set') == 0
     assert not list(tmp_path.rglob('stale.png'))
     assert [p.name for p in tmp_path.iterdir()] == ['set']
 
 
-def test_an_empty_folder_is_used(tmp_path):
-    (tmp_path / 'set').mkdir()
-    assert make(tmp_path / 'set') == 0
-    assert (tmp_path / 'set' / 'generated.json').exists()
-
-
-def test_a_link_is_followed(tmp_path):
+def test_symbolic_link_to_an_empty_folder_is_followed(tmp_path):
     (tmp_path / 'disk').mkdir()
     (tmp_path / 'link').symlink_to(tmp_path / 'disk')
-    assert make(tmp_path / 'link') == 0
+    assert generate(tmp_path / 'link') == 0
     assert (tmp_path / 'link').is_symlink()
     assert (tmp_path / 'disk' / 'generated.json').exists()
 
 
-def test_the_current_folder_is_never_replaced(tmp_path, monkeypatch, capsys):
+def test_current_folder_is_never_replaced(tmp_path, monkeypatch, capsys):
     (tmp_path / 'work').mkdir()
     (tmp_path / 'precious').touch()
     monkeypatch.chdir(tmp_path / 'work')
-    assert make(tmp_path, '--overwrite') == 2
+    assert generate(tmp_path, '--overwrite') == 2
     assert 'current' in capsys.readouterr().err
     assert (tmp_path / 'precious').exists()
 
 
-def test_record_names_arguments_seed_and_counts(tmp_path):
-    assert make(tmp_path / 'set', '--seed', '7') == 0
-    record = json.loads((tmp_path / 'set' / 'generated.json').read_text())
+def test_record_has_arguments_seed_and_counts(tmp_path):
+    assert generate(tmp_path / 'set', '--seed', '7') == 0
+    record = read_record(tmp_path / 'set')
     assert record['arguments'] == {'kind': 'cityscapes', 'size': [64, 32]}
     assert record['seed'] == 7
     assert record['counts'] == {'train': 2, 'val': 1}
     assert 'generate_data' in record['tool']
 
 
-def test_an_equal_set_is_not_made_again(tmp_path, capsys, monkeypatch):
+def test_equal_data_set_is_not_generated_again(tmp_path, capsys, monkeypatch):
     dest = tmp_path / 'set'
-    assert make(dest) == 0
+    assert generate(dest) == 0
     with monkeypatch.context() as context:
         context.setattr(cityscapes, 'draw_scene', None)  # calling it would fail
-        assert make(dest) == 0
+        assert generate(dest) == 0
     assert 'already exists' in capsys.readouterr().out
-    assert make(dest, '--seed', '1') == 2
-    assert make(dest, '--seed', '1', '--overwrite') == 0
-    assert json.loads((dest / 'generated.json').read_text())['seed'] == 1
+    assert generate(dest, '--seed', '1') == 2
+    assert generate(dest, '--seed', '1', '--overwrite') == 0
+    assert read_record(dest)['seed'] == 1
+
+
+@pytest.mark.parametrize(
+    ('kind', 'images', 'count'),
+    [('cityscapes', '*_leftImg8bit.png', 5), ('voc', '*.jpg', 14), ('imagenet', '*.JPEG', 5)],
+)
+def test_seed_determines_all_files(make_set, kind, images, count):
+    """All images of a data set differ, and differ from those of another seed."""
+    options = [
+        '--train',
+        3,
+        '--val',
+        2,
+        *(['--classes', 2] if kind == 'imagenet' else []),
+        '--seed',
+    ]
+    first, same, other = (read_files(make_set(kind, *options, seed)) for seed in (5, 5, 6))
+    assert first == same
+    contents = [data for x in (first, other) for path, data in x.items() if path.match(images)]
+    assert len(contents) == len(set(contents)) == 2 * count
 
 
 @pytest.mark.parametrize(
@@ -111,7 +109,7 @@ def test_an_equal_set_is_not_made_again(tmp_path, capsys, monkeypatch):
         (['kitti', '{tmp}/new'], ['kitti']),
     ],
 )
-def test_bad_calls_end_with_one_line(run_cli, tmp_path, arguments, words):
+def test_bad_arguments_end_with_one_line(run_cli, tmp_path, arguments, words):
     (tmp_path / 'file').touch()
     (tmp_path / 'full').mkdir()
     (tmp_path / 'full' / 'precious').touch()
@@ -124,7 +122,7 @@ def test_bad_calls_end_with_one_line(run_cli, tmp_path, arguments, words):
     assert sorted(p.name for p in tmp_path.rglob('*')) == ['file', 'full', 'precious']
 
 
-def test_a_good_call(run_cli, tmp_path):
+def test_program_creates_parent_folders_and_prints_progress(run_cli, tmp_path):
     result = run_cli('voc', tmp_path / 'a' / 'kit', '--train', 2, '--val', 1, '--size', '64x48')
     assert (result.returncode, result.stderr) == (0, '')
     assert 'voc: 8/8 (100%)' in result.stdout

@@ -1,6 +1,7 @@
-"""Perspective, from metres on the street to pixels.
+"""Perspective projection from metres on the street to pixels.
 
-The camera looks along the street: x points right, y up from the ground, z away from the camera.
+The camera looks along the street: x points right, y up, z away from the camera; y is 0 on the
+ground.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from .canvas import Colour, Part, poly, shade
 
 
 class Camera(NamedTuple):
-    """A pinhole camera, ``eye`` metres above the ground; the rest is in pixels."""
+    """A pinhole camera; ``eye`` is its height in metres, the other fields are in pixels."""
 
     centre: float
     horizon: float
@@ -22,30 +23,30 @@ class Camera(NamedTuple):
     eye: float
 
     def __call__(self, x: float, y: float, z: float) -> tuple[float, float]:
-        """The pixel (column, row) of a point."""
+        """Project a point; returns column and row."""
         return self.centre + x * self.focal / z, self.horizon + (self.eye - y) * self.focal / z
 
     def strip(self, x0: float, x1: float, z0: float, z1: float, colour: Colour, y: float = 0):
-        """A level rectangle."""
+        """A horizontal rectangle at the height y."""
         corners = ((x0, z0), (x0, z1), (x1, z1), (x1, z0))
         return poly([self(x, y, z) for x, z in corners], colour)
 
 
 class Face(NamedTuple):
-    """An upright rectangle on the street between two corners (x, y, z)."""
+    """A vertical rectangle between two opposite corners (x, y, z)."""
 
     camera: Camera
     start: np.ndarray
     end: np.ndarray
 
     def rect(self, u0: float, v0: float, u1: float, v1: float, colour: Colour, solid=False) -> Part:
-        """A rectangle on the face; u runs from 0 to 1 along it, v upwards."""
+        """A rectangle on the face; u runs along it and v upwards, both from 0 to 1."""
         corners = np.array([(u0, v0, u0), (u1, v0, u1), (u1, v1, u1), (u0, v1, u0)])
         points = self.start + (self.end - self.start) * corners
         return poly([self.camera(*point) for point in points], colour, solid)
 
     def tiles(self, columns: int, rows: int, us: tuple, vs: tuple, colour: Colour) -> list[Part]:
-        """A grid of rectangles (windows, bricks), which cover the shares us x vs of their cells."""
+        """A grid of rectangles, each in the ranges us and vs (from 0 to 1) of its cell."""
         parts = []
         for n, m in itertools.product(range(columns), range(rows)):
             (u0, u1), (v0, v1) = ((n + u) / columns for u in us), ((m + v) / rows for v in vs)
@@ -54,7 +55,7 @@ class Face(NamedTuple):
 
 
 class Block:
-    """An upright box on the street, of which the near face and the inner one are seen."""
+    """A box on the street; the camera sees its near face and the face towards the street."""
 
     def __init__(
         self, camera: Camera, x0: float, x1: float, y0: float, y1: float, z0: float, z1: float
@@ -66,7 +67,7 @@ class Block:
         self.side = Face(camera, np.array([inner, y0, z0]), np.array([inner, y1, z1]))
 
     def shell(self, colour: Colour) -> list[Part]:
-        """The visible faces, each in its own shade."""
+        """The visible faces, each in a shade of the colour."""
         parts = [self.side.rect(0, 0, 1, 1, shade(colour, -0.18), True)]
         if self.heights[1] < self.camera.eye:
             parts.append(self.camera.strip(*self.area, shade(colour, 0.18), self.heights[1]))

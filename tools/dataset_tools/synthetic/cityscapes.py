@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from .canvas import Canvas
-from .output import progress, save_picture, save_text
+from .output import progress, save_image, save_text
 from .street import StreetScene
 
 CITIES = {'train': ('erlenbruck', 'lindenhafen', 'nordwalde'), 'val': ('sonnenfurt',)}
 IGNORED = 255
-
-
-LABELS = {  # id, train id and colour of the classes: facts of that data set
+LABELS = {  # id, train id and colour of the classes in Cityscapes
     'ego vehicle': (1, IGNORED, (0, 0, 0)),
     'road': (7, 0, (128, 64, 128)),
     'sidewalk': (8, 1, (244, 35, 232)),
@@ -38,36 +36,36 @@ LABELS = {  # id, train id and colour of the classes: facts of that data set
     'motorcycle': (32, 17, (0, 0, 230)),
     'bicycle': (33, 18, (119, 11, 32)),
 }
-FIRST_THING = 24  # from this id on, single objects are counted in ``instanceIds``
+FIRST_THING = 24  # the countable classes, with an id per object, have this id or a higher one
 
 
 def generate(root: Path, counts: dict[str, int], size: tuple[int, int] | None, seed: int) -> None:
-    """Write the set into ``root``."""
+    """Write the data set into ``root``."""
     jobs = [(split, number) for split, count in counts.items() for number in range(count)]
     for split, number in progress(jobs, 'cityscapes'):
         canvas = draw_scene(split, number, size or (512, 256), seed)
         city = CITIES[split][number % len(CITIES[split])]
         stem = f'{city}_{number:06d}_000019'
-        pictures, truth = (root / kind / split / city for kind in ('leftImg8bit', 'gtFine'))
-        save_picture(pictures / f'{stem}_leftImg8bit.png', canvas.image)
-        for kind, values in truth_maps(canvas).items():
-            save_picture(truth / f'{stem}_gtFine_{kind}.png', values)
-        # Painting the polygons in order gives the label pictures.
+        images, labels = (root / kind / split / city for kind in ('leftImg8bit', 'gtFine'))
+        save_image(images / f'{stem}_leftImg8bit.png', canvas.image)
+        for kind, values in label_maps(canvas).items():
+            save_image(labels / f'{stem}_gtFine_{kind}.png', values)
+        # Painting the polygons in this order gives the label maps.
         objects = [{'label': o.label, 'polygon': o.polygon.tolist()} for o in canvas.objects]
         text = json.dumps(dict(imgHeight=canvas.height, imgWidth=canvas.width, objects=objects))
-        save_text(truth / f'{stem}_gtFine_polygons.json', [text])
+        save_text(labels / f'{stem}_gtFine_polygons.json', [text])
 
 
 def draw_scene(split: str, number: int, size: tuple[int, int], seed: int) -> Canvas:
-    """Draw one scene, which depends on nothing but these arguments."""
+    """Draw one scene; equal arguments give equal scenes."""
     rng = np.random.default_rng([seed, 1, list(CITIES).index(split), number])
     return StreetScene(rng, *size, turn=number).paint()
 
 
-def truth_maps(canvas: Canvas) -> dict[str, np.ndarray]:
-    """The four label pictures, by the end of their file names."""
+def label_maps(canvas: Canvas) -> dict[str, np.ndarray]:
+    """The label maps, by the suffix of their file names."""
     ids, train_ids, colours = zip(*(LABELS[o.label] for o in canvas.objects), strict=True)
-    # Objects are numbered per class in the order of painting, as the official scripts do.
+    # As in the official scripts, numbers count per class in the order of painting.
     seen: Counter = Counter()
     instances = []
     for number in ids:

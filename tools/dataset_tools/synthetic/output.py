@@ -1,4 +1,4 @@
-"""Writing a set so that it is either complete or not there, and showing the progress."""
+"""Write a data set completely or not at all, and show the progress."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ RECORD = 'generated.json'
 
 
 class OutputError(Exception):
-    """The destination cannot be used; the message is meant for the user."""
+    """The destination cannot be used; the message is for the user."""
 
 
-def is_made(dest: Path, record: dict) -> bool:
-    """Whether ``dest`` holds a complete set made from exactly this record."""
-    # The record comes with the final rename, so where it is, the set is complete.
+def is_complete(dest: Path, record: dict) -> bool:
+    """Whether ``dest`` holds a complete data set with this record."""
+    # The data set gets its record last, so that a folder with a record is complete.
     try:
         return json.loads((dest / RECORD).read_text(encoding='utf-8')) == record
     except (OSError, ValueError):
@@ -29,18 +29,18 @@ def is_made(dest: Path, record: dict) -> bool:
 
 
 @contextlib.contextmanager
-def whole_folder(dest: Path, record: dict, overwrite: bool) -> Iterator[Path]:
-    """Give a folder to write into, which is renamed to ``dest`` when all has gone well.
+def output_folder(dest: Path, record: dict, overwrite: bool) -> Iterator[Path]:
+    """Provide a temporary folder; when the with block succeeds, rename it to ``dest``.
 
-    The record is written into it as ``generated.json``; only with ``overwrite`` a set that is there
-    is replaced. Raises OutputError if ``dest`` is in use or cannot be written.
+    The record is written to ``generated.json``. Contents of ``dest`` are replaced only with
+    ``overwrite``. Raises OutputError if ``dest`` has contents or cannot be written.
     """
-    dest = dest.resolve()  # a link keeps pointing where it did
+    dest = dest.resolve()  # a symbolic link remains, and its target is replaced
     if not dest.name:
         raise OutputError(f"'{dest}' cannot be replaced")
     partial, old = (dest.with_name(dest.name + end) for end in ('.partial', '.generate-old'))
     try:
-        if old.exists() and not dest.exists():  # an earlier replacement was killed half-way
+        if old.exists() and not dest.exists():  # an earlier run was killed between two renames
             old.rename(dest)
         _check(dest, overwrite)
         for leftover in (partial, old):
@@ -59,7 +59,7 @@ def whole_folder(dest: Path, record: dict, overwrite: bool) -> Iterator[Path]:
                 if old.exists():
                     old.rename(dest)
                 raise
-            shutil.rmtree(old, ignore_errors=True)  # only now, so that one of the two stays
+            shutil.rmtree(old, ignore_errors=True)  # last, so that there always is one of the two
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
@@ -73,13 +73,13 @@ def _check(dest: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise OutputError(f"'{dest}' is not empty; add --overwrite to replace it")
-    # Replacing means deleting: never the folder someone works or lives in.
-    if any(place.resolve().is_relative_to(dest) for place in (Path.cwd(), Path.home())):
+    # Replacing deletes the contents.
+    if any(folder.resolve().is_relative_to(dest) for folder in (Path.cwd(), Path.home())):
         raise OutputError(f"'{dest}' holds the current or the home folder; choose another one")
 
 
 def progress(jobs: Sequence, title: str) -> Iterable:
-    """Go through the jobs and show how far it is, on a terminal or in a log."""
+    """Iterate over the jobs with a progress bar or, without a terminal, a line per 10 %."""
     if sys.stdout.isatty():
         from rich.progress import track
 
@@ -91,13 +91,13 @@ def progress(jobs: Sequence, title: str) -> Iterable:
             print(f'{title}: {done}/{len(jobs)} ({done * 100 // len(jobs)}%)', flush=True)
 
 
-def save_picture(path: Path, picture: np.ndarray) -> None:
-    """Write a PNG or JPEG, by the path's ending, into a folder that is made if need be."""
+def save_image(path: Path, image: np.ndarray) -> None:
+    """Write a PNG or JPEG, depending on the suffix, and create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, compress_level=2, quality=92)
+    Image.fromarray(image).save(path, compress_level=2, quality=92)
 
 
 def save_text(path: Path, lines: Iterable[str]) -> None:
-    """Write a text file into a folder that is made if need be."""
+    """Write lines to a text file, and create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')

@@ -1,12 +1,13 @@
 import json
+from collections import Counter
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from synthetic.cityscapes import draw_scene, truth_maps
+from synthetic.cityscapes import draw_scene, label_maps
 
-# Written down again here, so that a slip in the tool's table shows.
+# Written down independently of the table in the generator.
 IDS = """
     road 7, sidewalk 8, building 11, wall 12, fence 13, pole 17, traffic light 19,
     traffic sign 20, vegetation 21, terrain 22, sky 23, person 24, rider 25, car 26, truck 27,
@@ -28,16 +29,16 @@ def city(make_set):
 
 @pytest.fixture(scope='module')
 def frames(city):
-    """The files of every scene, by kind."""
+    """The contents of all files of each scene."""
     found = []
-    for picture in sorted((city / 'leftImg8bit').rglob('*.png')):
-        split, town, name = picture.parts[-3:]
+    for path in sorted((city / 'leftImg8bit').rglob('*.png')):
+        split, town, name = path.parts[-3:]
         stem = name.removesuffix('_leftImg8bit.png')
-        truth = city / 'gtFine' / split / town
-        frame = {'picture': np.array(Image.open(picture))}
+        labels = city / 'gtFine' / split / town
+        frame = {'image': np.array(Image.open(path))}
         for kind in ('labelIds', 'labelTrainIds', 'instanceIds', 'color'):
-            frame[kind] = np.array(Image.open(truth / f'{stem}_gtFine_{kind}.png'))
-        frame['polygons'] = json.loads((truth / f'{stem}_gtFine_polygons.json').read_text())
+            frame[kind] = np.array(Image.open(labels / f'{stem}_gtFine_{kind}.png'))
+        frame['polygons'] = json.loads((labels / f'{stem}_gtFine_polygons.json').read_text())
         found.append(frame)
     return found
 
@@ -60,8 +61,8 @@ def test_layout(city):
 def test_sizes_and_types(frames):
     assert len(frames) == 9
     for frame in frames:
-        assert frame['picture'].shape == (80, 160, 3)
-        assert frame['picture'].dtype == np.uint8
+        assert frame['image'].shape == (80, 160, 3)
+        assert frame['image'].dtype == np.uint8
         assert frame['color'].shape == (80, 160, 4)
         assert (frame['color'][..., 3] == 255).all()
         for kind in ('labelIds', 'labelTrainIds'):
@@ -69,7 +70,7 @@ def test_sizes_and_types(frames):
             assert frame[kind].dtype == np.uint8
 
 
-def test_label_ids_are_known_and_train_ids_follow(frames):
+def test_train_ids_match_label_ids(frames):
     table = np.full(256, 255)
     table[list(TRAIN_IDS)] = list(TRAIN_IDS.values())
     for frame in frames:
@@ -87,33 +88,33 @@ def test_colours_are_the_official_ones(frames):
     assert seen == set(COLOURS)
 
 
-def test_polygons_painted_in_order_give_the_label_pictures(frames):
+def test_polygons_painted_in_order_give_the_label_maps(frames):
     for frame in frames:
-        labels, instances, counts = np.zeros((80, 160)), np.zeros((80, 160)), {}
+        labels, instances, counts = np.zeros((80, 160)), np.zeros((80, 160)), Counter()
         assert (frame['polygons']['imgHeight'], frame['polygons']['imgWidth']) == (80, 160)
         for item in frame['polygons']['objects']:
             number = NAMES[item['label']]
             value = number
             if number in THINGS:
-                value = number * 1000 + counts.get(number, 0)
-                counts[number] = counts.get(number, 0) + 1
+                value = number * 1000 + counts[number]
+                counts[number] += 1
             cv2.fillPoly(labels, [np.array(item['polygon'])], number)
             cv2.fillPoly(instances, [np.array(item['polygon'])], value)
         assert np.array_equal(labels, frame['labelIds'])
         assert np.array_equal(instances, frame['instanceIds'])
 
 
-def test_colour_tells_sky_from_road(frames):
-    """The truth belongs to the picture: what is called sky is brighter and bluer than road."""
+def test_annotation_matches_the_image(frames):
+    """Pixels with the label sky are bluer than those with the label road."""
     for frame in frames:
-        sky, road = (frame['picture'][frame['labelIds'] == n].mean(0) for n in (23, 7))
+        sky, road = (frame['image'][frame['labelIds'] == n].mean(0) for n in (23, 7))
         assert sky[2] > road[2] + 30
 
 
-def test_every_class_is_common_and_large_enough():
+def test_every_class_is_frequent_and_large_enough():
     present, large = np.zeros(19), np.zeros(19)
     for number in range(50):
-        values = truth_maps(draw_scene('train', number, (160, 80), seed=0))['labelTrainIds']
+        values = label_maps(draw_scene('train', number, (160, 80), seed=0))['labelTrainIds']
         shares = np.bincount(values.ravel(), minlength=256)[:19] / values.size
         present += shares > 0
         large += shares > 0.002
@@ -121,29 +122,8 @@ def test_every_class_is_common_and_large_enough():
     assert (large >= 0.15 * 50).all(), large
 
 
-def test_a_scene_depends_on_seed_split_and_number_only():
-    first = draw_scene('train', 4, (96, 48), seed=1)
-    draw_scene('train', 5, (96, 48), seed=1)
-    again = draw_scene('train', 4, (96, 48), seed=1)
-    assert np.array_equal(first.image, again.image)
-    assert np.array_equal(first.owner, again.owner)
-    for other in (('train', 4, 2), ('val', 4, 1), ('train', 5, 1)):
-        split, number, seed = other
-        assert not np.array_equal(first.image, draw_scene(split, number, (96, 48), seed).image)
-
-
 @pytest.mark.parametrize('size', [(64, 32), (90, 200), (400, 64)])
 def test_any_size(size):
     canvas = draw_scene('train', 0, size, seed=0)
     assert canvas.image.shape == (size[1], size[0], 3)
     assert (canvas.owner >= 0).all()
-
-
-def test_same_arguments_same_bytes(make_set, files_of):
-    arguments = ('--train', 2, '--val', 1, '--size', '96x48', '--seed')
-    first, again, other = (make_set('cityscapes', *arguments, seed) for seed in (5, 5, 6))
-    assert files_of(first) == files_of(again)
-    pictures = {k: v for k, v in files_of(first).items() if k.endswith('leftImg8bit.png')}
-    changed = files_of(other)
-    assert len(pictures) == 3
-    assert all(changed[name] != data for name, data in pictures.items())

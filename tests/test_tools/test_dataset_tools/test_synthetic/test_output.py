@@ -1,35 +1,44 @@
 import sys
 
 import pytest
-from synthetic.output import OutputError, progress, whole_folder
+from synthetic.output import OutputError, output_folder, progress
 
 
-def test_the_set_appears_in_one_step(tmp_path):
+@pytest.fixture
+def dest(tmp_path):
+    """The folder of a data set with one file."""
     dest = tmp_path / 'set'
-    with whole_folder(dest, {'a': 1}, overwrite=False) as folder:
+    dest.mkdir()
+    (dest / 'old').touch()
+    return dest
+
+
+def test_data_set_appears_when_complete(tmp_path):
+    dest = tmp_path / 'set'
+    with output_folder(dest, {'a': 1}, overwrite=False) as folder:
         (folder / 'file').write_text('x')
-        assert folder.parent == dest.parent
-        assert folder.name == 'set.partial'
+        assert folder == tmp_path / 'set.partial'
         assert not dest.exists()
     assert sorted(p.name for p in dest.iterdir()) == ['file', 'generated.json']
     assert [p.name for p in tmp_path.iterdir()] == ['set']
 
 
-def test_the_old_set_stays_until_the_new_one_is_complete(tmp_path):
-    dest = tmp_path / 'set'
-    dest.mkdir()
-    (dest / 'old').touch()
-    with whole_folder(dest, {}, overwrite=True) as folder:
+def test_old_data_set_stays_until_the_new_one_is_complete(tmp_path, dest):
+    with output_folder(dest, {}, overwrite=True) as folder:
         (folder / 'new').touch()
         assert (dest / 'old').exists()
     assert sorted(p.name for p in dest.iterdir()) == ['generated.json', 'new']
     assert [p.name for p in tmp_path.iterdir()] == ['set']
 
 
-def test_a_failed_swap_puts_the_old_set_back(tmp_path, monkeypatch):
-    dest = tmp_path / 'set'
-    dest.mkdir()
-    (dest / 'old').touch()
+@pytest.mark.parametrize('name', ['set', 'new'])
+def test_failure_changes_nothing(tmp_path, dest, name):
+    with pytest.raises(KeyError), output_folder(tmp_path / name, {}, True):
+        raise KeyError
+    assert [p.name for p in tmp_path.rglob('*')] == ['set', 'old']
+
+
+def test_failed_rename_restores_the_old_data_set(tmp_path, dest, monkeypatch):
     real = type(dest).rename
 
     def rename(path, target):
@@ -38,17 +47,16 @@ def test_a_failed_swap_puts_the_old_set_back(tmp_path, monkeypatch):
         return real(path, target)
 
     monkeypatch.setattr(type(dest), 'rename', rename)
-    with pytest.raises(OutputError, match='No space left'), whole_folder(dest, {}, True):
+    with pytest.raises(OutputError, match='No space left'), output_folder(dest, {}, True):
         pass
     assert [p.name for p in tmp_path.rglob('*')] == ['set', 'old']
 
 
-def test_a_set_caught_between_two_renames_comes_back(tmp_path):
-    (tmp_path / 'set.generate-old').mkdir()
-    (tmp_path / 'set.generate-old' / 'old').touch()
-    with pytest.raises(OutputError, match='--overwrite'), whole_folder(tmp_path / 'set', {}, False):
+def test_old_data_set_is_restored_after_a_kill_between_two_renames(tmp_path, dest):
+    dest.rename(tmp_path / 'set.generate-old')
+    with pytest.raises(OutputError, match='--overwrite'), output_folder(dest, {}, False):
         pass
-    assert (tmp_path / 'set' / 'old').exists()
+    assert (dest / 'old').exists()
 
 
 def test_progress_without_a_terminal(capsys):

@@ -1,4 +1,4 @@
-"""Drawings of single things: vehicles, people and the twenty classes of VOC."""
+"""Drawings of single objects: vehicles, people, street furniture and the classes of VOC."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ TYRE, STEEL, RED, BLUE = (28, 28, 30), (170, 172, 176), (206, 24, 30), (24, 84, 
 SKINS = ((236, 196, 166), (214, 164, 128), (168, 116, 82), (112, 76, 54))
 HAIRS = ((36, 28, 24), (92, 60, 36), (170, 128, 70), (128, 126, 124))
 TROUSERS = ((40, 48, 76), (58, 54, 52), (34, 34, 38), (110, 92, 70))
-# Boxes of a vehicle, from far to near: half its width, bottom and top, begin and end (metres);
-# how much lighter than the paint; share of the height that is painted; windows on the long side.
+# The boxes of a vehicle, from far to near: half the width, lower and upper edge, near and far end
+# (in metres); how much lighter than the vehicle's colour; the share of the height, from below, in
+# that colour; number of windows on the long side.
 VEHICLES = {
     'car': ((0.93, 0.25, 0.95, 0, 4.2, 0, 0, 0), (0.74, 0.9, 1.55, 1, 3.4, 0, 0, 2)),
     'bus': ((1.3, 0.35, 3.2, 0, 10, 0, 0, 6),),
@@ -27,7 +28,7 @@ VEHICLES = {
 def vehicle(
     rng: Rng, kind: str, camera: Camera, x: float, z: float, colour: Colour, oncoming: bool
 ) -> list[Part]:
-    """A vehicle that drives along the street, with its middle at x and its near end at z."""
+    """A vehicle in the direction of the street, with its centre at x and its near end at z."""
     parts, boxes = [], VEHICLES[kind]
     if kind == 'truck' and not oncoming:
         boxes = boxes[:1]  # the cargo hides the cab
@@ -50,7 +51,7 @@ def vehicle(
 
 
 def _wheels(block: Block, radius: float) -> list[Part]:
-    """Two on the long side, and what shows of the others under the near face."""
+    """Two wheels on the long side, and the visible parts of the wheels under the near face."""
     (y0, y1), (_, _, z0, z1) = block.heights, block.area
     parts = [block.front.rect(u, y0 / (y0 - y1), u + 0.14, 0, TYRE, True) for u in (0.02, 0.84)]
     for z in (z0 * 0.2 + z1 * 0.8, z0 * 0.8 + z1 * 0.2):
@@ -61,7 +62,7 @@ def _wheels(block: Block, radius: float) -> list[Part]:
     return parts
 
 
-# Flat drawings, facing left, about 100 units high.
+# Side views of objects that face left; about 100 units high.
 
 
 def bicycle(rng: Rng, colour: Colour) -> list[Part]:
@@ -109,7 +110,7 @@ def person(rng: Rng, colour: Colour) -> list[Part]:
 
 
 def rider(rng: Rng, colour: Colour) -> list[Part]:
-    """A person in the saddle, leaning to the left, with a helmet."""
+    """A sitting person with a helmet, leaning to the left."""
     skin, cloth = pick(rng, SKINS), pick(rng, TROUSERS)
     helmet = pick(rng, ((240, 70, 30), (245, 210, 40), (250, 250, 250)))
     return [
@@ -124,7 +125,7 @@ def rider(rng: Rng, colour: Colour) -> list[Part]:
 
 
 def tree(rng: Rng, colour: Colour) -> list[Part]:
-    """A trunk and a crown of blobs, lit from above."""
+    """A trunk, and a crown of discs that are lighter above."""
     parts = [bar((0, 100), (0, 35), 8, vary(rng, (84, 64, 48), 10))]
     for n, angle in enumerate(rng.uniform(0, 6.28) + np.arange(24) * 0.9):
         reach, size = (20, rng.uniform(18, 24)) if n < 7 else (rng.uniform(0, 32), 5)
@@ -134,11 +135,11 @@ def tree(rng: Rng, colour: Colour) -> list[Part]:
     return parts
 
 
-# What hangs on poles, in metres around its middle.
+# Objects on poles, in metres around their centre.
 
 
 def traffic_light(rng: Rng) -> list[Part]:
-    """A signal head with one of its three lamps on."""
+    """A traffic light with one of its three lamps on."""
     parts = [box(-0.48, -1.15, 0.48, 1.15, (206, 170, 40))]
     parts.append(box(-0.4, -1.15, 0.4, 1.15, (38, 36, 20), False))
     lit = rng.integers(3)
@@ -149,7 +150,7 @@ def traffic_light(rng: Rng) -> list[Part]:
 
 
 def traffic_sign(rng: Rng) -> list[Part]:
-    """A warning, a ban or a direction."""
+    """A warning sign, a no-entry sign or a direction sign."""
     triangle = np.array([(0, -0.85), (0.9, 0.72), (-0.9, 0.72)])
     arrow = [(0, -0.64), (0.42, -0.05), (0.13, -0.05), (0.13, 0.55), (-0.13, 0.55), (-0.13, -0.05)]
     signs = (
@@ -160,7 +161,7 @@ def traffic_sign(rng: Rng) -> list[Part]:
     return pick(rng, signs)
 
 
-# The other classes of VOC: polygons, the first in the object's colour, the next ones lighter.
+# The other classes of VOC, as polygons. The first has the object's colour, the next are lighter.
 PICTOGRAMS = {
     'aeroplane': '0 50 14 42 200 42 236 50 200 60 14 60; 190 46 226 4 232 52; 90 54 176 96 140 54',
     'bird': '0 34 18 18 40 14 58 34 150 56 78 82 80 100 54 100 56 80 22 42; 60 42 108 50 80 72',
@@ -192,22 +193,22 @@ def _parked(kind: str, rng: Rng, colour: Colour) -> list[Part]:
 DRAWINGS = {name: partial(_pictogram, name) for name in PICTOGRAMS}
 DRAWINGS |= {name: partial(_parked, name) for name in ('bus', 'car', 'train')}
 DRAWINGS |= {'bicycle': bicycle, 'motorbike': motorcycle, 'person': person}
-DRAWINGS = dict(sorted(DRAWINGS.items()))  # as VOC and the toolboxes order its classes
+DRAWINGS = dict(sorted(DRAWINGS.items()))  # the order of the classes in VOC and in the toolboxes
 TINTS = ((206, 50, 46), (50, 90, 190), (60, 150, 76), (236, 190, 50), (140, 74, 170))
 TINTS += ((230, 130, 40), (70, 180, 190), (90, 90, 96), (140, 90, 50), (226, 120, 170))
 BANDS = (None, WHITE, (30, 30, 60), (250, 220, 60), (190, 30, 40))
 KINDS = len(DRAWINGS) * len(TINTS) * len(BANDS)
 
 
-def draw_thing(rng: Rng, kind: int, width: int, height: int, share: float) -> list[Part]:
-    """Draw a thing anywhere in a picture, at a share of the largest size that fits.
+def draw_object(rng: Rng, kind: int, width: int, height: int, share: float) -> list[Part]:
+    """Draw an object at a random position, at a share of the largest size that fits.
 
-    The kinds from 0 to KINDS - 1 differ by the drawing first, then by its colour, then by a band
-    across it. The first twenty are the classes of VOC.
+    The first twenty of the KINDS are the classes of VOC. The next ones are the same drawings in
+    another colour, and then with a band across them.
     """
     variant, number = divmod(kind, len(DRAWINGS))
     band, tint = divmod(variant, len(TINTS))
-    colour = TINTS[(tint + number) % len(TINTS)]  # shifted, so that not all first ones are red
+    colour = TINTS[(tint + number) % len(TINTS)]  # shifted, or all classes of VOC would be red
     parts = list(DRAWINGS.values())[number](rng, vary(rng, colour))
     x0, y0, x1, y1 = bounds(parts)
     if BANDS[band]:
