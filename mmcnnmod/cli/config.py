@@ -188,6 +188,27 @@ def set_loader_defaults(cfg: Config, args: argparse.Namespace) -> None:
             cfg[name].persistent_workers = False
 
 
+def fit_to_devices(cfg: Config) -> str | None:
+    """Make the last changes to a config: those for CPUs and for a single device.
+
+    Args:
+        cfg (Config): Changed in place.
+
+    Returns:
+        str | None: See :func:`revert_sync_bn`.
+    """
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+        wrapper = cfg.get('model_wrapper_cfg') or dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
+        cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}  # mmengine would choose GPUs
+        if type_name(cfg.get('strategy') or {}) == 'DDPStrategy':  # FlexibleRunner's
+            cfg.strategy.setdefault('model_wrapper', cfg.model_wrapper_cfg)
+    return revert_sync_bn(cfg)
+
+
 def revert_sync_bn(cfg: Config) -> str | None:
     """Replace SyncBN by BN on one device and on CPUs, where it does not work.
 

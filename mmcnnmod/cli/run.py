@@ -17,10 +17,8 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from ..config_types import type_name
 from ..datasets import name_unreadable_files
 from ..errors import UserError
-from .config import revert_sync_bn
 from .errors import building_from
 from .preflight import check_labels
 from .resuming import last_checkpoint
@@ -40,7 +38,7 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
     """Build the runner and its loops with their data sets; errors in the config become one line.
 
     Args:
-        cfg (Config): The config. It is adapted to CPUs or to a single device.
+        cfg (Config): The config, after all changes.
         config (str): Its name in errors.
         *loops (str): Which loops to build: 'train_loop', 'val_loop', 'test_loop'.
 
@@ -52,12 +50,10 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
 
         setup_cache_size_limit_of_dynamo()
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
-        start_cpu_process_group(cfg)
+        # Started here, because mmengine would choose a GPU for each process.
+        torch.distributed.init_process_group(cfg.env_cfg.dist_cfg.backend)
     with building_from(f'config {config}', cfg):
-        reverted = revert_sync_bn(cfg)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        if reverted:
-            runner.logger.warning(reverted)
         build_dataloader = runner.build_dataloader
 
         def build_checked(*args, **kwargs):
@@ -112,23 +108,6 @@ def raise_os_error(record: logging.LogRecord) -> None:
     """Raise the system's error if a line of a log cannot be written."""
     if isinstance(sys.exc_info()[1], OSError):
         raise
-
-
-def start_cpu_process_group(cfg: Config) -> None:
-    """Start the processes' group on CPUs; mmengine would choose a GPU for each process.
-
-    Args:
-        cfg (Config): Gets a model wrapper that chooses no GPU, either.
-    """
-    wrapper = cfg.get('model_wrapper_cfg') or dict(
-        type='MMDistributedDataParallel',
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-    )
-    cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
-    if type_name(cfg.get('strategy') or {}) == 'DDPStrategy':  # FlexibleRunner's
-        cfg.strategy.setdefault('model_wrapper', cfg.model_wrapper_cfg)
-    torch.distributed.init_process_group(cfg.env_cfg.dist_cfg.backend)
 
 
 def destroy_cpu_process_group() -> None:

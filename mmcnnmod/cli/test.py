@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..files import atomic_write
 from . import preflight
 from .arguments import parse, test_parser
-from .config import innermost_datasets, load_config, require_keys
+from .config import fit_to_devices, innermost_datasets, load_config, require_keys
 from .errors import one_line_errors
 from .run import build_runner, destroy_cpu_process_group, restart_on_cpu
 
@@ -52,8 +52,11 @@ def main(argv: list[str] | None = None) -> None:
 def test(args: argparse.Namespace) -> None:
     """Read the config, check it, test, and write the file of ``--out``."""
     cfg = testing_config(args)
+    note = fit_to_devices(cfg)
     preflight.check(cfg, args.device, ('test_dataloader',))
     runner = build_runner(rename_config(cfg), args.config, 'test_loop')
+    if note:
+        runner.logger.warning(note)
     runner.register_hook(preflight.CheckpointHook(args.checkpoint, complete=True))
     if saves_pickle(cfg, args):
         kind = 'mmdet.DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'

@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..files import atomic_write
 from . import preflight
 from .arguments import add_common, config_parser, parse
-from .config import load_config, require_keys
+from .config import fit_to_devices, load_config, require_keys
 from .errors import one_line_errors
 from .run import build_runner, restart_on_cpu
 from .test import NEEDED, rename_config
@@ -34,8 +34,11 @@ def main(argv: list[str] | None = None) -> None:
         cfg = load_config(args)
         require_keys(cfg, args.config, 'testing', *NEEDED)
         cfg.load_from = checkpoint
+        note = fit_to_devices(cfg)
         preflight.check(cfg, args.device, ('test_dataloader',))
         runner = build_runner(rename_config(cfg), args.config, 'test_loop')
+        if note:
+            runner.logger.warning(note)
         scores = {}
         if checkpoint:
             runner.register_hook(preflight.CheckpointHook(checkpoint, complete=True))

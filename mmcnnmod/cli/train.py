@@ -21,7 +21,7 @@ from ..errors import UserError, shown
 from ..swap import takes_warm_start
 from . import preflight
 from .arguments import parse, train_parser
-from .config import load_config, print_once, require_keys
+from .config import fit_to_devices, load_config, print_once, require_keys
 from .errors import one_line_errors
 from .resuming import checkpoint_to_resume
 from .run import build_runner, destroy_cpu_process_group, restart_on_cpu, run_in
@@ -42,8 +42,11 @@ def main(argv: list[str] | None = None) -> None:
 def train(args: argparse.Namespace) -> None:
     """Read the config, check it, and train."""
     cfg = training_config(args)
+    note = fit_to_devices(cfg)
     preflight.check(cfg, args.device, ('train_dataloader', 'val_dataloader'), training=True)
     runner = build_runner(cfg, args.config, 'train_loop', 'val_loop')
+    if note:
+        runner.logger.warning(note)
     if start := cfg.get('load_from'):
         resume = cfg.get('resume', False)
         runner.register_hook(preflight.CheckpointHook(start, complete=resume, resume=resume))

@@ -21,8 +21,10 @@ class Built(BaseException):
     """Raised instead of building the runner."""
 
 
-def test_runner_on_cpus_gets_no_sync_bn_and_no_gpu(monkeypatch):
+def test_runner_gets_the_config_that_was_checked(monkeypatch):
+    """With BN for SyncBN, and a model wrapper that uses no GPU."""
     pytest.importorskip('mmseg')
+    checked = []
 
     def from_cfg(cfg):
         raise Built(cfg.pretty_text)
@@ -30,13 +32,14 @@ def test_runner_on_cpus_gets_no_sync_bn_and_no_gpu(monkeypatch):
     monkeypatch.setenv('LOCAL_RANK', '0')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: None)
-    monkeypatch.setattr(preflight, 'check', lambda *args, **options: None)
+    monkeypatch.setattr(preflight, 'check', lambda cfg, *_, **__: checked.append(cfg.pretty_text))
     monkeypatch.setattr(Runner, 'from_cfg', from_cfg)
     options = ['--cfg-options', 'model.backbone.norm_cfg.type=SyncBN']
     with pytest.raises(Built) as built:
         train.main([str(CONFIG), '--launcher', 'pytorch', *options])
-    assert 'SyncBN' not in str(built.value)
-    assert 'device_ids=None' in str(built.value)
+    assert checked == [str(built.value)]
+    assert 'SyncBN' not in checked[0]
+    assert 'device_ids=None' in checked[0]
 
 
 @pytest.mark.parametrize(
