@@ -334,9 +334,10 @@ def test_run_without_a_readable_checkpoint_does_not_start_again(programs, run_co
     assert not programs.runs
 
 
-def test_results_with_and_without_tta_are_not_mixed(programs, run_config):
+@pytest.mark.parametrize('options', [['--cfg-options', 'model.backbone.c=32'], ['--tta']])
+def test_results_with_other_options_are_not_mixed(programs, run_config, options):
     run_config('--seeds', 0)
-    assert_fails(run_config('--seeds', 1, '--tta'), 'was run with other settings')
+    assert_fails(run_config('--seeds', 1, *options), 'was run with other settings')
     assert programs.runs == train_and_test(0)
 
 
