@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..checkpoints import mod_backbones
@@ -102,7 +102,7 @@ def reestimate_norms(
         )
     names = names or ['backbone']
     try:
-        model_copy = deepcopy(model)
+        model_copy = deepcopy(model, copies_of_computed_tensors(model))
     except Exception as problem:  # for example, process groups cannot be copied
         raise UserError(
             f'{type(model).__name__} cannot be copied to estimate norm statistics ({problem}); '
@@ -136,3 +136,18 @@ def reestimate_norms(
         original.running_mean.copy_(norm.running_mean)
         original.running_var.copy_(norm.running_var)
     return f'{len(used)} of {len(norms)} norms of {", ".join(names) or type(model).__name__}'
+
+
+def copies_of_computed_tensors(model: nn.Module) -> dict[int, Tensor]:
+    """Copies of the tensors that are computed from weights, by their id, for ``deepcopy``.
+
+    torch does not copy such tensors itself. CLRNet has them as buffers, layers with
+    ``torch.nn.utils.weight_norm`` as attributes.
+    """
+    tensors = (
+        value
+        for module in model.modules()
+        for value in (*module.buffers(recurse=False), *vars(module).values())
+        if isinstance(value, Tensor) and not value.is_leaf
+    )
+    return {id(tensor): tensor.detach().clone() for tensor in tensors}

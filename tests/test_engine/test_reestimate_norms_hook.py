@@ -151,6 +151,17 @@ def test_backbone_gets_the_inputs_of_training_and_nothing_else_changes(backbones
         torch.testing.assert_close(network.bn1.running_mean, network.conv1(images).mean((0, 2, 3)))
 
 
+def test_model_with_tensors_computed_from_weights(backbones):
+    """Such as buffers of mmdetection's CLRNet; torch does not copy them."""
+    model = TwoStreams(backbones.ResNetMoD(**SMALL))
+    model.register_buffer('priors', model.head.weight * 2)
+    model.scale = model.head.weight.mean()
+    before = statistics(model.encoder)
+    reestimate_norms(model, [dict(inputs=torch.rand(4, 2, 3, 32, 32))])
+    assert_all_changed(model.encoder, before)
+    assert model.priors.requires_grad
+
+
 def test_norms_with_zero_eps_are_reestimated(backbones):
     """torch does not allow training with eps=0, which networks converted from Caffe have."""
     norm_cfg = dict(type='BN', requires_grad=False, eps=0)
