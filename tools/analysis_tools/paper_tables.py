@@ -142,28 +142,24 @@ def counted_by() -> str:
 
 def content_of(tables: Sequence[Table], counts: Mapping, compared: Mapping) -> dict:
     """The content of the JSON file."""
+
+    def row(config: str, values: Mapping) -> dict:
+        numbers = {
+            name: {**asdict(found), 'verdict': found.verdict.name.lower()}
+            for name, found in values.items()
+        }
+        return {'config': config, **numbers}
+
     return {
         'date': str(date.today()),
         'versions': {**versions(), 'ptflops': version('ptflops')},
         'counts': {config: asdict(counts[config]) for config in sorted(counts)},
         'tables': [
-            {
-                'number': table.number,
-                'title': table.title,
-                'rows': [
-                    {
-                        'config': config,
-                        **{
-                            name: {**asdict(found), 'verdict': found.verdict.name.lower()}
-                            for name, found in values.items()
-                        },
-                    }
-                    for config, values in compared[table.number].items()
-                ],
-            }
+            dict(number=table.number, title=table.title,
+                 rows=[row(*item) for item in compared[table.number].items()])
             for table in tables
         ],
-    }
+    }  # fmt: skip
 
 
 def split_at_marks(path: Path) -> tuple[str, str]:

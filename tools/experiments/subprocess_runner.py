@@ -62,12 +62,8 @@ def run_program(
         pass_fds=keep_open,
     )
     start = time.monotonic()
-    timers = []
-    if seconds is not None:
-        timers = [
-            Timer(seconds, process.terminate),
-            Timer(seconds + SECONDS_UNTIL_KILL, process.kill),
-        ]
+    limits = {} if seconds is None else {0: process.terminate, SECONDS_UNTIL_KILL: process.kill}
+    timers = [Timer(seconds + more, stop) for more, stop in limits.items()]
     with process:
         try:
             for timer in timers:

@@ -94,13 +94,13 @@ class FakePrograms:
 @pytest.fixture
 def programs(monkeypatch, tmp_path):
     pytest.importorskip('mmpretrain')
-    import runner
+    import run
     import training
 
     fake = FakePrograms()
     monkeypatch.setattr(training, 'run_program', fake)
     # Not time.monotonic itself, because a data loader of another test may wait for its workers.
-    for module in (runner, training):
+    for module in (run, training):
         monkeypatch.setattr(module, 'monotonic', lambda: fake.now)
     monkeypatch.setattr(logging, 'raiseExceptions', False)
     monkeypatch.chdir(tmp_path)
@@ -114,7 +114,7 @@ def programs(monkeypatch, tmp_path):
 @pytest.fixture
 def run(programs, capsys):
     """Run the program with a plan; returns its exit code, output and errors."""
-    from runner import main
+    from run import main
 
     def run(*options, plan='plan.yml'):
         code = 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from figures import learning_curves, mean_and_range, score_against_macs
 from plan import read_plan
-from reporting import PLANS, main, report
+from report import PLANS, main, report
 from results import Results, summaries
 
 from ...utils.experiments import make_plan, make_run
