@@ -40,11 +40,11 @@ METAFILES = {toolbox: CONFIGS / f'metafile-{toolbox}.yml' for toolbox in TASKS}
 HEADER = """\
 # Written by .dev_scripts/write_metafile.py.
 # FLOPs: multiply-adds of one image through the whole model in eval mode, counted by
-# mmengine.analysis ({counter}). The images have 3x224x224 values for ImageNet, 3x32x32 for
-# CIFAR, 3x600x1000 for VOC (with up to 1000 regions) and 3x512x1024 for Cityscapes; for the small
-# configs, they have the size of the crop or of the resized image. Parameters: those of the whole
-# model, for FCN without the auxiliary head, as in Table 3. No model has been trained yet, so there
-# are neither weights nor metrics.
+# mmengine.analysis ({counter}).
+# Image sizes: 224x224 for ImageNet, 32x32 for CIFAR, 600x1000 for VOC (with up to 1000 regions),
+# 512x1024 for Cityscapes, and for the small configs that of the crop or of the resized image.
+# Parameters: those of the whole model, for FCN without the auxiliary head, as in Table 3.
+# No model has been trained yet, so there are neither weights nor metrics.
 """
 PAPER = {'Title': 'CNN Mixture-of-Depths', 'URL': 'https://arxiv.org/abs/2409.17016'}
 COLLECTIONS = ('CNN-MoD', 'CNN-MoD-Baseline')

@@ -1,4 +1,4 @@
-"""Writing files atomically: if the program or the machine stops, no incomplete file is left."""
+"""Writing files completely or not at all, even if the program or the machine stops."""
 
 from __future__ import annotations
 
@@ -14,6 +14,18 @@ from .errors import UserError
 
 # The start of the names of the temporary folders. They end with the suffix of the file.
 PARTIAL = '.partial-'
+
+
+def check_out(path: str | Path | None) -> None:
+    """Raise a UserError if a file, if any, is a folder, or its own folder is not writable."""
+    if path is None:
+        return
+    folder = Path(path).parent
+    if Path(path).is_dir():
+        raise UserError(f'{path} is a folder; name a file in it')
+    if not os.access(folder, os.W_OK):
+        what = 'is not writable' if folder.is_dir() else 'does not exist'
+        raise UserError(f'{path} cannot be written: the folder {folder} {what}')
 
 
 @contextmanager

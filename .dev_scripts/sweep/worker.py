@@ -15,6 +15,7 @@ from mmcnnmod.toolboxes import is_absent
 
 GIGABYTE = 1e9
 INTERVAL = 0.5  # seconds between two checks of time and memory
+ENDED = 'ended with the sweep'
 TOOLBOXES = [name for name in ('mmpretrain', 'mmseg', 'mmdet') if not is_absent(name)]
 
 # Every call runs in a fork of a server that has imported the toolboxes. A fork of this process
@@ -48,6 +49,8 @@ class Worker:
             and ``seconds``.
         """
         begin = time.monotonic()
+        if self.ended:
+            return {'step': 'process', 'error': ENDED, 'seconds': 0.0}
         ours, theirs = CONTEXT.Pipe(duplex=False)
         process = CONTEXT.Process(target=serve, args=(self.function, args, theirs), daemon=True)
         with LOCK:
@@ -73,7 +76,7 @@ class Worker:
     def reason_to_end(self, pid: int, seconds: float) -> str:
         """Why a process that has run for some seconds must end; '' if it may go on."""
         if self.ended:
-            return 'ended with the sweep'
+            return ENDED
         if seconds > self.seconds:
             return f'ended after {self.seconds:g} s'
         if resident_bytes(pid) > self.gigabytes * GIGABYTE:

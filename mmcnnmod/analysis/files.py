@@ -1,4 +1,4 @@
-"""Checks of folders and of the contents of JSON files."""
+"""JSON files with checks of their contents."""
 
 from __future__ import annotations
 
@@ -17,12 +17,6 @@ NAMES = {
     dict: 'an object',
     list: 'a list',
 }
-
-
-def check_folder(path: Path | None) -> None:
-    """Raise a UserError if the folder of an output file does not exist."""
-    if path and not path.parent.is_dir():
-        raise UserError(f'{path} cannot be written: there is no folder {path.parent}')
 
 
 def write_json(path: Path, content: dict) -> None:

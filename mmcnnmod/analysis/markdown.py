@@ -74,8 +74,8 @@ def summary(comparisons: Sequence[Comparison]) -> str:
     number = Counter(found.verdict for found in comparisons)
     return (
         f'{number[Verdict.AGREES]}/{len(comparisons)} values agree to the printed digit '
-        f'({Verdict.AGREES.value}); {number[Verdict.CLOSE]} are as near as another way of counting '
-        f'explains ({Verdict.CLOSE.value}), {number[Verdict.MISPRINT]} are misprints of the paper '
+        f'({Verdict.AGREES.value}); {number[Verdict.CLOSE]} differ only by the way of counting '
+        f'({Verdict.CLOSE.value}), {number[Verdict.MISPRINT]} are misprints of the paper '
         f'({Verdict.MISPRINT.value}), {number[Verdict.DISAGREES]} disagree '
         f'({Verdict.DISAGREES.value}).'
     )
@@ -100,7 +100,9 @@ def model_table(
             else:
                 macs = f'{counts[row.config].macs / 1e9:.1f} G'
                 if ratio := found.get('macs'):
-                    macs += f' ({ratio.ours} of dense {ratio.verdict.value})'
+                    agrees = ratio.verdict is Verdict.AGREES
+                    printed = '' if agrees else f'; {row.printed["macs"]} {table.macs_unit} printed'
+                    macs += f' ({ratio.ours} of dense{printed} {ratio.verdict.value})'
             lines.append([link(row.config), str(table.number), marked(found['params']), macs])
     for config in others:
         count = counts[config]
@@ -110,10 +112,10 @@ def model_table(
 
 
 def marked(found: Comparison, unit: str = '') -> str:
-    """The printed value with a mark if it agrees, otherwise ours and the printed one."""
+    """The printed value if it agrees, otherwise ours and the printed one, with a mark."""
     if found.verdict is Verdict.AGREES:
         return f'{found.printed}{unit} {found.verdict.value}'
-    return f'{found.ours}{unit} ({found.printed} printed)'
+    return f'{found.ours}{unit} ({found.printed} printed {found.verdict.value})'
 
 
 def link(config: str) -> str:

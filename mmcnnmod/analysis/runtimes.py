@@ -22,7 +22,7 @@ from .timing import Call
 EXPORTED = {'onnxruntime': 'onnxruntime', 'openvino': 'openvino', 'openvino-default': 'openvino'}
 CUDA_GRAPHS = ('cuda-graph', 'deploy-cuda-graph')
 TRAINING = ('eager', 'compile')
-MOST_COMPILED = 64
+MAX_COMPILED = 64
 
 
 def eager(network: nn.Module, images: Tensor) -> Call:
@@ -117,7 +117,7 @@ def compile_forward(part: nn.Module) -> None:
     torch caches one compiled version per network of the same class. If the cache is full, it runs
     the network uncompiled without a warning, unless ``fullgraph`` is set.
     """
-    dynamo.config.cache_size_limit = max(dynamo.config.cache_size_limit, MOST_COMPILED)
+    dynamo.config.cache_size_limit = max(dynamo.config.cache_size_limit, MAX_COMPILED)
     part.forward = torch.compile(part.forward, dynamic=False, fullgraph=True)
 
 

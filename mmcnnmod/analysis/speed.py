@@ -12,7 +12,7 @@ from .paper import PAPER_DEVICES, find_row
 from .timing import median_and_spread, ratio
 
 BOUND = ' skip bound'
-FEWEST = 5  # rounds from which the spread of the times can be estimated
+MIN_ROUNDS = 5  # rounds from which the spread of the times can be estimated
 Times = Mapping[Candidate, Sequence[float]]
 DOUBT = '?'
 
@@ -62,13 +62,13 @@ def compare(candidate: Candidate, times: Times) -> dict:
         found['baseline'] = baseline.config
         value, iqr = ratio(times[baseline], own)
         found['speedup'], found['speedup_iqr'] = round(value, 4), round(iqr, 4)
-        noisy += ['speedup'] if iqr >= abs(value - 1) or len(own) < FEWEST else []
+        noisy += ['speedup'] if iqr >= abs(value - 1) or len(own) < MIN_ROUNDS else []
     bound = Candidate(candidate.config, bound=True)
     if bound in times and not candidate.bound:
         value, iqr = ratio(own, times[bound])
         found['overhead'], found['overhead_iqr'] = round(value - 1, 4), round(iqr, 4)
         # No abs(): a network that is faster than its bound was disturbed.
-        noisy += ['overhead'] if iqr >= value - 1 or len(own) < FEWEST else []
+        noisy += ['overhead'] if iqr >= value - 1 or len(own) < MIN_ROUNDS else []
     return {**found, 'noisy': noisy} if found else {}
 
 

@@ -17,7 +17,7 @@ MEGABYTE = 1e6
 
 
 class CallFailed(Exception):
-    """A timed call raised an exception: its cause. The argument is the key of the call."""
+    """A timed call raised an exception, which is the cause. The argument is the key of the call."""
 
 
 def interleaved(

@@ -38,7 +38,7 @@ from .matching import (
     has_mod_blocks,
     match_state_dicts,
     mod_backbones,
-    mod_blocks,
+    named_mod_blocks,
 )
 from .reading import read_state_dict
 
@@ -192,7 +192,7 @@ def start_from_dense(
         for name, p in partners.items()
         if p in dense.tensors
     }
-    fresh = tuple(f'{name}.' for name in mod_blocks(network))
+    fresh = tuple(f'{name}.' for name in named_mod_blocks(network))
     plain = {
         name: own[name]
         for common, name in names.items()
@@ -314,7 +314,7 @@ def reshape_like(own: Tensor, tensor: Tensor) -> Tensor:
 @torch.no_grad()
 def weaken_new_blocks(network: nn.Module, repeated: Iterable[str], strength: float) -> None:
     """Scale down MoD blocks, and standard blocks that repeat a dense block."""
-    for mod_block in mod_blocks(network).values():
+    for mod_block in named_mod_blocks(network).values():
         mod_block.start_near_identity(strength)
     for name in repeated:
         block = network.get_submodule(name)
@@ -330,7 +330,7 @@ def weaken_new_blocks(network: nn.Module, repeated: Iterable[str], strength: flo
 def check_options(network: nn.Module, mapping: str, strength: float) -> Family:
     """Return the network's family; raise an error for an unsupported network or option."""
     name = type(network).__name__
-    if not getattr(network, 'skip_bound', False) and not mod_blocks(network):
+    if not getattr(network, 'skip_bound', False) and not named_mod_blocks(network):
         raise UserError(f"{name} has no MoD blocks; start it with type='Pretrained'")
     family = FAMILIES.get(getattr(network, 'family', None))
     if family is None:

@@ -286,12 +286,14 @@ def rename_tensors(
     """
     if network.family not in FAMILIES:
         return
-    inside = tensors_under(state_dict, prefix)
-    there, here = map(FAMILIES[network.family].common, (inside, network.state_dict()))
+    given, wanted = tensors_under(state_dict, prefix), network.state_dict()
+    if wanted.keys() <= given.keys():  # additional tensors may be in another style
+        return
+    given, wanted = map(FAMILIES[network.family].common, (given, wanted))
     # Remove all before adding any: the new name of one may be the old name of another.
     renamed = {
-        prefix + name: state_dict.pop(prefix + there[common])
-        for common, name in here.items()
-        if common in there and there[common] != name
+        prefix + name: state_dict.pop(prefix + given[common])
+        for common, name in wanted.items()
+        if common in given and given[common] != name
     }
     state_dict.update(renamed)

@@ -141,7 +141,7 @@ def judge_backbone(network: nn.Module, given: dict[str, Tensor], prefix: str) ->
     inside = [name.removeprefix(prefix) for name in given if name.startswith(prefix)]
     own = network.state_dict()
     if not has_mod_blocks(inside):
-        fresh = tuple(f'{name}.' for name in mod_blocks(network))
+        fresh = tuple(f'{name}.' for name in named_mod_blocks(network))
         there = {m[1] + m[2] for m in map(STAGE_AND_BLOCK.fullmatch, inside) if m}
 
         def is_expected(name: str) -> bool:
@@ -162,7 +162,7 @@ def mod_backbones(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def mod_blocks(network: nn.Module) -> dict[str, MoDBlock]:
+def named_mod_blocks(network: nn.Module) -> dict[str, MoDBlock]:
     """The MoD blocks in a network by name."""
     return {name: m for name, m in network.named_modules() if isinstance(m, MoDBlock)}
 
@@ -199,7 +199,7 @@ def load_pretrained(network: nn.Module, checkpoint: str, prefix: str | None = No
     inside = tensors_under(state_dict, chosen)
     load_state_dict(network, inside, strict=False, logger='current')
     if not has_mod_blocks(inside):  # MoD blocks keep random weights, so they must be trained
-        for mod_block in mod_blocks(network).values():
+        for mod_block in named_mod_blocks(network).values():
             mod_block.requires_grad_(True)
     under = f' under {chosen!r}' if chosen else ''
     print_log(f'{name} starts from {checkpoint}{under}: {match}', logger='current')

@@ -3,8 +3,8 @@
 mmengine loads checkpoints with ``torch.load``, which runs any code in a file unless
 ``weights_only`` is set. Even then it trusts the sizes that a file states: it unpacks compressed
 records, allocates the stated size of a tensor, and before torch 2.10 reads past the end of records
-that are too short. This module reads both formats of ``torch.save`` itself. It raises an error if a
-tensor does not consist of bytes in the file.
+that are too short. This module reads both formats of ``torch.save`` itself, and raises an error if
+the data of a tensor are not in the file.
 """
 
 from __future__ import annotations

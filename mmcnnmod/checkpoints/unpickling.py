@@ -404,7 +404,7 @@ class Unpickler(pickle._Unpickler):
                 *(pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4),
                 # Bytes that are allocated before they are read, and views of an array's memory.
                 *(pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
-                # Of protocol 0, in which the index of the memo is a text of any length.
+                # Of protocol 0, which torch.save does not use; its memo has indices of any length.
                 *(pickle.PUT, pickle.GET, pickle.DICT),
             ),
             load_foreign,

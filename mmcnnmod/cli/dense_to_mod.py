@@ -27,7 +27,7 @@ from ..checkpoints import (
 from ..config_types import PRETRAINED, type_name
 from ..engine.reestimate_norms_hook import BATCHES, reestimate_norms
 from ..errors import UserError
-from ..files import atomic_write
+from ..files import atomic_write, check_out
 from ..swap import iter_dicts
 from . import preflight
 from .arguments import add_cfg_options, add_shared, config_parser
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     """Convert a checkpoint; ``argv`` defaults to the command line."""
     args = dense_to_mod_parser().parse_args(argv)
     with one_line_errors(args.debug, args.config):
-        preflight.check_out(args.out)
+        check_out(args.out)
         content = read_checkpoint(args.checkpoint, trusted=args.trust_checkpoint)
         weights = weights_of(content, args.checkpoint)
         cfg = load_config(args)
@@ -152,4 +152,4 @@ def remove_initializers(cfg: Config) -> None:
         if isinstance(init_cfg, dict) and type_name(init_cfg) in INITIALIZERS:
             del node['init_cfg']
         elif isinstance(init_cfg, (list, tuple)):
-            node['init_cfg'] = [cfg for cfg in init_cfg if type_name(cfg) not in INITIALIZERS]
+            node['init_cfg'] = [each for each in init_cfg if type_name(each) not in INITIALIZERS]

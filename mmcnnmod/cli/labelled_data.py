@@ -62,11 +62,10 @@ class LabelledData:
 
     def occurrences(self) -> list[set[int]]:
         """The classes that occur in each image."""
-        images = [
-            (read_classes, i)
-            for dataset, read_classes in [(each, class_reader(each)) for each in self.datasets]
-            for i in range(len(dataset))
-        ]
+        images = []
+        for dataset in self.datasets:
+            read_classes = class_reader(dataset)
+            images += [(read_classes, i) for i in range(len(dataset))]
         return [read_classes(i) for read_classes, i in track(images, 'Reading labels')]
 
     def loader(self, images: Sequence[int]) -> DataLoader:

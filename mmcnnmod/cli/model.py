@@ -50,8 +50,8 @@ def load_trained_model(cfg: Config, args: argparse.Namespace) -> nn.Module:
     Raises:
         UserError: If the checkpoint cannot be read or does not fit.
     """
-    model = build_model(cfg, args.config)
     content = read_checkpoint(args.checkpoint)
+    model = build_model(cfg, args.config)
     preflight.check_weights(model, content, args.checkpoint, complete=True)
     model.load_state_dict(weights_of(content, args.checkpoint), strict=False)
     model.dataset_meta = (content.get('meta') or {}).get('dataset_meta') or {}

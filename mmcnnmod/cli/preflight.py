@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from copy import deepcopy
 from pathlib import Path
@@ -88,14 +87,6 @@ def check_work_dir(cfg: Config) -> None:
             f'work dir {cfg.work_dir} cannot be written ({problem.strerror}); '
             'choose another one with --work-dir'
         ) from problem
-
-
-def check_out(out: str | Path) -> None:
-    """Raise an error if a file cannot be written because of its folder, or is a folder itself."""
-    if Path(out).is_dir():
-        raise UserError(f'{out} is a folder; name a file')
-    if not os.access(Path(out).absolute().parent, os.W_OK):
-        raise UserError(f'{out} cannot be written: its folder does not exist or is not writable')
 
 
 def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:

@@ -28,7 +28,7 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM
 
 
 def restart_on_cpu(args: argparse.Namespace) -> None:
-    """Restart the program without GPUs for ``--device cpu``: mmengine chooses when imported."""
+    """Restart the program without GPUs for ``--device cpu``, before mmengine chooses a device."""
     if args.device == 'cpu' and torch.cuda.is_available():
         os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
         os.execv(sys.executable, [sys.executable, *sys.argv])

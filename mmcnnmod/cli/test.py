@@ -51,10 +51,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def test(args: argparse.Namespace) -> None:
     """Read the config, check it, test, and write the file of ``--out``."""
-    cfg = testing_config(args)
+    cfg = rename_config(testing_config(args))
     note = fit_to_devices(cfg)
     preflight.check(cfg, args.device, ('test_dataloader',))
-    runner = build_runner(rename_config(cfg), args.config, 'test_loop')
+    runner = build_runner(cfg, args.config, 'test_loop')
     if note:
         runner.logger.warning(note)
     runner.register_hook(preflight.CheckpointHook(args.checkpoint, complete=True))

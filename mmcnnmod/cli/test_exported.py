@@ -13,12 +13,12 @@ from ..deploy.exported_file import ExportedFile
 from ..deploy.formats import open_file
 from ..deploy.substitution import substituted
 from ..errors import UserError
-from ..files import atomic_write
+from ..files import atomic_write, check_out
 from . import preflight
 from .arguments import add_common, config_parser, parse
 from .config import fit_to_devices, load_config, require_keys
 from .errors import one_line_errors
-from .run import build_runner, restart_on_cpu
+from .run import build_runner, destroy_cpu_process_group, restart_on_cpu
 from .test import NEEDED, rename_config
 
 
@@ -27,28 +27,33 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(test_exported_parser(), argv)
     restart_on_cpu(args)
     with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
-        file = open_file(args.file)
-        if args.out:
-            preflight.check_out(args.out)
-        checkpoint = find_checkpoint(args.checkpoint, file.metadata)
-        cfg = load_config(args)
-        require_keys(cfg, args.config, 'testing', *NEEDED)
-        cfg.load_from = checkpoint
-        note = fit_to_devices(cfg)
-        preflight.check(cfg, args.device, ('test_dataloader',))
-        runner = build_runner(rename_config(cfg), args.config, 'test_loop')
-        if note:
-            runner.logger.warning(note)
-        scores = {}
-        if checkpoint:
-            runner.register_hook(preflight.CheckpointHook(checkpoint, complete=True))
-            scores[f'PyTorch, {checkpoint}'] = runner.test()
-        scores |= score_file(runner, file)
-        for name, values in scores.items():
-            print(f'{name}: ' + ', '.join(f'{key} {value:.4g}' for key, value in values.items()))
-        if args.out:
-            with atomic_write(args.out) as partial:
-                partial.write_text(json.dumps(scores, indent=1, default=float) + '\n', 'utf-8')
+        test_exported(args)
+        destroy_cpu_process_group()
+
+
+def test_exported(args: argparse.Namespace) -> None:
+    """Read the config, check it, test the file, and print the scores."""
+    file = open_file(args.file)
+    check_out(args.out)
+    checkpoint = find_checkpoint(args.checkpoint, file.metadata)
+    cfg = rename_config(load_config(args))
+    require_keys(cfg, args.config, 'testing', *NEEDED)
+    cfg.load_from = checkpoint
+    note = fit_to_devices(cfg)
+    preflight.check(cfg, args.device, ('test_dataloader',))
+    runner = build_runner(cfg, args.config, 'test_loop')
+    if note:
+        runner.logger.warning(note)
+    scores = {}
+    if checkpoint:
+        runner.register_hook(preflight.CheckpointHook(checkpoint, complete=True))
+        scores[f'PyTorch, {checkpoint}'] = runner.test()
+    scores |= score_file(runner, file)
+    for name, values in scores.items():
+        print(f'{name}: ' + ', '.join(f'{key} {value:.4g}' for key, value in values.items()))
+    if args.out:
+        with atomic_write(args.out) as partial:
+            partial.write_text(json.dumps(scores, indent=1, default=float) + '\n', 'utf-8')
 
 
 def test_exported_parser() -> argparse.ArgumentParser:
@@ -76,6 +81,8 @@ def find_checkpoint(given: str | None, metadata: dict[str, str]) -> str | None:
         UserError: If there is none and the file contains only a backbone.
     """
     named = metadata['checkpoint']
+    if given and Path(given).is_dir():
+        raise UserError(f'--checkpoint {given} is a folder; name a file')
     if given or Path(named).is_file():
         return given or named
     if metadata['what'] == 'backbone':

@@ -39,10 +39,11 @@ def main(argv: list[str] | None = None) -> None:
         pictures = find_pictures(args.pictures)
         cfg = load_config(args)
         require_keys(cfg, args.config, 'drawing', 'model', 'test_dataloader', 'visualizer')
+        steps = read_from_files(cfg)
         preflight.check_device(cfg, args.device)
         preflight.check_work_dir(cfg)
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            pipeline = build_pipeline(cfg)
+            pipeline = build_pipeline(cfg, steps)
             model = load_trained_model(cfg, args)
             if args.deploy:
                 switch_to_deploy(model)
@@ -74,8 +75,8 @@ def find_pictures(paths: list[str]) -> list[Path]:
     return found
 
 
-def build_pipeline(cfg: Config) -> Compose:
-    """The test pipeline without annotations; its errors name a file that cannot be read.
+def read_from_files(cfg: Config) -> list[dict]:
+    """The steps of the test pipeline, for files without annotations.
 
     Args:
         cfg (Config): Its data preprocessor is changed if the data set consists of RGB arrays
@@ -86,6 +87,11 @@ def build_pipeline(cfg: Config) -> Compose:
     if not any('LoadImage' in type_name(step) for step in steps):
         steps.insert(0, dict(type='LoadImageFromFile'))
         cfg.data_preprocessor.to_rgb = True
+    return steps
+
+
+def build_pipeline(cfg: Config, steps: list[dict]) -> Compose:
+    """A pipeline of these steps, whose errors name a file that cannot be read."""
     with building_from(f'config {cfg.filename}'):
         first, *others = [TRANSFORMS.build(step) for step in steps]
     return Compose([CheckedLoading(first), *others])

@@ -109,14 +109,14 @@ def inverted_residual(
         nn.Sequential: Two or three ``ConvModule``; maps (N, k, H, W) to the same shape.
     """
     check_counts('inverted_residual', k=k, hidden_channels=hidden_channels, dilation=dilation)
-    cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg)
-    depthwise = dict(dilation=dilation, groups=hidden_channels)
-    layers = [] if hidden_channels == k else [conv_norm_act(k, hidden_channels, 1, **cfgs)]
-    return nn.Sequential(
-        *layers,
-        conv_norm_act(hidden_channels, hidden_channels, 3, **depthwise, **cfgs),
-        conv_norm_act(hidden_channels, k, 1, **{**cfgs, 'act_cfg': None}),
-    )
+    cfgs = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+    depthwise = dict(dilation=dilation, groups=hidden_channels, act_cfg=act_cfg)
+    layers = []
+    if hidden_channels != k:
+        layers.append(conv_norm_act(k, hidden_channels, 1, act_cfg=act_cfg, **cfgs))
+    layers.append(conv_norm_act(hidden_channels, hidden_channels, 3, **depthwise, **cfgs))
+    layers.append(conv_norm_act(hidden_channels, k, 1, act_cfg=None, **cfgs))
+    return nn.Sequential(*layers)
 
 
 def plain_conv(

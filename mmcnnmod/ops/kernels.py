@@ -90,7 +90,7 @@ def select(
         inputs, outputs = source.shape[-1], target.shape[-1]
         linear[(triton.cdiv(n, block_n), triton.cdiv(outputs, block_o))](
             source, weights, offset, target, n, parts, scale,
-            RELU=target is units, MOST_PARTS=power_of_2(parts), INPUTS=inputs, OUTPUTS=outputs,
+            RELU=target is units, MAX_PARTS=power_of_2(parts), INPUTS=inputs, OUTPUTS=outputs,
             BLOCK_N=block_n, BLOCK_O=block_o,
             BLOCK_I=64 if block_n == 16 else min(power_of_2(inputs), 1024 // block_n),
         )  # fmt: skip
@@ -130,7 +130,7 @@ def pool(
 @triton.jit
 def linear(
     source, weights, offset, target, n, parts, scale,
-    RELU: tl.constexpr, MOST_PARTS: tl.constexpr, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr,
+    RELU: tl.constexpr, MAX_PARTS: tl.constexpr, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_O: tl.constexpr, BLOCK_I: tl.constexpr,
 ):  # fmt: skip
     """Apply a linear layer to ``scale`` times the sum of the parts of ``source``.
@@ -145,7 +145,7 @@ def linear(
         into = start + tl.arange(0, BLOCK_I)
         inside = (row < n)[:, None] & (into < INPUTS)[None, :]
         values = tl.zeros([BLOCK_N, BLOCK_I], tl.float32)
-        for part in tl.static_range(MOST_PARTS):  # unrolled: loads overlap
+        for part in tl.static_range(MAX_PARTS):  # unrolled: loads overlap
             address = (row[:, None] * parts + part) * INPUTS + into[None, :]
             values += tl.load(source + address, inside & (part < parts), other=0)
         inside = (out < OUTPUTS)[:, None] & (into < INPUTS)[None, :]

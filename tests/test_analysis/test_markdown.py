@@ -34,7 +34,7 @@ def test_summary_counts_each_verdict():
     verdicts = [Verdict.AGREES, Verdict.AGREES, Verdict.CLOSE, Verdict.DISAGREES]
     text = summary([Comparison('', '', verdict) for verdict in verdicts])
     assert text.startswith('2/4 values agree')
-    assert '1 are as near' in text
+    assert '1 differ only by the way of counting' in text
     assert '0 are misprints' in text
     assert '1 disagree' in text
 
@@ -49,8 +49,14 @@ def test_model_table():
         'b': Count(1_200_000, 2_100_000, (1, 1), ''),
         'c': Count(1_230_000, 1_230_000_000, (1, 1), ''),
     }
-    assert model_table([Table(9, '', 'M', rows)], counts, ['c'])[2:] == [
+    misprint = dict(macs=dict(printed='9', should_be='1', why='a typing error'))
+    ratios = [rows[0], Row('d', '', {'params': '1.20', 'macs': '9'}, misprints=misprint)]
+    counts['d'] = Count(1_200_000, 1_000_000, (1, 1), '')
+    tables = [Table(9, '', 'M', rows), Table(4, '', 'T', ratios, dense='a')]
+    assert model_table(tables, counts, ['c'])[2:] == [
         '| [a](../configs/a.py) | 9 | 1.00 ✓ | 2 M ✓ |',
-        '| [b](../configs/b.py) | 9 | 1.2000 (1.10 printed) | 2 M ✓ |',
+        '| [b](../configs/b.py) | 9 | 1.2000 (1.10 printed ✗) | 2 M ✓ |',
+        '| [a](../configs/a.py) | 4 | 1.00 ✓ | 0.0 G |',
+        '| [d](../configs/d.py) | 4 | 1.20 ✓ | 0.0 G (0.500 of dense; 9 T printed †) |',
         '| [c](../configs/c.py) | - | 1.23 | 1.23 G |',
     ]

@@ -117,6 +117,17 @@ def test_mmseg_mobilenet_v2_drops_the_last_convolution(toolbox):
     assert_same_output(network, trained)
 
 
+@pytest.mark.parametrize(
+    ('kind', 'extra'), [('ConvNeXtMoD', 'norm.weight'), ('VGGMoD', 'features.3.running_mean')]
+)
+def test_extra_tensor_in_another_style_is_ignored(kind, extra):
+    trained, network = (build_backbone('mmpretrain', kind, seed) for seed in (1, 2))
+    result = network.load_state_dict({**trained.state_dict(), extra: torch.ones(1)}, strict=False)
+    assert result.unexpected_keys == [extra]
+    assert not result.missing_keys
+    assert_same_output(network, trained)
+
+
 def test_strict_loading_reports_mismatches(toolbox):
     network = build_backbone(toolbox, 'ResNetV1dMoD', 1)
     weights = network.state_dict()

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmcnnmod.cli import preflight, train
+from mmcnnmod.cli import test as testing
 from mmcnnmod.cli.train import backbone_prefix, start_backbone_from
 from mmcnnmod.errors import UserError
 
@@ -21,7 +22,8 @@ class Built(BaseException):
     """Raised instead of building the runner."""
 
 
-def test_runner_gets_the_config_that_was_checked(monkeypatch):
+@pytest.mark.parametrize(('program', 'files'), [(train, []), (testing, ['a.pth'])])
+def test_runner_gets_the_config_that_was_checked(monkeypatch, program, files):
     """With BN for SyncBN, and a model wrapper that uses no GPU."""
     pytest.importorskip('mmseg')
     checked = []
@@ -36,7 +38,7 @@ def test_runner_gets_the_config_that_was_checked(monkeypatch):
     monkeypatch.setattr(Runner, 'from_cfg', from_cfg)
     options = ['--cfg-options', 'model.backbone.norm_cfg.type=SyncBN']
     with pytest.raises(Built) as built:
-        train.main([str(CONFIG), '--launcher', 'pytorch', *options])
+        program.main([str(CONFIG), *files, '--launcher', 'pytorch', *options])
     assert checked == [str(built.value)]
     assert 'SyncBN' not in checked[0]
     assert 'device_ids=None' in checked[0]

@@ -1,5 +1,7 @@
 """Re-estimating the statistics of batch norms, including frozen ones."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.dataset import InfiniteSampler
@@ -114,8 +116,9 @@ def test_invalid_number_of_batches_raises_an_error(batches):
 
 
 def test_model_without_backbone_raises_an_error():
+    runner = SimpleNamespace(model=nn.Linear(1, 1), iter=0, train_dataloader=[], train_loop=None)
     with pytest.raises(UserError, match='Linear has no backbone whose norms'):
-        reestimate_norms(nn.Linear(1, 1), [])
+        ReestimateNormsHook().before_train(runner)
 
 
 class TwoStreams(BaseModel):

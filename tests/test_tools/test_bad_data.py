@@ -208,6 +208,15 @@ def test_label_without_a_class(run, folder):
     assert 'has the value 12, which is none of the 11 classes (0 to 10; ignored: 11)' in line
 
 
+def test_image_that_cannot_be_resized(run, folder):
+    for path in (folder / 'images/train').iterdir():
+        Image.new('RGB', (1, 3000)).save(path)
+        Image.new('L', (1, 3000)).save(folder / f'labels/train/{path.stem}.png')
+    line = run('segment', 'train_dataloader.dataset.pipeline.2.keep_ratio=True', workers=2)
+    assert f'error: Resize fails on {folder}/images/train/' in line
+    assert line.endswith('change its settings, or remove the image from the data set')
+
+
 @pytest.mark.parametrize('task', ['classify', 'segment', 'detect'])
 def test_images_of_one_pixel(run, folder, task):
     """Training works, but no box fits into such an image."""

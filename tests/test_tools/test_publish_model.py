@@ -88,6 +88,17 @@ def test_published_checkpoint_starts_a_backbone_of_another_toolbox(publish_model
     assert all((source[key] == started[key]).all() for key in parameters)
 
 
+def test_published_checkpoint_cannot_be_resumed(publish_model, fails, options):
+    published = publish_model('fcn.pth')
+    line = fails(training.main, ROOT / TASKS['mmseg'].config, '--resume', published, *options)
+    assert 'no training state to resume' in line
+
+
+def test_file_that_is_no_checkpoint(fails):
+    assert 'checkpoint no.pth does not exist' in fails(publish.main, 'no.pth', 'a.pth')
+    assert 'cannot be read' in fails(publish.main, __file__, 'a.pth')
+
+
 def test_config_in_the_checkpoint_is_not_run():
     text = 'raise SystemExit\ndefault_scope = "mmseg"\n'
     assert publish.default_scope(text) == 'mmseg'

@@ -34,7 +34,8 @@ def randomize_norms(module):
     """Give norms, biases and layer scales random values, so that a wrong order would show."""
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point() and tensor.dim() == 1:
-            lowest = -0.5 if name.endswith('running_mean') else 0.5
+            positive = name.endswith(('weight', 'running_var', 'gamma'))
+            lowest = 0.5 if positive else -0.5
             tensor.uniform_(lowest, lowest + 1)
 
 

@@ -30,7 +30,7 @@ try:
     from rich.console import Console
     from rich.progress import Progress
 
-    from mmcnnmod.analysis.files import check_folder, read_json, write_json
+    from mmcnnmod.analysis.files import read_json, write_json
     from mmcnnmod.analysis.measurements import SPEED_FIELDS, Setting
     from mmcnnmod.analysis.runtimes import EXPORTED, RUNTIMES, check_runtime
     from mmcnnmod.analysis.speed import speed_report
@@ -38,6 +38,7 @@ try:
     from mmcnnmod.cli.errors import one_line_errors
     from mmcnnmod.cli.machine import machine, versions
     from mmcnnmod.errors import UserError
+    from mmcnnmod.files import check_out
     from mmcnnmod.ops import operator_problem
 except ImportError as problem:
     sys.exit(f'error: {problem}; activate the environment that has it, or run "make setup"')
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
             reports = ['\n'.join(speed_report(read_json(path, SPEED_FIELDS))) for path in args.show]
             print('\n\n'.join(reports))
             return
-        check_folder(args.json)
+        check_out(args.json)
         settings = settings_of(args)
         torch.set_num_threads(args.threads or torch.get_num_threads())
         packages = [EXPORTED[name] for name in args.runtimes if name in EXPORTED]

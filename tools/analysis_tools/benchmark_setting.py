@@ -27,7 +27,7 @@ from mmcnnmod.cli.config import config_folder, read_config
 from mmcnnmod.cli.errors import building_from, message_of
 
 LAYOUTS = {'contiguous': torch.contiguous_format, 'channels_last': torch.channels_last}
-LONGEST = 200  # characters of a reason
+MAX_REASON = 200  # characters
 
 
 class Source(NamedTuple):
@@ -117,7 +117,7 @@ class Benchmark:
             result['threads'] = torch.get_num_threads()
         left_out = []
         for candidate, problem in failed.items():
-            reason = shorten(message_of(problem), LONGEST, placeholder=' ...')
+            reason = shorten(message_of(problem), MAX_REASON, placeholder=' ...')
             left_out.append(f'{candidate} ({setting.what}, {setting}): {reason}')
         return results, left_out
 

@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
             usage, interrupted = measure(cfg, args)
         report(usage, Path(cfg.work_dir))
     if interrupted:
-        print('interrupted: the files hold what was counted by then', file=sys.stderr)
+        print('interrupted: the files contain the images counted so far', file=sys.stderr)
         sys.exit(130)
 
 
@@ -85,10 +85,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def check(cfg: Config, args: argparse.Namespace) -> None:
-    """Check options, files and data before the model is built."""
+    """Check the options and the data before the model is built."""
     if args.samples_per_class < 1:
         raise UserError(f'--samples-per-class {args.samples_per_class}: at least 1 is needed')
-    cfg.optim_wrapper = None  # otherwise check_device refuses mixed precision on a CPU
     preflight.check_device(cfg, args.device)
     preflight.check_work_dir(cfg)
     choose_split(cfg, args.split)
@@ -127,7 +126,7 @@ def choose_block(model: nn.Module, name: str | None) -> tuple[str, MoDBlock]:
     """Find a block by name; by default the first of the third stage, or else of the network."""
     blocks = mod_blocks(model)
     if not blocks:
-        raise UserError('this network has no MoD block; give the config of one that has')
+        raise UserError('this network has no MoD block; use the config of an MoD network')
     if name is None:
         backbones = [module for module in model.modules() if isinstance(module, MoDBackbone)]
         third_stages = chain.from_iterable(each.blocks_of_stages()[2:3] for each in backbones)

@@ -22,7 +22,7 @@ from mmcnnmod.cli.errors import building_from
 from mmcnnmod.errors import UserError
 
 CONSOLE = Console(stderr=True)
-MOST_JOBS = 4  # an FCN at 512x1024 takes 1.5 GB
+MAX_JOBS = 4  # an FCN at 512x1024 takes 1.5 GB
 
 
 def add_counting(parser: argparse.ArgumentParser) -> None:
@@ -55,9 +55,9 @@ def count_all(folder: Path, configs: Sequence[str], jobs: int | None = None) -> 
     paths = [folder / f'{config}.py' for config in configs]
     for path in paths:
         if not path.is_file():
-            raise UserError(f'config {path} is not there; say with --configs where the configs are')
+            raise UserError(f'config {path} does not exist; choose its folder with --configs')
     cpus = os.cpu_count() or 1
-    jobs = min(cpus, MOST_JOBS) if jobs is None else jobs
+    jobs = min(cpus, MAX_JOBS) if jobs is None else jobs
     if jobs <= 1:
         return {path.stem: count_one(path) for path in track(paths, 'counting', console=CONSOLE)}
     context = multiprocessing.get_context('fork')

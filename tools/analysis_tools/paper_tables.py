@@ -26,14 +26,14 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 try:
     from count_configs import add_counting, count_all
 
-    from mmcnnmod.analysis.files import check_folder, write_json
+    from mmcnnmod.analysis.files import write_json
     from mmcnnmod.analysis.markdown import model_table, paper_table, speed_table, summary
     from mmcnnmod.analysis.measurements import read_speed
     from mmcnnmod.analysis.paper import UNITS, Table, Verdict, compare, load_tables, read_numbers
     from mmcnnmod.cli.errors import one_line_errors
     from mmcnnmod.cli.machine import versions
     from mmcnnmod.errors import UserError
-    from mmcnnmod.files import atomic_write
+    from mmcnnmod.files import atomic_write, check_out
 except ImportError as problem:
     sys.exit(f'error: {problem}; activate the environment that has it, or run "make setup"')
 
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     """
     args = parse(argv)
     with one_line_errors(args.debug):
-        check_folder(args.json)
+        check_out(args.json)
         numbers, tables = read_numbers(), choose_tables(args.tables)
         speed = read_speed(args.speed) if args.speed else None
         frame, others = None, []
@@ -169,8 +169,8 @@ def split_at_marks(path: Path) -> tuple[str, str]:
     except OSError as problem:
         raise UserError(f'{path} cannot be read: {problem.strerror or problem}') from problem
     _, end, after = rest.partition(END)
-    if not end:
-        raise UserError(f'{path} must hold the line {BEGIN} and after it {END}')
+    if not end or BEGIN in rest or END in before + after:
+        raise UserError(f'{path} must contain the line {BEGIN} once, and after it {END} once')
     return before, after
 
 

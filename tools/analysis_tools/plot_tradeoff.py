@@ -25,13 +25,12 @@ try:
     from count_configs import add_counting, count_all
 
     from mmcnnmod.analysis.counting import Count, read_counts
-    from mmcnnmod.analysis.files import check_folder
     from mmcnnmod.analysis.measurements import Setting, Speed, read_accuracies, read_speed
     from mmcnnmod.analysis.paper import PAPER_DEVICES, load_tables, read_numbers
     from mmcnnmod.analysis.tradeoff import Network, tradeoff
     from mmcnnmod.cli.errors import one_line_errors
     from mmcnnmod.errors import UserError
-    from mmcnnmod.files import atomic_write
+    from mmcnnmod.files import atomic_write, check_out
 except ImportError as problem:
     sys.exit(f'error: {problem}; activate the environment that has it, or run "make setup"')
 
@@ -46,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     """
     args = parse(argv)
     with one_line_errors(args.debug):
-        check_folder(args.out)
+        check_out(args.out)
         accuracies, source = accuracies_of(args)
         speed = read_speed(args.speed) if args.speed else None
         times = {device: times_of(args, speed, device) for device in PAPER_DEVICES}

@@ -17,12 +17,11 @@ try:
     from plan import read_plan
     from results import Results, Summary, summaries
 
-    from mmcnnmod.analysis.files import check_folder
     from mmcnnmod.analysis.markdown import grid
     from mmcnnmod.cli.config import config_folder
     from mmcnnmod.cli.errors import one_line_errors
     from mmcnnmod.errors import UserError
-    from mmcnnmod.files import atomic_write
+    from mmcnnmod.files import atomic_write, check_out
 except ImportError as problem:
     sys.exit(f'error: {problem}; activate the environment that has it, or run "make setup"')
 
@@ -51,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     """Write the report."""
     args = parse(argv)
     with one_line_errors(args.debug):
-        check_folder(args.out)
+        check_out(args.out)
         if not args.results.is_dir():
             raise UserError(f'--results: the folder {args.results} does not exist')
         all_results = [Results(args.results, read_plan(path)) for path in args.plans]

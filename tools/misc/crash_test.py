@@ -140,8 +140,9 @@ def differences(left: object, right: object, name: str = '') -> list[str]:
     if isinstance(left, dict) and isinstance(right, dict):
         if left.keys() != right.keys():
             return [name]
-        pairs = {f'{name}.{key}': (left[key], right[key]) for key in left}
-        return [diff for name, pair in pairs.items() for diff in differences(*pair, name)]
+        return [
+            found for key in left for found in differences(left[key], right[key], f'{name}.{key}')
+        ]
     if hasattr(left, 'tobytes') or isinstance(left, torch.Tensor):
         alike = type(left) is type(right) and (left.dtype, left.shape) == (right.dtype, right.shape)
         return [] if alike and bytes_of(left) == bytes_of(right) else [name]

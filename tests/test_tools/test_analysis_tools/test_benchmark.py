@@ -132,7 +132,7 @@ def test_interrupted_benchmark_keeps_complete_results(quick, monkeypatch, capsys
     ('options', 'message'),
     [
         (['none'], 'none.py does not exist'),
-        (['--json', 'none/speed.json'], 'there is no folder none'),
+        (['--json', 'none/speed.json'], 'the folder none does not exist'),
         (['--show', 'none.json'], 'none.json cannot be read'),
         (['--runtimes', 'cuda-graph', '--device', 'cpu'], 'cuda-graph needs a GPU'),
         (['--runtimes', 'deploy', '--what', 'training'], 'cannot train'),

@@ -154,11 +154,12 @@ def test_wrong_printed_value_fails_the_check(all_tables, tmp_path, monkeypatch):
     ('tool', 'options', 'message'),
     [
         (paper_tables, ['--tables', '5'], '--tables 5: choose from 1, 2, 3, 4, 7, 9'),
-        (paper_tables, ['--json', 'none/a.json'], 'there is no folder none'),
+        (paper_tables, ['--json', 'none/a.json'], 'the folder none does not exist'),
         (paper_tables, ['--speed', 'none.json'], 'none.json cannot be read'),
-        (paper_tables, ['--write', 'bare.md'], 'bare.md must hold the line <!-- models'),
-        (paper_tables, ['--configs', 'none'], 'config none/fcn_r50_cityscapes.py is not there'),
-        (plot_tradeoff, ['none/a.png'], 'there is no folder none'),
+        (paper_tables, ['--write', 'bare.md'], 'bare.md must contain the line <!-- models'),
+        (paper_tables, ['--write', 'twice.md'], 'twice.md must contain the line <!-- models'),
+        (paper_tables, ['--configs', 'none'], 'config none/fcn_r50_cityscapes.py does not exist'),
+        (plot_tradeoff, ['none/a.png'], 'the folder none does not exist'),
         (plot_tradeoff, ['a.png', '--results', 'none.json'], 'none.json cannot be read'),
         (plot_tradeoff, ['a.png', '--results', 'mixed.json'], 'these are on cifar10, in1k'),
         (plot_tradeoff, ['a.png', '--speed', 'speed.json', '--dtype', 'float16'], 'no times of'),
@@ -174,6 +175,7 @@ def test_invalid_input_fails_with_one_line_before_counting(
     (tmp_path / 'speed.json').write_text(json.dumps(SPEED))
     (tmp_path / 'counts.json').write_text(json.dumps({'counts': {}}))
     (tmp_path / 'bare.md').write_text('no marks')
+    (tmp_path / 'twice.md').write_text(2 * f'{paper_tables.BEGIN}{paper_tables.END}')
     before = sorted(tmp_path.iterdir())
     with pytest.raises(SystemExit) as exit:
         tool.main(options)

@@ -75,19 +75,16 @@ def test_equal_data_set_is_not_generated_again(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('kind', 'images', 'count'),
-    [('cityscapes', '*_leftImg8bit.png', 5), ('voc', '*.jpg', 14), ('imagenet', '*.JPEG', 5)],
+    ('kind', 'options', 'images', 'count'),
+    [
+        ('cityscapes', [], '*_leftImg8bit.png', 5),
+        ('voc', [], '*.jpg', 14),
+        ('imagenet', ['--classes', 2], '*.JPEG', 5),
+    ],
 )
-def test_seed_determines_all_files(make_set, kind, images, count):
+def test_seed_determines_all_files(make_set, kind, options, images, count):
     """All images of a data set differ, and differ from those of another seed."""
-    options = [
-        '--train',
-        3,
-        '--val',
-        2,
-        *(['--classes', 2] if kind == 'imagenet' else []),
-        '--seed',
-    ]
+    options = ['--train', 3, '--val', 2, *options, '--seed']
     first, same, other = (read_files(make_set(kind, *options, seed)) for seed in (5, 5, 6))
     assert first == same
     contents = [data for x in (first, other) for path, data in x.items() if path.match(images)]
