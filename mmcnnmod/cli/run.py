@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -17,14 +17,23 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..checkpoints import safe_loading
 from ..datasets import name_unreadable_files
 from ..errors import UserError
-from .errors import building_from
+from .errors import building_from, one_line_errors
 from .preflight import check_labels
 from .resuming import last_checkpoint
 
 # The errors of a full or read-only disk.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def run_safely(program: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    """Run a program that builds a runner: on its device, with safe loading and one-line errors."""
+    restart_on_cpu(args)
+    with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
+        program(args)
+        destroy_cpu_process_group()
 
 
 def restart_on_cpu(args: argparse.Namespace) -> None:

@@ -12,15 +12,13 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.registry import HOOKS, METRICS, Registry
 
-from ..checkpoints import safe_loading
 from ..config_types import type_name
 from ..errors import UserError
 from ..files import atomic_write
 from . import preflight
 from .arguments import parse, test_parser
 from .config import fit_to_devices, innermost_datasets, load_config, require_keys
-from .errors import one_line_errors
-from .run import build_runner, destroy_cpu_process_group, restart_on_cpu
+from .run import build_runner, run_safely
 
 NEEDED = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 # The names of some arguments of the toolboxes' visualization hooks.
@@ -42,11 +40,7 @@ DET_META = (
 
 def main(argv: list[str] | None = None) -> None:
     """Test a checkpoint; ``argv`` defaults to the command line."""
-    args = parse(test_parser(), argv)
-    restart_on_cpu(args)
-    with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
-        test(args)
-        destroy_cpu_process_group()
+    run_safely(test, parse(test_parser(), argv))
 
 
 def test(args: argparse.Namespace) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from mmengine.runner import Runner
 
-from ..checkpoints import safe_loading
 from ..deploy.exported_file import ExportedFile
 from ..deploy.formats import open_file
 from ..deploy.substitution import substituted
@@ -17,18 +16,13 @@ from ..files import atomic_write, check_out
 from . import preflight
 from .arguments import add_common, config_parser, parse
 from .config import fit_to_devices, load_config, require_keys
-from .errors import one_line_errors
-from .run import build_runner, destroy_cpu_process_group, restart_on_cpu
+from .run import build_runner, run_safely
 from .test import NEEDED, rename_config
 
 
 def main(argv: list[str] | None = None) -> None:
     """Evaluate a file; ``argv`` defaults to the command line."""
-    args = parse(test_exported_parser(), argv)
-    restart_on_cpu(args)
-    with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
-        test_exported(args)
-        destroy_cpu_process_group()
+    run_safely(test_exported, parse(test_exported_parser(), argv))
 
 
 def test_exported(args: argparse.Namespace) -> None:

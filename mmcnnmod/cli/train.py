@@ -13,7 +13,6 @@ from ..checkpoints import (
     networks_in,
     raw_weights_of,
     read_checkpoint,
-    safe_loading,
 )
 from ..config_types import type_name
 from ..engine.safe_checkpoint_hook import ONE_FILE
@@ -22,9 +21,8 @@ from ..swap import takes_warm_start
 from . import preflight
 from .arguments import parse, train_parser
 from .config import fit_to_devices, load_config, print_once, require_keys
-from .errors import one_line_errors
 from .resuming import checkpoint_to_resume
-from .run import build_runner, destroy_cpu_process_group, restart_on_cpu, run_in
+from .run import build_runner, run_in, run_safely
 
 NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 BACKBONE = re.compile(r'(.*?\.)?backbone\.')
@@ -32,11 +30,7 @@ BACKBONE = re.compile(r'(.*?\.)?backbone\.')
 
 def main(argv: list[str] | None = None) -> None:
     """Train a config; ``argv`` defaults to the command line."""
-    args = parse(train_parser(), argv)
-    restart_on_cpu(args)
-    with one_line_errors(args.debug, args.config), safe_loading(args.trust_checkpoint):
-        train(args)
-        destroy_cpu_process_group()
+    run_safely(train, parse(train_parser(), argv))
 
 
 def train(args: argparse.Namespace) -> None:
