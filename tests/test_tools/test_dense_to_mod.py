@@ -164,7 +164,10 @@ MOD_CONFIG = ROOT / TASKS['mmpretrain'][0]
         ((MOD_CONFIG, 'no.pth', 'b.pth'), ['checkpoint no.pth does not exist']),
         ((ROOT / 'configs/resnet18_in1k.py', 'a.pth', 'b.pth'), ['no MoD backbone']),
         ((MOD_CONFIG, 'r50.pth', 'b.pth'), ['r50.pth: ResNetMoD 18 needs', 'is a ResNet-50']),
-        ((MOD_CONFIG, 'a.pth', 'no/b.pth'), ['its folder does not exist']),
+        (
+            (MOD_CONFIG, 'a.pth', 'no/b.pth'),
+            ['the folder no does not exist'],
+        ),
         ((MOD_CONFIG, 'a.pth', '.'), ['is a folder']),
         ((MOD_CONFIG, 'a.pth', 'b.pth', '--prefix', 'x'), ["under the prefix 'x.'"]),
         # Calibration is the default.

@@ -94,7 +94,7 @@ def test_files_are_converted_to_rgb_for_datasets_of_rgb_arrays():
     cfg = Config.fromfile(config_path('mmpretrain'))
     assert cfg.data_preprocessor.to_rgb is False
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        steps = visualize.build_pipeline(cfg).transforms
+        steps = visualize.build_pipeline(cfg, visualize.read_from_files(cfg)).transforms
     assert type(steps[0].transform).__name__ == 'LoadImageFromFile'
     assert cfg.data_preprocessor.to_rgb is True
 

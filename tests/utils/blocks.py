@@ -27,6 +27,9 @@ def make_eval_block(width=24, conv_block=bottleneck, **options):
     """An MoD block in eval mode whose norms have random statistics and weights."""
     block = make_block(width, conv_block, **options)
     randomize_norms(block)
+    for name, tensor in block.state_dict().items():
+        if name.endswith('bias'):  # otherwise all outputs of a narrow block may be 0
+            tensor.add_(1)
     return block.eval()
 
 
