@@ -127,7 +127,8 @@ class KeyValueAction(DictAction):
         for value in values:
             if '=' not in value:
                 text = ' '.join(value.split())[:80]
-                parser.error(f'{option_string} takes KEY=VALUE only, got {text}; put it before')
+                option = option_string
+                parser.error(f'{option} takes KEY=VALUE only, got {text}; put it before {option}')
         try:
             super().__call__(parser, namespace, values, option_string)
         except (AssertionError, RecursionError) as problem:  # unbalanced or too deep brackets

@@ -122,7 +122,7 @@ def check_labels(dataset: Dataset, model: nn.Module) -> None:
     inner = unwrap_dataset(dataset)
     if len(dataset) == 0:
         raise UserError(f'{describe(inner[0])}: {NO_IMAGES}')
-    # If there is an annotation file, it decides: a part of ImageNet has all 1000 class names.
+    # An annotation file decides, because a part of ImageNet still has all 1000 class names.
     labels = [listed_labels(part) for part in inner]
     classes = None if any(labels) else count_classes(dataset)
     for path, head in heads(model):
@@ -249,7 +249,8 @@ def check_resumable(content: dict, checkpoint: str) -> None:
     if not all(isinstance(step, int) for step in info.get('keep_ckpt_ids') or []):
         raise UserError(
             f'checkpoint {checkpoint} is refused: its list of older checkpoints, which training '
-            'would delete, contains more than numbers; if you trust it, use --trust-checkpoint'
+            'would delete, contains entries that are not numbers; if you trust it, use '
+            '--trust-checkpoint'
         )
 
 

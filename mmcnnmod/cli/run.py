@@ -59,7 +59,7 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
 
         setup_cache_size_limit_of_dynamo()
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
-        # Started here, because mmengine would choose a GPU for each process.
+        # mmengine would assign a GPU to each process.
         torch.distributed.init_process_group(cfg.env_cfg.dist_cfg.backend)
     with building_from(f'config {config}', cfg):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

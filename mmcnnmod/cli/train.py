@@ -68,7 +68,7 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.auto_scale_lr.enable = True
     if args.resume == 'auto' or (cfg.get('resume') and not cfg.get('load_from')):
         found = checkpoint_to_resume(cfg, print_once)
-        # Without one, training starts as the config says.
+        # Without a checkpoint, training starts as the config says.
         cfg.resume, cfg.load_from = found is not None, found or cfg.get('load_from')
     elif args.resume:
         cfg.resume, cfg.load_from = True, args.resume
@@ -108,7 +108,7 @@ def start_backbone_from(cfg: Config, checkpoint: str) -> None:
     """Initialise the backbone from a checkpoint of a backbone or of a whole model."""
     if 'backbone' not in cfg.model:
         raise UserError('--pretrained is for model.backbone, which this config does not have')
-    # Raw names: the prefix for a dense backbone's own initialiser includes a wrapper's 'module.'.
+    # With the 'module.' of a wrapper, which belongs to the prefix of a dense backbone's init_cfg.
     names = list(raw_weights_of(read_checkpoint(checkpoint), checkpoint))
     init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
     if takes_warm_start(cfg, 'model.backbone') and not has_mod_blocks(names):

@@ -56,14 +56,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def find_pictures(paths: list[str]) -> list[Path]:
-    """The pictures in a list of files and folders.
+    """The pictures in a list of files and folders, with their subfolders.
 
     Raises:
         UserError: If a file is missing or is not a picture, or a folder contains none.
     """
     found = []
     for path in map(Path, paths):
-        inside = sorted(file for file in path.glob('*') if file.suffix.lower() in SUFFIXES)
+        inside = sorted(file for file in path.rglob('*') if file.suffix.lower() in SUFFIXES)
         if path.is_dir() and not inside:
             raise UserError(f'folder {path} contains no pictures ({", ".join(SUFFIXES)})')
         found += inside or [path]

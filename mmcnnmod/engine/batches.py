@@ -18,7 +18,7 @@ from .random_states import seeded
 
 
 class Batch(list):
-    """The indices of a batch. Iterating over them sets the seed of the batch until the end.
+    """The indices of a batch. While it is iterated over, its seed is set.
 
     The content of a batch therefore depends neither on earlier batches nor on the worker.
     """
@@ -75,7 +75,7 @@ class Batches(Sampler):
                 yield indices
             if indices is None:
                 raise UserError(
-                    'the training data are too few for a batch: use a smaller batch_size, or '
+                    'there are too few training images for a batch: use a smaller batch_size, or '
                     'drop_last=False'
                 )
             epoch += 1
@@ -84,7 +84,7 @@ class Batches(Sampler):
 
 
 def make_resumable(loader: DataLoader, seed: int, endless: bool = False) -> Batches | None:
-    """Make a data loader start at any batch, and its workers ignore SIGTERM from other processes.
+    """Allow a data loader to start at any batch, and make its workers ignore SIGTERM.
 
     Args:
         loader (DataLoader): The loader, which is changed in place. Running workers are stopped.

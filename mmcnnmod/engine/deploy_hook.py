@@ -20,7 +20,7 @@ class DeployHook(Hook):
     In a config: ``custom_hooks = [dict(type='DeployHook')]``, or ``tools/test.py --deploy``. The
     copy is made after the checkpoint has been loaded and EMAHook has swapped in its weights. It
     does not include the wrapper for several processes. The runner gets its own model back after the
-    test, because EMAHook then swaps the weights back by the order of the parameters.
+    test, because EMAHook then swaps the weights, and relies on the order of the parameters.
 
     Raises:
         UserError: If the model has no MoD backbone.

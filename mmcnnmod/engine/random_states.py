@@ -33,7 +33,7 @@ def set_random_states(states: dict) -> bool:
         Exception: Of any type, if ``states`` is malformed.
     """
     if not 0 <= states['numpy'][2] <= 624:  # numpy does not check it and reads beyond its array
-        raise ValueError('the position in the random numbers of numpy is wrong')
+        raise ValueError('the random state of numpy has an invalid position')
     random.setstate(states['python'])
     np.random.set_state(states['numpy'])
     torch.set_rng_state(states['torch'].cpu())

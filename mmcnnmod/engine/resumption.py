@@ -93,7 +93,9 @@ class Progress:
         self.seed, self.validated = state['seed'], state['validated']
         self.go_to(state['batch'])
         if len(state['random']) != get_world_size():
-            lost.append(f'random states, which are those of {len(state["random"])} processes')
+            lost.append(
+                f'random states: the checkpoint has those of {len(state["random"])} processes'
+            )
         elif not set_random_states(state['random'][get_rank()]):
             lost.append('random states of the GPUs, because their number has changed')
         sampler = inner_sampler(self.loop.dataloader)
@@ -101,7 +103,9 @@ class Progress:
         if (self.by_iter or self.batch) and not (keeps_order or hasattr(sampler, 'epoch')):
             lost.append(f'the order of {type(sampler).__name__}')
         if self.batches is None or type(self.loop) not in LOOPS:
-            lost.append('the position in the data, which have no indices or another kind of loop')
+            lost.append(
+                'the position in the data: it has no indices, or the loop is of another kind'
+            )
         return lost
 
     def go_to(self, batch: int) -> None:

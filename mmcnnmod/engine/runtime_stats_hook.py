@@ -26,7 +26,7 @@ class RuntimeStatsHook(Hook):
 
     ``train_seconds`` is the time of training and validation. Checkpoints contain it, so a resumed
     training includes the time before. ``peak_memory_mb`` is torch's peak on the GPU, or the peak of
-    the process without a GPU. It does not include the time before a resumption.
+    the process without a GPU. It covers only the time since the last resumption.
     """
 
     def __init__(self) -> None:

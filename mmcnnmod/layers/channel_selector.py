@@ -38,7 +38,7 @@ class ChannelSelector(nn.Module):
         self.in_channels = in_channels
         self.k = k
         self.r = r
-        # A module instead of x.mean(), so that MAC counters that hook modules see the pooling.
+        # A module instead of x.mean(), so that MAC counters, which hook modules, count the pooling.
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc1 = nn.Linear(in_channels, in_channels // r, bias=False)
         self.relu = nn.ReLU()
@@ -59,10 +59,10 @@ class ChannelSelector(nn.Module):
             Tensor: float32 (float64 in a float64 network), shape (N, C).
         """
         mean = self.pool(x).flatten(1)
-        # Without parameters if the layers have been replaced by quantised ones.
+        # Empty if the layers were replaced by quantised ones, which have no parameters.
         dtypes = [p.dtype for p in self.fc1.parameters() if p.is_floating_point()]
         mean = mean.to(dtypes[0]) if dtypes else mean
-        # Not x.device.type, which a map does not have while it is traced.
+        # For both devices, because x.device.type is not available while a map is traced.
         with torch.autocast('cpu', enabled=False), torch.autocast(ACCELERATOR, enabled=False):
             logits = self.fc2(self.relu(self.fc1(mean)))
         return logits if torch.float64 in dtypes else logits.float()

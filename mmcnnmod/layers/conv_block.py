@@ -98,8 +98,9 @@ def inverted_residual(
 
     Args:
         k (int): Channels in and out.
-        hidden_channels (int): Width of the depthwise convolution. The paper's counts have
-            floor(t * C / c) for an expansion factor t. With k of them there is no expansion layer.
+        hidden_channels (int): Width of the depthwise convolution. The paper's counts
+            imply floor(t * C / c) for an expansion factor t. If it equals k, there is no expansion
+            layer.
         dilation (int): Dilation of the depthwise convolution. Defaults to 1.
         conv_cfg (dict, optional): mmcv's config of the convolutions. Defaults to None (Conv2d).
         norm_cfg (dict): mmcv's config of the norms. Defaults to ``dict(type='BN')``.
@@ -126,7 +127,7 @@ def plain_conv(
     norm_cfg: dict | None = BATCH_NORM,
     act_cfg: dict = RELU,
 ) -> nn.Sequential:
-    """A layer of VGG on k channels: a 3x3 convolution with bias, also in front of a norm.
+    """A layer of VGG on k channels: a 3x3 convolution with bias, even if a norm follows.
 
     Args:
         k (int): Channels in and out.
@@ -157,7 +158,7 @@ def convnext_block(
 
     LayerNorm over one channel is constant, and over two channels it gives only the sign of their
     difference, so the layers before it could not learn. For k <= 2 the norm is therefore a
-    GroupNorm with one group, which has as many parameters and normalises over the map as well.
+    GroupNorm with one group, which has as many parameters and also normalises over the positions.
     torch raises an error for k = 1 on a 1x1 map of a single image.
 
     Args:
@@ -192,7 +193,7 @@ def convnext_block(
 
 
 def check_counts(name: str, **counts: int) -> None:
-    """Raise a ValueError unless all of them are positive integers."""
+    """Raise a ValueError unless every value is a positive integer."""
     for option, value in counts.items():
         check_positive_int(name, option, value)
 

@@ -40,7 +40,7 @@ class Fusion(nn.Module):
 
         Returns:
             Tensor: The fused map, with the shape, dtype and memory format of ``x``. With k = 1 and
-            ``mode='replace'`` it is contiguous, because one channel does not show its format.
+            ``mode='replace'`` it is contiguous, because the format of one channel is ambiguous.
         """
         processed = processed.to(x.dtype)
         num_others = self.in_channels - self.k

@@ -15,8 +15,9 @@ def init_first_unit_nonnegative_(module: nn.Module) -> None:
     layer prevents that.
 
     In MobileNetV2 and ConvNeXt this does not always help, because their maps have both signs. A
-    selector with one hidden unit (MobileNetV2's stage of 24 channels) is inactive for about every
-    second image, which then has equal scores. With ``norm_eval`` it may start inactive for all.
+    selector with one hidden unit (MobileNetV2's stage of 24 channels) is inactive for about
+    half of the images; all channels of such an image get the same score. With ``norm_eval`` it may
+    start inactive for all images.
 
     Args:
         module (nn.Module): Changed in place.

@@ -101,7 +101,7 @@ class MoDBlock(nn.Module):
     def start_near_identity(self, factor: float) -> None:
         """Scale down what the block adds. Call this after the layers are initialised.
 
-        With ``fusion='replace'`` this does nothing, because it would erase channels.
+        With ``fusion='replace'`` this does nothing, because scaling would erase channels.
 
         Args:
             factor (float): Multiplies the weight and bias of the last norm, or of the last
@@ -132,7 +132,7 @@ class MoDBlock(nn.Module):
         """
         self.check_shape(x)
         index, scores = self.selector(x)
-        # A trace of gather is correct at every batch size.
+        # gather is correct at every batch size, also in a trace.
         selected = x.gather(1, index[:, :, None, None].expand_as(x[:, : self.k]))
         if self.with_cp and x.requires_grad:
             processed = checkpoint(self.conv_block, selected, use_reentrant=False)
@@ -143,7 +143,7 @@ class MoDBlock(nn.Module):
         return self.fusion(x, self.drop_path(processed), index)
 
     def check_shape(self, x: Tensor) -> None:
-        """Raise an error that names the block if the shape is wrong; tracers support assertions."""
+        """Raise an AssertionError, which tracers support, that names the block of a wrong shape."""
         if not torch.jit.is_tracing():  # it warns about every comparison of sizes
             torch._assert(
                 x.shape[1:-2] == (self.in_channels,),
@@ -156,7 +156,7 @@ class MoDBlock(nn.Module):
 
 
 def check_mod_options(name, c, r, position, fusion, selection, width: int | None = None) -> None:
-    """Raise a ValueError unless these are valid options of a block with this width."""
+    """Raise a ValueError if an option is invalid for a block of this width."""
     check_choice(name, 'position', position, POSITIONS)
     check_choice(name, 'fusion', fusion, FUSIONS)
     check_choice(name, 'selection', selection, SELECTIONS)

@@ -30,7 +30,7 @@ class Placement:
     ) -> None:
         check_choice('MoD', 'placement', rule, PLACEMENTS)
         self.rule = rule
-        self.chosen = stages is not None
+        self.stages_given = stages is not None
         self.stages = range(num_stages) if stages is None else stages
         listed = isinstance(self.stages, (Sequence, Set)) and not isinstance(stages, str)
         if not listed or not self.stages:
@@ -59,7 +59,7 @@ class Placement:
             return []
         step, start = (2, 1) if self.rule == 'alternate' else (1, 0)
         positions = [i for i in range(start, len(keeps_shape), step) if keeps_shape[i]]
-        if self.chosen and not positions:
+        if self.stages_given and not positions:
             raise ValueError(
                 f'MoD: stage {stage} was chosen, but none of its {len(keeps_shape)} block(s) '
                 'can be an MoD block; leave it out'

@@ -212,7 +212,7 @@ def test_settings_of_wrong_type(line, words, tmp_path):
 @pytest.mark.parametrize(
     ('value', 'words'),
     [
-        ('configs/fcn.py', 'takes KEY=VALUE only, got configs/fcn.py; put it before'),
+        ('configs/fcn.py', 'takes KEY=VALUE only, got configs/fcn.py; put it before --'),
         ('c=[(1,2]', 'Imbalanced brackets exist in'),
     ],
 )

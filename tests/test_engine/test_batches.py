@@ -22,5 +22,7 @@ def test_random_numbers_differ_between_epochs(tmp_path):
 def test_too_few_data_for_a_batch_raise_an_error(tmp_path):
     """mmengine's own loop would never end."""
     runner = make_runner(tmp_path, by_epoch=False, drop_last=True, batch_size=12, val=False)
-    with pytest.raises(UserError, match='too few for a batch: use a smaller batch_size'):
+    with pytest.raises(
+        UserError, match='too few training images for a batch: use a smaller batch_size'
+    ):
         runner.train()

@@ -70,7 +70,7 @@ def restore_signal_handler():
 @pytest.mark.parametrize('hook', [SignalAt(6), SignalInValidation(8)])
 def test_sigterm_writes_a_checkpoint_at_once(tmp_path, by_epoch, ema, hook):
     """It does so in the middle of an epoch, and in the middle of a validation."""
-    # There are no regular checkpoints but the last.
+    # No regular checkpoint is written except the last.
     options = dict(by_epoch=by_epoch, ema=ema, checkpoint=dict(interval=100))
     make_runner(tmp_path / 'full', **options).train()
     folder = tmp_path / 'resumed'

@@ -72,6 +72,6 @@ def test_every_initialisation_has_gradients(width):
 
 
 def test_no_bias():
-    """The paper's parameter counts have none: R75-MoD has 23.10 M without, 23.11 M with biases."""
+    """The paper's counts include no biases: R75-MoD has 23.10 M without them, 23.11 M with them."""
     names = [name for name, _ in ChannelSelector(64, k=1).named_parameters()]
     assert names == ['fc1.weight', 'fc2.weight']

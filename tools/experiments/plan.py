@@ -165,7 +165,7 @@ def select_runs(
     ):
         for name in wanted or ():
             if name not in known:
-                choices = ', '.join(map(str, known))
+                choices = ', '.join(map(repr, known))
                 raise UserError(f'{where} has no {kind} {name!r}; choose from {choices}')
     selected = [
         run

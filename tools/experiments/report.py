@@ -51,9 +51,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     with one_line_errors(args.debug):
         check_out(args.out)
-        if not args.results.is_dir():
-            raise UserError(f'--results: the folder {args.results} does not exist')
         all_results = [Results(args.results, read_plan(path)) for path in args.plans]
+        if not any(results.runs for results in all_results):
+            raise UserError(f'--results: {args.results} contains no results of these plans')
         figures = {
             results.plan.name: draw(results, args.out) for results in all_results if results.runs
         }

@@ -70,14 +70,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add('--seeds', nargs='+', type=int, metavar='SEED',
         help='only these seeds of a plan; the seeds of a config, by default 0 1 2 3 4')  # fmt: skip
     add('--metric', metavar='NAME',
-        help="score of a config, such as mIoU; by default its evaluator's")  # fmt: skip
+        help="name of a config's score, such as mIoU; by default its evaluator's")  # fmt: skip
     add('--gpus', type=int, metavar='N', help='train each run on N GPUs')
     add('--tta', action='store_true', help='test with test-time augmentation')
     add('--time-budget', type=minutes, metavar='MINUTES',
         help='start the runs that fit, in the order of the plan; the last one is stopped if '
         'necessary, and the next start resumes it')  # fmt: skip
     add('--results', type=Path, metavar='DIR',
-        help='folder of the results, PLAN.json; by default the work dir')  # fmt: skip
+        help='folder of the results file, PLAN.json; by default the work dir')  # fmt: skip
     add('--list', action='store_true', help='show the runs and their results; run nothing')
     add_train(parser)
     parser.set_defaults(work_dir='work_dirs/experiments')
@@ -150,7 +150,7 @@ class Experiments:
         estimates = [self.estimate(run) for run in runs]
         known = [seconds for seconds in estimates if seconds is not None]
         if not known:
-            return 'the time left is known after the first run'
+            return 'the remaining time is known after the first run'
         unknown = len(runs) - len(known)
         more = f' and {unknown} of unknown length' if unknown else ''
         return f'about {timedelta(seconds=round(sum(known)))} left{more}'
@@ -161,7 +161,7 @@ class Experiments:
             if record := self.record(run):
                 state = f'{run.plan.metric} {record["score"]:.4g}'
                 if self.is_outdated(run):
-                    state += ', with other settings than the current ones'
+                    state += ', with settings other than the current ones'
             else:
                 state = 'not run'
                 if estimate := self.estimate(run):
@@ -178,7 +178,7 @@ class Experiments:
         failures = skipped = 0
         for i, run in enumerate(todo):
             if run.source and not self.record(run.source):
-                console.print(f'{run}: waits for {run.source}', soft_wrap=True)
+                console.print(f'{run}: skipped, because it needs {run.source}', soft_wrap=True)
                 continue
             results = self.results_of(run)
             results.refresh()
@@ -200,12 +200,12 @@ class Experiments:
                 results.fail(run, str(problem))
                 print(f'error: {run}: {problem}', file=sys.stderr, flush=True)
             except (KeyboardInterrupt, SystemExit) as stop:
-                print(f'\ninterrupted in {run}; the same command resumes', file=sys.stderr)
+                print(f'\ninterrupted during {run}; repeat the command to resume', file=sys.stderr)
                 sys.exit(getattr(stop, 'code', 130))
         for results in self.results.values():
             show_results(results)
         if skipped:
-            console.print(f'{skipped} runs did not fit into the time; the same command continues')
+            console.print(f'{skipped} runs did not fit into the time; run it again to continue')
         return failures
 
     def fits(self, run: Run) -> bool:
@@ -239,8 +239,8 @@ class Experiments:
         """Check the settings of a run's arm, which are the same for all seeds."""
         if self.is_outdated(run):
             raise UserError(
-                f'{self.results_of(run).path}: {run.arm.name} was run with other settings '
-                'than the current ones; choose another --results and --work-dir'
+                f'{self.results_of(run).path}: {run.arm.name} was run with settings other than '
+                'the current ones; choose other folders with --results and --work-dir'
             )
         (cfg, _), test = self.settings(run), run.plan.test
         if test and cfg.get('test_dataloader') is None:
@@ -301,7 +301,7 @@ def show_results(results: Results) -> None:
                 rows = [{**run.get('metrics', {}), metric: run['score']} for run in runs]
                 columns = [[row[name] for row in rows if name in row] for name in names]
                 table.add_row(arm, str(len(runs)), *map(mean_and_deviation, columns))
-        # In a file, rich would shorten the table to 80 characters.
+        # If the output is not a terminal, rich would shorten the table to 80 characters.
         Console(width=None if console.is_terminal else 200, highlight=False).print(table)
     if results.path.exists():
         console.print(f'written to {results.path}', soft_wrap=True)

@@ -111,7 +111,7 @@ def test_plan_may_use_the_arms_of_another_plan(write):
 def test_selection_of_an_unknown_arm_or_plan_raises_an_error(write):
     write(PLAN)
     path = write('title: some\ninclude:\n- {plan: two.yml, arms: [R9]}\n', 'some.yml')
-    with pytest.raises(UserError, match=r"include\[0\].*no arm 'R9'; choose from dense, MoD"):
+    with pytest.raises(UserError, match=r"include\[0\].*no arm 'R9'; choose from 'dense', 'MoD'"):
         read_runs(path)
     with pytest.raises(UserError, match=r'none\.yml cannot be read'):
         read_runs(path.with_name('none.yml'))

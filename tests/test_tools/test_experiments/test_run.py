@@ -126,7 +126,7 @@ def test_interrupted_run_resumes_in_the_middle_of_an_epoch(programs, run):
     programs.before['dense-1'] = interrupt_by_sigterm
     code, _, err = run('--arms', 'dense')
     assert code == 143
-    assert 'interrupted in plan, dense, seed 1; the same command resumes' in err
+    assert 'interrupted during plan, dense, seed 1; repeat the command to resume' in err
     programs.clear()
     _, out, _ = run('--arms', 'dense')
     assert 'plan, dense, seed 1 (1 of 1, about 0:00:30 left)' in out
@@ -168,7 +168,7 @@ def test_equal_settings_in_two_plans_are_trained_once(programs, run):
 
 
 def test_time_budget_skips_runs_that_do_not_fit(programs, run):
-    """Each run takes a minute. The weight of MoD says two minutes before its first run."""
+    """Each run takes a minute. Before its first run, the weight of MoD predicts two minutes."""
     code, out, _ = run('--time-budget', 2.5)
     assert code == 0
     assert programs.runs == ['dense-0', 'dense-1']
@@ -191,7 +191,7 @@ def test_failure_is_reported_and_other_runs_continue(programs, run):
     code, out, err = run()
     assert code == 1
     assert err == f'error: plan, dense, seed 0: {NO_SPACE}\n'
-    assert 'plan, MoD, seed 0: waits for plan, dense, seed 0' in out
+    assert 'plan, MoD, seed 0: skipped, because it needs plan, dense, seed 0' in out
     assert programs.runs == ['dense-0', 'dense-1', 'MoD-1']
     failures = json.loads(Path('out/plan.json').read_text())['failures']
     assert failures == {'dense, seed 0': NO_SPACE}
@@ -203,11 +203,11 @@ def test_failure_is_reported_and_other_runs_continue(programs, run):
 def test_results_of_other_settings_are_not_mixed(programs, run):
     run('--seeds', 0)
     Path('plan.yml').write_text(PLAN.replace('depth: 34', 'depth: 26'))
-    words = 'dense was run with other settings than the current ones; choose another --results and'
+    words = 'dense was run with settings other than the current ones; choose other folders with'
     assert_fails(run(), words)
     assert programs.runs == ['dense-0', 'MoD-0']
     _, out, _ = run('--list')
-    assert 'dense, seed 0: accuracy/top1 50, with other settings than the current ones' in out
+    assert 'dense, seed 0: accuracy/top1 50, with settings other than the current ones' in out
 
 
 def test_unfinished_run_of_other_settings_is_not_resumed(programs, run):
@@ -220,7 +220,7 @@ def test_unfinished_run_of_other_settings_is_not_resumed(programs, run):
 @pytest.mark.parametrize(
     ('plan', 'options', 'words'),
     [
-        ('plan.yml', ['--arms', 'dense', 'R9'], "has no arm 'R9'; choose from dense, MoD"),
+        ('plan.yml', ['--arms', 'dense', 'R9'], "has no arm 'R9'; choose from 'dense', 'MoD'"),
         ('plan.yml', ['--seeds', 7], 'has no seed 7; choose from 0, 1'),
         ('plan.yml', ['--arms', 'MoD'], 'MoD, seed 0 needs plan, dense, seed 0, which has not run'),
         ('plan.yml', ['--results', '/proc/x'], '--results /proc/x: '),
@@ -337,7 +337,7 @@ def test_run_without_a_readable_checkpoint_does_not_start_again(programs, run_co
 @pytest.mark.parametrize('options', [['--cfg-options', 'model.backbone.c=32'], ['--tta']])
 def test_results_with_other_options_are_not_mixed(programs, run_config, options):
     run_config('--seeds', 0)
-    assert_fails(run_config('--seeds', 1, *options), 'was run with other settings')
+    assert_fails(run_config('--seeds', 1, *options), 'was run with settings other than the current')
     assert programs.runs == train_and_test(0)
 
 
