@@ -67,6 +67,7 @@ def find_pictures(paths: list[str]) -> list[Path]:
         if path.is_dir() and not inside:
             raise UserError(f'folder {path} contains no pictures ({", ".join(SUFFIXES)})')
         found += inside or [path]
+    found = list(dict.fromkeys(found))  # a folder and its subfolder may both be in the list
     for path in found:
         try:
             Image.open(path).close()
