@@ -43,13 +43,14 @@ def restart_on_cpu(args: argparse.Namespace) -> None:
         os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
-def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
+def build_runner(cfg: Config, config: str, *loops: str, note: str | None = None) -> Runner:
     """Build the runner and its loops with their data sets; errors in the config become one line.
 
     Args:
         cfg (Config): The config, after all changes.
         config (str): Its name in errors.
         *loops (str): Which loops to build: 'train_loop', 'val_loop', 'test_loop'.
+        note (str, optional): A warning for the runner's log. Defaults to None.
 
     Returns:
         Runner: Ready to train or test.
@@ -76,6 +77,8 @@ def build_runner(cfg: Config, config: str, *loops: str) -> Runner:
         runner.build_dataloader = build_checked
         for loop in loops:
             getattr(runner, loop)
+    if note:
+        runner.logger.warning(note)
     return runner
 
 

@@ -48,9 +48,7 @@ def test(args: argparse.Namespace) -> None:
     cfg = rename_config(testing_config(args))
     note = fit_to_devices(cfg)
     preflight.check(cfg, args.device, ('test_dataloader',))
-    runner = build_runner(cfg, args.config, 'test_loop')
-    if note:
-        runner.logger.warning(note)
+    runner = build_runner(cfg, args.config, 'test_loop', note=note)
     runner.register_hook(preflight.CheckpointHook(args.checkpoint, complete=True))
     if saves_pickle(cfg, args):
         kind = 'mmdet.DumpDetResults' if cfg.default_scope == 'mmdet' else 'DumpResults'

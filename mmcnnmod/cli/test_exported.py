@@ -35,9 +35,7 @@ def test_exported(args: argparse.Namespace) -> None:
     cfg.load_from = checkpoint
     note = fit_to_devices(cfg)
     preflight.check(cfg, args.device, ('test_dataloader',))
-    runner = build_runner(cfg, args.config, 'test_loop')
-    if note:
-        runner.logger.warning(note)
+    runner = build_runner(cfg, args.config, 'test_loop', note=note)
     scores = {}
     if checkpoint:
         runner.register_hook(preflight.CheckpointHook(checkpoint, complete=True))

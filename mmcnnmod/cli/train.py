@@ -38,9 +38,7 @@ def train(args: argparse.Namespace) -> None:
     cfg = training_config(args)
     note = fit_to_devices(cfg)
     preflight.check(cfg, args.device, ('train_dataloader', 'val_dataloader'), training=True)
-    runner = build_runner(cfg, args.config, 'train_loop', 'val_loop')
-    if note:
-        runner.logger.warning(note)
+    runner = build_runner(cfg, args.config, 'train_loop', 'val_loop', note=note)
     if start := cfg.get('load_from'):
         resume = cfg.get('resume', False)
         runner.register_hook(preflight.CheckpointHook(start, complete=resume, resume=resume))
